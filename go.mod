@@ -1,0 +1,3 @@
+module apogee
+
+go 1.26.0

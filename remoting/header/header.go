@@ -1,0 +1,91 @@
+// Package header declares the custom header ("extFields") of each request and answer once, as a typed struct.
+//
+// On the wire a custom header is a list of string pairs named after the Java fields (spec: remoting.md 2.7). A struct here names
+// its pair in the rmq tag; headers_gen.go, made by internal/headergen, holds the decoders (a switch over names) and the
+// encoders, so that no request pays for reflection. Struct names are the code's name in package code plus Request or Response.
+//
+// Strings that a decoder sets alias the pairs it was given, which usually alias the frame: clone what outlives the request.
+//
+//go:generate go run ../../internal/headergen -in headers.go -out headers_gen.go
+package header
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Pair is one entry of extFields.
+type Pair struct{ Key, Value string }
+
+// Fields are the pairs of one header in wire order. A key may come twice: the last one counts, as in Java.
+type Fields []Pair
+
+// Get returns the value of key.
+func (f Fields) Get(key string) (string, bool) {
+	for i := len(f) - 1; i >= 0; i-- {
+		if f[i].Key == key {
+			return f[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// Decoder is a header that can be read from pairs.
+type Decoder interface{ DecodeFields(f Fields) error }
+
+// Encodable is a header that can write itself.
+type Encodable interface{ EncodeFields(e Encoder) }
+
+// Encoder takes the pairs of a header one by one, in either serialization. Values are appended, never retained.
+type Encoder interface {
+	String(key, value string)
+	Int(key string, value int64)
+	Bool(key string, value bool)
+}
+
+// EncodeFields lets ready-made pairs stand where a typed header would.
+func (f Fields) EncodeFields(e Encoder) {
+	for i := range f {
+		e.String(f[i].Key, f[i].Value)
+	}
+}
+
+// Opt is a value whose absence means something of its own.
+type Opt[T any] struct {
+	Value T
+	Valid bool
+}
+
+// Some is an Opt that is there.
+func Some[T any](v T) Opt[T] { return Opt[T]{Value: v, Valid: true} }
+
+// Or returns the value, or def if it is absent.
+func (o Opt[T]) Or(def T) T {
+	if o.Valid {
+		return o.Value
+	}
+	return def
+}
+
+// MissingFieldError says that a field that Java marks @CFNotNull is not there (or not readable, which Java treats alike).
+type MissingFieldError struct{ Field string }
+
+func (e *MissingFieldError) Error() string {
+	return fmt.Sprintf("the custom field <%s> is null", e.Field)
+}
+
+// parseInt32, parseInt64 and parseBool read values as Java does: what cannot be read counts as absent
+// (RemotingCommand.decodeCommandCustomHeader logs and leaves the field alone).
+func parseInt32(s string) (int32, bool) {
+	v, err := strconv.ParseInt(s, 10, 32)
+	return int32(v), err == nil
+}
+
+func parseInt64(s string) (int64, bool) {
+	v, err := strconv.ParseInt(s, 10, 64)
+	return v, err == nil
+}
+
+func parseBool(s string) bool {
+	return len(s) == 4 && s[0]|0x20 == 't' && s[1]|0x20 == 'r' && s[2]|0x20 == 'u' && s[3]|0x20 == 'e'
+}
