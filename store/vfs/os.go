@@ -1,0 +1,229 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+const errNoSpace = unix.ENOSPC
+
+// kernelPage is what addresses given to the kernel must be aligned to.
+var kernelPage = int64(os.Getpagesize())
+
+type osFS struct{}
+
+// OS is the real file system.
+func OS() FS { return osFS{} }
+
+func (osFS) Open(name string) (File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) Create(name string) (File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) Remove(name string) error             { return os.Remove(name) }
+func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+func (osFS) MkdirAll(dir string) error            { return os.MkdirAll(dir, 0o755) }
+
+func (osFS) ReadDir(dir string) ([]Info, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, 0, len(entries))
+	for _, e := range entries {
+		st, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since the directory was read
+		}
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, Info{Name: e.Name(), Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()})
+	}
+	return infos, nil
+}
+
+func (osFS) Stat(name string) (Info, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{Name: filepath.Base(name), Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}, nil
+}
+
+func (osFS) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}
+
+// Lock locks byte 0, length 1, as FileChannel.tryLock(0, 1, false) does in Java (spec: store.md 1). An open-file-description
+// lock conflicts with Java's process-owned one but also with a second store of this process, and other code that opens and
+// closes the file does not drop it.
+func (osFS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: 0, Len: 1}
+	if err := unix.FcntlFlock(f.Fd(), setLock, &lock); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return nil, fmt.Errorf("lock %s: %w", name, ErrLocked)
+		}
+		return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
+	}
+	return f, nil
+}
+
+func (osFS) DiskUsage(path string) (Usage, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return Usage{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	// Java: used = total - free, and its ratio is used over used plus what a user may still take.
+	size := uint64(st.Bsize)
+	used := (st.Blocks - st.Bfree) * size
+	return Usage{Used: used, Total: used + st.Bavail*size}, nil
+}
+
+type osFile struct{ f *os.File }
+
+func (f osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
+func (f osFile) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
+func (f osFile) Close() error                             { return f.f.Close() }
+func (f osFile) Truncate(size int64) error                { return f.f.Truncate(size) }
+
+func (f osFile) Size() (int64, error) {
+	st, err := f.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+func (f osFile) Sync() error {
+	if err := retryIntr(func() error { return dataSync(int(f.f.Fd())) }); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f osFile) Allocate(off, n int64) error {
+	err := retryIntr(func() error { return allocate(int(f.f.Fd()), off, n) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = f.touch(off, n)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "allocate", Path: f.f.Name(), Err: err}
+	}
+	return nil
+}
+
+// touch stands in for fallocate: one byte of each block is written back as it was read. The caller allocates only ahead of
+// what is being written, so nothing can be lost between the read and the write.
+func (f osFile) touch(off, n int64) error {
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	var b [1]byte
+	for at := off &^ (PageSize - 1); at < min(off+n, size); at += PageSize {
+		if _, err := f.f.ReadAt(b[:], at); err != nil {
+			return err
+		}
+		if _, err := f.f.WriteAt(b[:], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f osFile) Map(n int64) (Mapping, error) {
+	m, err := mmap.MapRegion(f.f, int(n), mmap.RDWR, 0, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "map", Path: f.f.Name(), Err: err}
+	}
+	return &osMapping{m: m, name: f.f.Name()}, nil
+}
+
+type osMapping struct {
+	m    mmap.MMap
+	name string
+}
+
+func (m *osMapping) Bytes() []byte { return m.m }
+
+func (m *osMapping) Sync(off, n int64) error {
+	r := m.pages(off, n)
+	if len(r) == 0 {
+		return nil
+	}
+	if err := retryIntr(func() error { return unix.Msync(r, unix.MS_SYNC) }); err != nil {
+		return &fs.PathError{Op: "msync", Path: m.name, Err: err}
+	}
+	return nil
+}
+
+func (m *osMapping) Populate(off, n int64) error {
+	r := m.pages(off, n)
+	if len(r) == 0 {
+		return nil
+	}
+	if err := retryIntr(func() error { return populate(r) }); err != nil {
+		return &fs.PathError{Op: "populate", Path: m.name, Err: err}
+	}
+	return nil
+}
+
+func (m *osMapping) Evict(off, n int64) error {
+	r := m.pages(off, n)
+	if len(r) == 0 {
+		return nil
+	}
+	return unix.Madvise(r, unix.MADV_DONTNEED)
+}
+
+func (m *osMapping) Resident(off, n int64) bool { return resident(m.pages(off, n)) }
+
+func (m *osMapping) Unmap() error { return m.m.Unmap() }
+
+// pages is the part of the mapping that the range touches, in whole pages.
+func (m *osMapping) pages(off, n int64) []byte {
+	from := max(off, 0) &^ (kernelPage - 1)
+	to := min((off+n+kernelPage-1)&^(kernelPage-1), int64(len(m.m)))
+	if from >= to {
+		return nil
+	}
+	return m.m[from:to]
+}
+
+func retryIntr(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}

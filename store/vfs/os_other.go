@@ -1,0 +1,15 @@
+//go:build unix && !linux
+
+package vfs
+
+import "golang.org/x/sys/unix"
+
+const setLock = unix.F_SETLK
+
+func dataSync(fd int) error { return unix.Fsync(fd) }
+
+func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
+
+func populate([]byte) error { return nil }
+
+func resident([]byte) bool { return true }
