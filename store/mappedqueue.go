@@ -1,0 +1,262 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sort"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"apogee/store/vfs"
+)
+
+// mappedQueue is a directory of mapped files of one size that together are one long file: each is named by the offset of its
+// first byte, 20 digits. Offsets are of the whole; positions are inside one file.
+//
+// Readers take a snapshot of the list without a lock. Changes are made by the queue's one writer and by deletion of old
+// files; mu serialises those.
+type mappedQueue struct {
+	fs       vfs.FS
+	dir      string
+	fileSize int64
+	parents  int // how many directories above dir were made with it and must be synced for its files to survive
+
+	files    atomic.Pointer[[]*mappedFile] // ascending, immutable
+	mu       sync.Mutex                    // guards changes of files and dirDirty
+	dirDirty bool                          // files were made since the directories were synced
+}
+
+func newMappedQueue(fs vfs.FS, dir string, fileSize int64, parents int) *mappedQueue {
+	q := &mappedQueue{fs: fs, dir: dir, fileSize: fileSize, parents: parents}
+	q.files.Store(&[]*mappedFile{})
+	return q
+}
+
+// fileName is the name of the file that starts at an offset.
+func fileName(base int64) string { return fmt.Sprintf("%020d", base) }
+
+// load finds the files. As in Java (spec: store.md 1) each must have the configured size and a number as its name;
+// directories are passed over, and an empty file that sorts last is deleted, since a crash between creating and sizing leaves one.
+func (q *mappedQueue) load() error {
+	infos, err := q.fs.ReadDir(q.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var files []*mappedFile
+	for i, info := range infos {
+		if info.Dir {
+			continue
+		}
+		name := path.Join(q.dir, info.Name)
+		base, err := strconv.ParseInt(info.Name, 10, 64)
+		if err != nil || base < 0 {
+			return fmt.Errorf("%s: %w: its name is not an offset", name, ErrForeignFile)
+		}
+		if info.Size == 0 && i == len(infos)-1 {
+			if err := q.fs.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		if info.Size != q.fileSize {
+			return fmt.Errorf("%s: %w: it has %d bytes, the configuration says %d", name, ErrFileSize, info.Size, q.fileSize)
+		}
+		files = append(files, openMapped(q.fs, name, base, q.fileSize))
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
+	q.files.Store(&files)
+	return nil
+}
+
+// list is the present files, oldest first; not to be changed.
+func (q *mappedQueue) list() []*mappedFile { return *q.files.Load() }
+
+func (q *mappedQueue) first() *mappedFile {
+	if l := q.list(); len(l) > 0 {
+		return l[0]
+	}
+	return nil
+}
+
+func (q *mappedQueue) last() *mappedFile {
+	if l := q.list(); len(l) > 0 {
+		return l[len(l)-1]
+	}
+	return nil
+}
+
+// find is the file that an offset lies in, nil if there is none.
+func (q *mappedQueue) find(off int64) *mappedFile {
+	l := q.list()
+	if len(l) == 0 || off < l[0].base {
+		return nil
+	}
+	i := int((off - l[0].base) / q.fileSize) // right unless somebody took a file out of the middle
+	if i >= len(l) || l[i].base > off {
+		i = sort.Search(len(l), func(i int) bool { return l[i].base > off }) - 1
+	}
+	if f := l[i]; off < f.end() {
+		return f
+	}
+	return nil
+}
+
+// from is the files that hold offsets at or after off, oldest first.
+func (q *mappedQueue) from(off int64) []*mappedFile {
+	l := q.list()
+	return l[sort.Search(len(l), func(i int) bool { return l[i].end() > off }):]
+}
+
+// minOffset is the first offset, 0 for no files.
+func (q *mappedQueue) minOffset() int64 {
+	if f := q.first(); f != nil {
+		return f.base
+	}
+	return 0
+}
+
+// maxOffset is the end of what is written, 0 for no files.
+func (q *mappedQueue) maxOffset() int64 {
+	if f := q.last(); f != nil {
+		return f.base + f.wrote.Load()
+	}
+	return 0
+}
+
+// create makes the next file: after the last one, or, where there is none, the one that start lies in. The directory is
+// made with the first file. No blocks are allocated: see mappedFile.reserve.
+func (q *mappedQueue) create(start int64) (*mappedFile, error) {
+	base := start - start%q.fileSize
+	if f := q.last(); f != nil {
+		base = f.end()
+	} else if err := q.fs.MkdirAll(q.dir); err != nil {
+		return nil, err
+	}
+	f, err := createMapped(q.fs, path.Join(q.dir, fileName(base)), base, q.fileSize)
+	if err != nil {
+		return nil, err
+	}
+	q.add(f)
+	return f, nil
+}
+
+// add appends a file that was made elsewhere (preallocated).
+func (q *mappedQueue) add(f *mappedFile) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	old := q.list()
+	l := append(old[:len(old):len(old)], f)
+	q.files.Store(&l)
+	q.dirDirty = true
+}
+
+// markUnsynced says that the directory entries may be younger than the last crash (a killed process): sync makes sure of them.
+func (q *mappedQueue) markUnsynced() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dirDirty = true
+}
+
+// truncate ends the queue at off: files beyond are removed, the file that holds off gets its position there. Bytes after off
+// are not cleared (spec: store.md 2), the next write overwrites them.
+func (q *mappedQueue) truncate(off int64) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var keep []*mappedFile
+	var errs error
+	for _, f := range q.list() {
+		switch {
+		case f.end() <= off:
+			keep = append(keep, f)
+		case off >= f.base:
+			f.setPosition(off-f.base, f.flushed.Load() >= off-f.base)
+			keep = append(keep, f)
+		default:
+			errs = errors.Join(errs, f.remove())
+		}
+	}
+	q.files.Store(&keep)
+	return errs
+}
+
+// removeFirst deletes the oldest file.
+func (q *mappedQueue) removeFirst() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.list()
+	if len(l) == 0 {
+		return nil
+	}
+	rest := l[1:]
+	q.files.Store(&rest)
+	return l[0].remove()
+}
+
+// destroy removes every file and the directory, if nothing else is in it.
+func (q *mappedQueue) destroy() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var errs error
+	for _, f := range q.list() {
+		errs = errors.Join(errs, f.remove())
+	}
+	q.files.Store(&[]*mappedFile{})
+	if infos, err := q.fs.ReadDir(q.dir); err == nil && len(infos) == 0 {
+		errs = errors.Join(errs, q.fs.Remove(q.dir))
+	}
+	return errs
+}
+
+// close unmaps every file that nobody holds.
+func (q *mappedQueue) close() {
+	for _, f := range q.list() {
+		f.close()
+	}
+}
+
+// sync makes all that is written durable, the existence of new files included.
+func (q *mappedQueue) sync() error {
+	for _, f := range q.list() {
+		if f.flushed.Load() >= f.wrote.Load() {
+			continue
+		}
+		if err := f.hold(); err != nil {
+			if errors.Is(err, errFileGone) {
+				continue
+			}
+			return err
+		}
+		err := f.sync(f.wrote.Load())
+		f.release()
+		if err != nil {
+			return err
+		}
+	}
+	return q.syncDirs()
+}
+
+// syncDirs makes the existence of new files durable.
+func (q *mappedQueue) syncDirs() error {
+	q.mu.Lock()
+	dirty := q.dirDirty
+	q.dirDirty = false
+	q.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	dir := q.dir
+	for range q.parents + 1 {
+		if err := q.fs.SyncDir(dir); err != nil {
+			q.markUnsynced()
+			return err
+		}
+		dir = path.Dir(dir)
+	}
+	return nil
+}
