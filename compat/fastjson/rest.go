@@ -1,0 +1,75 @@
+package fastjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"sort"
+)
+
+// UnmarshalKeeping decodes data into v, a pointer to a struct, and returns the members that the struct does not know. It is for
+// UnmarshalJSON methods of types with an [Extras] field: data is standard JSON, and v has another type without that method.
+func UnmarshalKeeping(data []byte, v any) (Extras, error) {
+	if err := reader.Unmarshal(data, v); err != nil {
+		return nil, err
+	}
+	o := objectOf(reflect.TypeOf(v).Elem())
+	var extras Extras
+	eachMember(data, func(name, value []byte) {
+		if o.has(name) {
+			return
+		}
+		var key string
+		if reader.Unmarshal(name, &key) != nil {
+			return
+		}
+		if extras == nil {
+			extras = Extras{}
+		}
+		var compact bytes.Buffer
+		if json.Compact(&compact, value) == nil {
+			extras[key] = json.RawMessage(bytes.Clone(compact.Bytes()))
+		}
+	})
+	return extras, nil
+}
+
+// has looks for a member by its quoted name.
+func (o *object) has(quoted []byte) bool {
+	name := quoted[1 : len(quoted)-1]
+	i := sort.Search(len(o.members), func(i int) bool { return o.members[i].name >= string(name) })
+	return i < len(o.members) && o.members[i].name == string(name)
+}
+
+// eachMember calls f for the members of the object in data, which has been decoded before and so is known to be well-formed.
+func eachMember(data []byte, f func(name, value []byte)) {
+	pos := skipBlanks(data, 0)
+	if pos >= len(data) || data[pos] != '{' {
+		return
+	}
+	for pos++; pos < len(data); pos++ {
+		pos = skipBlanks(data, pos)
+		if pos >= len(data) || data[pos] != '"' {
+			return
+		}
+		end := skipString(data, pos)
+		name := data[pos:end]
+		pos = skipBlanks(data, end)
+		pos = skipBlanks(data, pos+1) // the colon
+		end = skipValue(data, min(pos, len(data)))
+		f(name, bytes.TrimRight(data[min(pos, len(data)):end], " \t\r\n"))
+		pos = skipBlanks(data, end)
+	}
+}
+
+func skipBlanks(data []byte, pos int) int {
+	for pos < len(data) {
+		switch data[pos] {
+		case ' ', '\t', '\n', '\r':
+			pos++
+		default:
+			return pos
+		}
+	}
+	return pos
+}
