@@ -15,8 +15,8 @@ import (
 // Marshal returns v as fastjson 2 writes it: members in alphabetical order, nil pointers, maps and slices left out (Java's null), empty ones
 // written, doubles with a fraction, integer map keys bare, struct map keys as objects. Entries of maps, whose order in Java is that of a hash table, are sorted.
 //
-// A field is named by its json tag; "omitempty" leaves out an empty string too, for fields that are null in Java when unset; "-"
-// leaves out the field. Fields of embedded structs count as the outer struct's. A field of type [Extras] is spread out among the others. The types are ours, so one
+// A field is named by its json tag; "omitempty" leaves out an empty string too, for fields that are null in Java when unset; "nonnull" writes a nil map or slice
+// as an empty one, for those that Java makes with the bean; "-" leaves out the field. Fields of embedded structs count as the outer struct's. A field of type [Extras] is spread out among the others. The types are ours, so one
 // that cannot be written is a mistake in the program and panics.
 func Marshal(v any) []byte { return Append(nil, v) }
 
@@ -56,8 +56,9 @@ type member struct {
 	label     string // "name": with the quotes and the colon
 	index     []int
 	write     writeFunc
-	omitEmpty bool // strings
-	nilable   bool
+	omitEmpty bool   // strings
+	nilable   bool   // nil is left out
+	empty     string // what stands for nil instead
 }
 
 // object is what is known of a struct type.
@@ -283,11 +284,16 @@ func newStructWriter(t reflect.Type) writeFunc {
 				extra()
 			}
 			f := v.FieldByIndex(m.index)
-			if m.nilable && f.IsNil() || m.omitEmpty && f.Len() == 0 {
+			isNil := m.nilable && f.IsNil()
+			if isNil && m.empty == "" || m.omitEmpty && f.Len() == 0 {
 				continue
 			}
 			comma()
 			e.buf = append(e.buf, m.label...)
+			if isNil {
+				e.buf = append(e.buf, m.empty...)
+				continue
+			}
 			m.write(e, f)
 		}
 		for len(extras) > 0 {
@@ -331,9 +337,16 @@ func (o *object) collect(t reflect.Type, at []int) {
 		}
 		m := member{name: name, index: index, write: lazyWriter(f.Type)}
 		m.label = string(append(appendString(nil, name), ':'))
-		switch f.Type.Kind() {
+		switch kind := f.Type.Kind(); kind {
 		case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
 			m.nilable = true
+			switch {
+			case opts != "nonnull":
+			case kind == reflect.Map:
+				m.empty = "{}"
+			case kind == reflect.Slice:
+				m.empty = "[]"
+			}
 		case reflect.String:
 			m.omitEmpty = opts == "omitempty"
 		}

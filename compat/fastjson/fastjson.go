@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/bytedance/sonic"
 )
@@ -41,8 +42,9 @@ var reader = sonic.Config{CopyString: true}.Froze()
 // refKey marks a text in which fastjson 1.2 may have left out what it wrote before.
 var refKey = []byte(`"$ref"`)
 
-// Unmarshal decodes data into v, by the rules of encoding/json once the text is standard JSON. Text that is standard already, the common case, is
-// decoded straight away; anything else is normalised first. v may be partly written when an error comes back.
+// Unmarshal decodes data into v. Text that is standard JSON with values of the expected types, the common case, is decoded straight away; anything else is
+// normalised first, and read with fastjson's conversions (a number in quotes, a constant by its ordinal) if need be. v may be partly written when
+// an error comes back.
 //
 // An object used as a map key becomes the text of that object, so the key type has to be a string or an encoding.TextUnmarshaler.
 func Unmarshal(data []byte, v any) error {
@@ -56,7 +58,19 @@ func Unmarshal(data []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := reader.Unmarshal(std, v); err != nil {
+	return decode(std, v)
+}
+
+// decode reads standard JSON.
+func decode(std []byte, v any) error {
+	if reader.Unmarshal(std, v) == nil {
+		return nil
+	}
+	target := reflect.ValueOf(v)
+	if target.Kind() != reflect.Pointer || target.IsNil() {
+		return fmt.Errorf("decode json into %T: not a pointer", v)
+	}
+	if err := lenient(std, target.Elem()); err != nil {
 		return fmt.Errorf("decode json into %T: %w", v, err)
 	}
 	return nil

@@ -143,6 +143,8 @@ type sample struct {
 	Bytes    []byte           `json:"bytes"`
 	Raw      json.RawMessage  `json:"raw"`
 	OnlyHere bool             `json:"onlyHere"`
+	Sure     []int32          `json:"sure,nonnull"`
+	SureMap  map[string]int32 `json:"sureMap,nonnull"`
 	inner
 }
 
@@ -158,12 +160,12 @@ func TestMarshal(t *testing.T) {
 	}
 	const text = "\"a\\\"\\\\\\n\\u0001/<é😀\u2028\uFFFD\""
 	want := `{"alpha":{-1:3,9:2,10:1},"any":[1,"x",null],"big":9007199254740992,"bytes":"AQI=","names":[],"nested":{"k":{"big":1152921504606846976}},` +
-		`"offsets":{{"brokerName":"b","queueId":1}:2,{"brokerName":"b","queueId":2}:1},"onlyHere":false,"rate":1.0,"raw":{"q":[]},"zeta":` + text + `}`
+		`"offsets":{{"brokerName":"b","queueId":1}:2,{"brokerName":"b","queueId":2}:1},"onlyHere":false,"rate":1.0,"raw":{"q":[]},"sure":[],"sureMap":{},"zeta":` + text + `}`
 	if got := string(Marshal(&s)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	std := `{"alpha":{"-1":3,"9":2,"10":1},"any":[1,"x",null],"big":"9007199254740992","bytes":"AQI=","names":[],"nested":{"k":{"big":"1152921504606846976"}},` +
-		`"offsets":{"{\"brokerName\":\"b\",\"queueId\":1}":2,"{\"brokerName\":\"b\",\"queueId\":2}":1},"onlyHere":false,"rate":1.0,"raw":{"q":[]},"zeta":` + text + `}`
+		`"offsets":{"{\"brokerName\":\"b\",\"queueId\":1}":2,"{\"brokerName\":\"b\",\"queueId\":2}":1},"onlyHere":false,"rate":1.0,"raw":{"q":[]},"sure":[],"sureMap":{},"zeta":` + text + `}`
 	if got := string(MarshalStandard(&s)); got != std || !json.Valid([]byte(got)) {
 		t.Errorf("got  %s\nwant %s", got, std)
 	}
@@ -174,6 +176,7 @@ func TestMarshal(t *testing.T) {
 	}
 	s.Zeta = strings.ToValidUTF8(s.Zeta, "\uFFFD")
 	s.Any = []any{1.0, "x", nil}
+	s.Sure, s.SureMap = []int32{}, map[string]int32{}
 	if !reflect.DeepEqual(back, s) {
 		t.Errorf("read back %+v\nwant %+v", back, s)
 	}
@@ -259,6 +262,43 @@ func TestUnmarshalKeeping(t *testing.T) {
 	}
 	if extras, err := UnmarshalKeeping([]byte(`{"name":"n"}`), &k); extras != nil || err != nil {
 		t.Errorf("%v, %v", extras, err)
+	}
+}
+
+type color string
+
+func (color) Names() []string { return []string{"RED", "GREEN"} }
+
+func TestConversions(t *testing.T) {
+	type bean struct {
+		Long   int64            `json:"long"`
+		Int    int32            `json:"int"`
+		Text   string           `json:"text"`
+		Flag   bool             `json:"flag"`
+		Rate   float64          `json:"rate"`
+		Color  color            `json:"color"`
+		List   []int32          `json:"list"`
+		Map    map[int32]string `json:"map"`
+		Queues map[key]int64    `json:"queues"`
+		Sub    *inner           `json:"sub"`
+	}
+	in := `{"long":"1700000000000","int":5.0,"text":12,"flag":"true","rate":"1.5","color":1,"list":["1", 2 ],"map":{"1":2},` +
+		`"queues":{"{\"brokerName\":\"b\",\"queueId\":\"3\"}":"4"},"sub":{"big":"7"},"unknown":{"a":[1]}}`
+	want := bean{1700000000000, 5, "12", true, 1.5, "GREEN", []int32{1, 2}, map[int32]string{1: "2"}, map[key]int64{{"b", 3}: 4}, &inner{7}}
+	var got bean
+	if err := Unmarshal([]byte(in), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for _, bad := range []string{`{"int":"x"}`, `{"int":99999999999}`, `{"long":1e30}`, `{"list":5}`, `{"map":[]}`, `{"sub":1}`, `{"rate":"x"}`, `[]`} {
+		if err := Unmarshal([]byte(bad), &bean{}); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+	if err := Unmarshal([]byte(`{}`), bean{}); err == nil {
+		t.Error("a target that is no pointer was taken")
 	}
 }
 

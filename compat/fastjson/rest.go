@@ -10,13 +10,13 @@ import (
 // UnmarshalKeeping decodes data into v, a pointer to a struct, and returns the members that the struct does not know. It is for
 // UnmarshalJSON methods of types with an [Extras] field: data is standard JSON, and v has another type without that method.
 func UnmarshalKeeping(data []byte, v any) (Extras, error) {
-	if err := reader.Unmarshal(data, v); err != nil {
+	if err := decode(data, v); err != nil {
 		return nil, err
 	}
 	o := objectOf(reflect.TypeOf(v).Elem())
 	var extras Extras
 	eachMember(data, func(name, value []byte) {
-		if o.has(name) {
+		if o.find(string(name[1:len(name)-1])) != nil {
 			return
 		}
 		var key string
@@ -34,11 +34,13 @@ func UnmarshalKeeping(data []byte, v any) (Extras, error) {
 	return extras, nil
 }
 
-// has looks for a member by its quoted name.
-func (o *object) has(quoted []byte) bool {
-	name := quoted[1 : len(quoted)-1]
-	i := sort.Search(len(o.members), func(i int) bool { return o.members[i].name >= string(name) })
-	return i < len(o.members) && o.members[i].name == string(name)
+// find looks for a member by its name.
+func (o *object) find(name string) *member {
+	i := sort.Search(len(o.members), func(i int) bool { return o.members[i].name >= name })
+	if i < len(o.members) && o.members[i].name == name {
+		return &o.members[i]
+	}
+	return nil
 }
 
 // eachMember calls f for the members of the object in data, which has been decoded before and so is known to be well-formed.
@@ -57,10 +59,12 @@ func eachMember(data []byte, f func(name, value []byte)) {
 		pos = skipBlanks(data, end)
 		pos = skipBlanks(data, pos+1) // the colon
 		end = skipValue(data, min(pos, len(data)))
-		f(name, bytes.TrimRight(data[min(pos, len(data)):end], " \t\r\n"))
+		f(name, trimBlanks(data[min(pos, len(data)):end]))
 		pos = skipBlanks(data, end)
 	}
 }
+
+func trimBlanks(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
 
 func skipBlanks(data []byte, pos int) int {
 	for pos < len(data) {
