@@ -24,7 +24,8 @@ type Request struct {
 	Fields   header.Fields
 	Body     []byte
 
-	replier Replier
+	replier  Replier
+	answered bool // through the request itself
 }
 
 // Reply is an answer. Body and the strings of Header are copied before Reply returns; Regions are not.

@@ -1,0 +1,332 @@
+package remoting
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrClosed is in the errors of calls on a connection that is gone, or goes before the answer comes.
+var ErrClosed = errors.New("connection closed")
+
+// Conn is one connection, of a server or of a client.
+//
+// Bytes come in through whoever reads the connection (the event loop or a goroutine of its own), which hands them to feed.
+// They leave through the outboxes: send appends a frame to out, and one writer at a time takes out, makes it cur and writes it.
+type Conn struct {
+	ep     *endpoint
+	remote netip.AddrPort
+	local  netip.AddrPort
+	text   string // remote, printed
+
+	attached atomic.Pointer[any]
+	closing  atomic.Bool  // somebody wants it closed
+	waiting  atomic.Int64 // bytes of output that have not left
+	lastIO   atomic.Int64 // endpoint.lastNow when bytes last went in or out
+
+	mu       sync.Mutex // guards what follows up to calls
+	wire     wire
+	out      *outbox       // being filled
+	cur      *outbox       // being written, by the one for whom writing is set
+	writing  bool          // somebody writes, and will look at out again before giving up
+	batching bool          // the reader is at work and will write at the end of its batch
+	dead     bool          // nothing is read or sent any more
+	drained  chan struct{} // not nil while the reader waits for output to leave
+
+	callMu sync.Mutex
+	opaque int32
+	calls  map[int32]chan *Response // answers owed to us; nil after the end
+}
+
+// wire moves bytes for a connection.
+type wire interface {
+	// write sends as much of pieces as can go. If block is false it never waits, and returns errAgain when it would have to.
+	write(pieces [][]byte, block bool) (int, error)
+	// hangup makes reads and writes fail from now on. It is not called after close.
+	hangup()
+	close()
+}
+
+var errAgain = errors.New("write would block")
+
+func (ep *endpoint) newConn(w wire, remote, local netip.AddrPort) *Conn {
+	c := &Conn{ep: ep, wire: w, calls: map[int32]chan *Response{}}
+	c.setRemote(remote)
+	c.local = local
+	c.lastIO.Store(ep.lastNow.Load())
+	return c
+}
+
+func (c *Conn) setRemote(a netip.AddrPort) {
+	c.remote = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	c.text = c.remote.String()
+}
+
+// RemoteAddr is the other side's address, or the one that a PROXY header named.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+// LocalAddr is this side's address.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// RemoteText is RemoteAddr as "ip:port", made once.
+func (c *Conn) RemoteText() string {
+	if c == nil {
+		return "local"
+	}
+	return c.text
+}
+
+// Attachment is one value that the layer above keeps with the connection.
+func (c *Conn) Attachment() any {
+	if p := c.attached.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Attach sets the Attachment.
+func (c *Conn) Attach(v any) { c.attached.Store(&v) }
+
+// Closed says that the connection is gone or going.
+func (c *Conn) Closed() bool { return c.closing.Load() }
+
+// Writable is false while more answers wait than the high-water mark allows.
+func (c *Conn) Writable() bool { return c.waiting.Load() <= int64(c.ep.limits.WriteHighMark) }
+
+// Close hangs up. Output that waits is dropped. It doesn't wait for OnClose.
+func (c *Conn) Close() {
+	if c.closing.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	if !c.dead {
+		c.wire.hangup()
+	}
+	c.wakeReaderLocked()
+	c.mu.Unlock()
+}
+
+// fail closes the connection for a reason worth a line in the log.
+func (c *Conn) fail(why string, err error) {
+	if !c.closing.Load() {
+		c.ep.log.Warn("close connection: "+why, "addr", c.text, "err", err)
+	}
+	c.Close()
+}
+
+// broken closes the connection after an error of the network, which is worth a warning only if the other side sat still.
+func (c *Conn) broken(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.fail("timeout", err)
+		return
+	}
+	if !c.closing.Load() {
+		c.ep.log.Debug("connection broke", "addr", c.text, "err", err)
+	}
+	c.Close()
+}
+
+// finish is the end of the connection, called once by its reader when nothing will be read any more.
+func (c *Conn) finish() {
+	c.closing.Store(true)
+	c.mu.Lock()
+	c.dead = true
+	out, cur, w := c.out, c.cur, c.wire
+	c.out = nil
+	writing := c.writing
+	if !writing {
+		c.cur = nil
+	} else {
+		w.hangup() // so that the writer, who cleans up instead, doesn't wait any longer
+		cur = nil
+	}
+	c.mu.Unlock()
+	if !writing {
+		w.close()
+	}
+	c.ep.recycle(out)
+	c.ep.recycle(cur)
+	c.failCalls()
+	if c.ep.onClose != nil {
+		c.ep.onClose(c)
+	}
+}
+
+// send appends a frame and sees to it that it leaves: with the reader's batch, with the batch b, by the writer at work, or now.
+// Release is called in any case.
+func (c *Conn) send(ser Serialization, h *head, body []byte, regions [][]byte, release func(), b *Batch) error {
+	c.mu.Lock()
+	if c.dead || c.closing.Load() {
+		c.mu.Unlock()
+		if release != nil {
+			release()
+		}
+		return ErrClosed
+	}
+	if c.out == nil {
+		c.out = c.ep.outboxes.Get().(*outbox)
+	}
+	n, err := c.out.add(ser, h, body, regions, release)
+	if err != nil {
+		c.mu.Unlock()
+		if release != nil {
+			release()
+		}
+		return err
+	}
+	c.waiting.Add(int64(n))
+	write := !c.batching && !c.writing && !(b != nil && b.take(c))
+	if write {
+		c.writing = true
+	}
+	c.mu.Unlock()
+	if write {
+		c.flush(false)
+	}
+	return nil
+}
+
+// beginBatch holds output back until endBatch.
+func (c *Conn) beginBatch() {
+	c.mu.Lock()
+	c.batching = true
+	c.mu.Unlock()
+}
+
+func (c *Conn) endBatch(block bool) {
+	c.mu.Lock()
+	c.batching = false
+	c.kickLocked(block)
+}
+
+// kickLocked starts writing what waits, unless somebody is at it. It unlocks.
+func (c *Conn) kickLocked(block bool) {
+	write := c.out != nil && !c.writing && !c.dead
+	if write {
+		c.writing = true
+	}
+	c.mu.Unlock()
+	if write {
+		c.flush(block)
+	}
+}
+
+// flush writes until nothing waits. The caller has set writing. If it may not block and would have to, a goroutine goes on.
+func (c *Conn) flush(block bool) {
+	for {
+		c.mu.Lock()
+		if c.cur == nil && c.out != nil {
+			c.cur, c.out = c.out, nil
+			c.cur.seal()
+		}
+		o, w := c.cur, c.wire
+		if o == nil || c.dead {
+			c.writing, c.cur = false, nil
+			dead := c.dead
+			c.mu.Unlock()
+			if dead {
+				w.close()
+				c.ep.recycle(o)
+			}
+			return
+		}
+		c.mu.Unlock()
+		n, err := w.write(o.rest, block)
+		c.left(n)
+		switch {
+		case err == nil:
+			c.mu.Lock()
+			c.cur = nil
+			c.mu.Unlock()
+			c.ep.recycle(o)
+		case errors.Is(err, errAgain) && !block:
+			o.wrote(n)
+			go c.flush(true)
+			return
+		default:
+			// The reader meets the same end and calls finish, which leaves the rest to us as long as writing is set.
+			c.broken(err)
+			c.abandon()
+			return
+		}
+	}
+}
+
+// abandon gives up writing on a connection that was hung up.
+func (c *Conn) abandon() {
+	c.mu.Lock()
+	out, cur, w, dead := c.out, c.cur, c.wire, c.dead
+	c.out, c.cur, c.writing = nil, nil, false
+	c.mu.Unlock()
+	if dead {
+		w.close()
+	}
+	c.ep.recycle(cur)
+	c.ep.recycle(out)
+}
+
+// left notes that n bytes of output have left, and lets a reader go on that waits for it.
+func (c *Conn) left(n int) {
+	if n == 0 {
+		return
+	}
+	c.lastIO.Store(c.ep.lastNow.Load())
+	if c.waiting.Add(int64(-n)) > int64(c.ep.limits.WriteHighMark/2) {
+		return
+	}
+	c.mu.Lock()
+	c.wakeReaderLocked()
+	c.mu.Unlock()
+}
+
+func (c *Conn) wakeReaderLocked() {
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+}
+
+// full returns what a reader has to wait for before it reads on, or nil: output beyond the high-water mark has to leave first.
+func (c *Conn) full() <-chan struct{} {
+	if c.Writable() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() || c.waiting.Load() <= int64(c.ep.limits.WriteHighMark/2) {
+		return nil
+	}
+	if c.drained == nil {
+		c.drained = make(chan struct{})
+	}
+	return c.drained
+}
+
+// feed works the whole frames at the start of data and returns how many bytes they have.
+func (c *Conn) feed(s *scratch, data []byte) (int, error) {
+	used := 0
+	for !c.closing.Load() {
+		n, err := frameSize(data[used:], c.ep.limits.MaxFrame)
+		if err != nil {
+			return used, err
+		}
+		if n == 0 || n > len(data)-used {
+			return used, nil
+		}
+		frame := data[used : used+n : used+n]
+		used += n
+		ser, err := decodeFrame(frame, &s.req)
+		if err != nil {
+			return used, err
+		}
+		if s.req.Flag&flagResponse != 0 {
+			c.resolve(&s.req)
+			continue
+		}
+		s.req.replier = Replier{conn: c, opaque: s.req.Opaque, ser: ser, oneway: s.req.Oneway()}
+		c.ep.dispatch(&s.req)
+	}
+	return used, ErrClosed
+}

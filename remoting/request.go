@@ -1,0 +1,111 @@
+package remoting
+
+import (
+	"fmt"
+
+	"apogee/remoting/header"
+)
+
+// Replier answers one request, at any time, from any goroutine. It is a small value and may be copied; the answer to a one-way
+// request is dropped (its Release is still called).
+type Replier struct {
+	conn   *Conn
+	sink   func(*Reply) // instead of conn, for requests that no connection brought
+	opaque int32
+	ser    Serialization
+	oneway bool
+}
+
+// Conn is the connection that the request came from, nil for a request made by NewRequest.
+func (r Replier) Conn() *Conn { return r.conn }
+
+// Reply sends the answer. One that the connection can't take any more is dropped.
+func (r Replier) Reply(rep *Reply) { r.reply(rep, nil) }
+
+func (r Replier) reply(rep *Reply, b *Batch) {
+	switch {
+	case r.sink != nil && !r.oneway:
+		r.sink(rep)
+		return
+	case r.conn == nil || r.oneway:
+		if rep.Release != nil {
+			rep.Release()
+		}
+		return
+	}
+	h := head{code: rep.Code, opaque: r.opaque, flag: flagResponse, remark: rep.Remark, fields: rep.Header, extra: rep.Extra}
+	// An error means that the connection is gone, which its OnClose reports.
+	_ = r.conn.send(r.ser, &h, rep.Body, rep.Regions, rep.Release, b)
+}
+
+// Replier is what an answer given after the handler has returned needs.
+func (r *Request) Replier() Replier { return r.replier }
+
+// Conn is the connection that the request came from.
+func (r *Request) Conn() *Conn { return r.replier.conn }
+
+// Oneway says that the sender wants no answer.
+func (r *Request) Oneway() bool { return r.Flag&flagOneway != 0 }
+
+// Reply sends the answer.
+func (r *Request) Reply(rep *Reply) {
+	r.answered = true
+	r.replier.Reply(rep)
+}
+
+// Fail answers with a code and a remark and nothing else.
+func (r *Request) Fail(code int32, format string, args ...any) {
+	remark := format
+	if len(args) > 0 {
+		remark = fmt.Sprintf(format, args...)
+	}
+	r.Reply(&Reply{Code: code, Remark: remark})
+}
+
+// Decode reads the custom header.
+func (r *Request) Decode(h header.Decoder) error { return h.DecodeFields(r.Fields) }
+
+// Detach copies the request into memory of its own, for whoever needs it after the handler has returned.
+func (r *Request) Detach() *Request {
+	d := new(Request)
+	r.copyTo(d, nil)
+	return d
+}
+
+// copyTo makes dst a copy of r whose strings and body lie in mem, or in new memory if they don't fit. It returns that memory.
+func (r *Request) copyTo(dst *Request, mem []byte) []byte {
+	n := len(r.Remark) + len(r.Body)
+	for i := range r.Fields {
+		n += len(r.Fields[i].Key) + len(r.Fields[i].Value)
+	}
+	if cap(mem) < n {
+		mem = make([]byte, 0, n)
+	}
+	mem = mem[:0]
+	take := func(s string) string {
+		at := len(mem)
+		mem = append(mem, s...)
+		return view(mem[at:])
+	}
+	fields := dst.Fields[:0]
+	*dst = *r
+	dst.Remark = take(r.Remark)
+	if cap(fields) < len(r.Fields) {
+		fields = make(header.Fields, 0, len(r.Fields))
+	}
+	for i := range r.Fields {
+		fields = append(fields, header.Pair{Key: take(r.Fields[i].Key), Value: take(r.Fields[i].Value)})
+	}
+	dst.Fields = fields
+	at := len(mem)
+	mem = append(mem, r.Body...)
+	dst.Body = mem[at:len(mem):len(mem)]
+	return mem
+}
+
+// NewRequest makes a request that no connection brought, whose answer goes to answer: for tests of handlers, and for one handler
+// that uses another. The Opaque and Flag of r count as on the wire.
+func NewRequest(r Request, answer func(*Reply)) *Request {
+	r.replier = Replier{sink: answer, opaque: r.Opaque, oneway: r.Oneway()}
+	return &r
+}

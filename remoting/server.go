@@ -1,0 +1,193 @@
+package remoting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server listens, decodes and dispatches.
+type Server struct {
+	ep     *endpoint
+	opts   ServerOptions
+	ln     net.Listener
+	stop   chan struct{} // closed when the idle watch shall end
+	ending sync.Once
+
+	goroutines sync.WaitGroup // accept loop, idle watch, readers
+	conns      connSet
+}
+
+// connSet is the open connections of a server.
+type connSet struct {
+	mu     sync.Mutex
+	open   map[*Conn]struct{}
+	closed bool
+}
+
+func (s *connSet) add(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.open[c] = struct{}{}
+	}
+	return !s.closed
+}
+
+func (s *connSet) remove(c *Conn) {
+	s.mu.Lock()
+	delete(s.open, c)
+	s.mu.Unlock()
+}
+
+// list returns the connections for which keep is true.
+func (s *connSet) list(keep func(*Conn) bool) []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var l []*Conn
+	for c := range s.open {
+		if keep(c) {
+			l = append(l, c)
+		}
+	}
+	return l
+}
+
+func (s *connSet) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+}
+
+// Listen starts a server.
+func Listen(opts ServerOptions) (*Server, error) {
+	ln, err := net.Listen("tcp", opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	opts.Limits = opts.Limits.withDefaults()
+	opts.Now = orRealClock(opts.Now)
+	ep := newEndpoint(opts.Routes, opts.Fallback)
+	ep.ser, ep.limits, ep.log, ep.now = opts.Serialization, opts.Limits, orDiscard(opts.Log), opts.Now
+	s := &Server{ep: ep, opts: opts, ln: ln, stop: make(chan struct{})}
+	s.conns.open = map[*Conn]struct{}{}
+	ep.onClose = s.closed
+	ep.lastNow.Store(ep.now().UnixNano())
+	s.goroutines.Go(s.accept)
+	s.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })
+	return s, nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+func (s *Server) accept() {
+	for {
+		nc, err := s.ln.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			s.ep.log.Error("accept", "err", err)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-s.stop:
+				return
+			}
+			continue
+		}
+		s.goroutines.Go(func() { s.serve(nc) })
+	}
+}
+
+func (s *Server) serve(nc net.Conn) {
+	w := &streamWire{nc: nc, timeout: s.ep.limits.WriteTimeout}
+	c := s.ep.newConn(w, addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr()))
+	if !s.conns.add(c) {
+		_ = nc.Close()
+		return
+	}
+	if s.opts.OnOpen != nil {
+		s.opts.OnOpen(c)
+	}
+	c.readStream(nc, nil)
+	c.finish()
+}
+
+func (s *Server) closed(c *Conn) {
+	s.conns.remove(c)
+	if s.opts.OnClose != nil {
+		s.opts.OnClose(c)
+	}
+}
+
+// Shutdown stops accepting, lets work under way answer until ctx ends, then closes every connection and waits for its
+// goroutines. Work under way is what handlers and lanes are at, and output that has not left; a request that was detached to be
+// answered some day (a held pull) is not waited for.
+func (s *Server) Shutdown(ctx context.Context) error {
+	var err error
+	s.ending.Do(func() {
+		_ = s.ln.Close()
+		if s.opts.GoAway {
+			s.ep.goAway.Store(true)
+		}
+		err = s.settle(ctx)
+		s.conns.close()
+		for _, c := range s.conns.list(func(*Conn) bool { return true }) {
+			c.Close()
+		}
+		close(s.stop)
+	})
+	s.goroutines.Wait()
+	return err
+}
+
+// settle waits until nothing is under way.
+func (s *Server) settle(ctx context.Context) error {
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if s.opts.GoAway {
+			if len(s.conns.list(func(*Conn) bool { return true })) == 0 {
+				return nil
+			}
+		} else if s.ep.busy.Load() == 0 && len(s.conns.list((*Conn).atWork)) == 0 {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("shut down with work under way: %w", ctx.Err())
+		}
+	}
+}
+
+// atWork says that requests are being worked on or that output waits.
+func (c *Conn) atWork() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.batching || c.writing || c.out != nil
+}
+
+// watchIdle closes connections that have neither sent nor received for too long, and keeps the coarse time by which that is
+// measured. One ticker serves all connections.
+func (ep *endpoint) watchIdle(stop <-chan struct{}, list func(func(*Conn) bool) []*Conn) {
+	tick := time.NewTicker(min(max(ep.limits.Idle/8, 5*time.Millisecond), time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		now := ep.now().UnixNano()
+		ep.lastNow.Store(now)
+		for _, c := range list(func(c *Conn) bool { return now-c.lastIO.Load() >= int64(ep.limits.Idle) }) {
+			ep.log.Info("close idle connection", "addr", c.text, "idle", ep.limits.Idle)
+			c.Close()
+		}
+	}
+}

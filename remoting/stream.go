@@ -1,0 +1,128 @@
+package remoting
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"apogee/internal/clock"
+)
+
+// streamWire is a net.Conn as a wire: TLS, and the connections that a client made.
+type streamWire struct {
+	nc      net.Conn
+	timeout time.Duration // for each piece
+}
+
+// pieceSize is what has to leave within one write timeout.
+const pieceSize = 64 << 10
+
+func (w *streamWire) write(pieces [][]byte, block bool) (int, error) {
+	if !block {
+		return 0, errAgain
+	}
+	total := 0
+	var few net.Buffers
+	for len(pieces) > 0 {
+		few = few[:0]
+		size := 0
+		for len(pieces) > 0 && size < pieceSize {
+			p := pieces[0]
+			if room := pieceSize - size; len(p) > room {
+				few, size = append(few, p[:room]), pieceSize
+				pieces[0] = p[room:]
+				break
+			}
+			few, size, pieces = append(few, p), size+len(p), pieces[1:]
+		}
+		if err := w.nc.SetWriteDeadline(clock.Now().Add(w.timeout)); err != nil {
+			return total, err
+		}
+		n, err := few.WriteTo(w.nc)
+		total += int(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (w *streamWire) hangup() { _ = w.nc.Close() }
+func (w *streamWire) close()  { _ = w.nc.Close() }
+
+// streamBuffer is a TLS record: more does not come at once.
+const streamBuffer = 16 << 10
+
+// readStream reads and works frames until the connection ends. pending is what has been read before.
+func (c *Conn) readStream(nc net.Conn, pending []byte) {
+	in := inbox{data: pending}
+	for {
+		if err := c.workBatch(&in); err != nil {
+			c.fail("input", err)
+			return
+		}
+		if wait := c.full(); wait != nil {
+			<-wait
+		}
+		n, err := nc.Read(in.room(c.ep.limits.MaxFrame))
+		in.data = in.data[:len(in.data)+n]
+		c.lastIO.Store(c.ep.lastNow.Load())
+		if err != nil && n == 0 {
+			if !errors.Is(err, io.EOF) {
+				c.broken(err)
+			}
+			return
+		}
+	}
+}
+
+// workBatch works what in holds and writes the answers.
+func (c *Conn) workBatch(in *inbox) error {
+	if len(in.data) == 0 {
+		return nil
+	}
+	s := c.ep.scratch.Get().(*scratch)
+	c.beginBatch()
+	n, err := c.feed(s, in.data)
+	c.endBatch(true)
+	c.ep.scratch.Put(s)
+	in.drop(n)
+	return err
+}
+
+// inbox is the input that is not a whole frame yet.
+type inbox struct{ data []byte }
+
+// room returns where to read to, after the data that is there. A frame that was announced gets memory as it comes, not before.
+func (in *inbox) room(maxFrame int) []byte {
+	if cap(in.data)-len(in.data) < streamBuffer/4 {
+		size := max(streamBuffer, 2*len(in.data))
+		if need, _ := frameSize(in.data, maxFrame); need > len(in.data) {
+			size = min(size, max(need, streamBuffer))
+		}
+		size = max(size, len(in.data)+streamBuffer/4)
+		data := make([]byte, len(in.data), size)
+		copy(data, in.data)
+		in.data = data
+	}
+	return in.data[len(in.data):cap(in.data)]
+}
+
+// drop forgets the first n bytes.
+func (in *inbox) drop(n int) {
+	rest := in.data[n:]
+	if cap(in.data) > 4*streamBuffer && len(rest) < streamBuffer {
+		in.data = make([]byte, 0, streamBuffer)
+	}
+	in.data = in.data[:copy(in.data[:cap(in.data)], rest)]
+}
+
+// addrPort is a's address, zero if it has none.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort()
+	}
+	return netip.AddrPort{}
+}
