@@ -86,7 +86,8 @@ func ReadFileOrBackup(fsys FS, name string, parse func([]byte) error) error {
 		return &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
 	}
 	if second != nil {
-		return fmt.Errorf("read %s: %w: %w; backup: %w", name, ErrCorrupt, first, second)
+		// The causes are not wrapped: that one of the two does not exist must not make it look as if nothing were there.
+		return fmt.Errorf("read %s: %w: %v; backup: %v", name, ErrCorrupt, first, second)
 	}
 	if !absent {
 		if err := fsys.Rename(name, name+corruptSuffix); err != nil {
