@@ -1,0 +1,160 @@
+package body
+
+import (
+	"slices"
+	"strings"
+
+	"apogee/compat/fastjson"
+)
+
+// ConsumerOffsetSerializeWrapper is the file consumerOffset.json, lmqConsumerOffset.json (where LMQOffsetTable is there), and the answer to GET_ALL_CONSUMER_OFFSET (43).
+// Keys are topic@group, inner keys queue ids.
+type ConsumerOffsetSerializeWrapper struct {
+	DataVersion     DataVersion                `json:"dataVersion"`
+	GroupTopicMap   map[string][]string        `json:"groupTopicMap"` // of the file only; derived, see SetGroupTopicMap
+	OffsetTable     map[string]map[int32]int64 `json:"offsetTable,nonnull"`
+	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
+	LMQOffsetTable  map[string]int64           `json:"lmqOffsetTable"`
+	Extras          fastjson.Extras            `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (w *ConsumerOffsetSerializeWrapper) UnmarshalJSON(text []byte) error {
+	type plain ConsumerOffsetSerializeWrapper
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*w = ConsumerOffsetSerializeWrapper(p)
+	return nil
+}
+
+// SetGroupTopicMap fills in what a getter of Java's ConsumerOffsetManager leaks into the file: the topics of each group.
+func (w *ConsumerOffsetSerializeWrapper) SetGroupTopicMap() {
+	w.GroupTopicMap = make(map[string][]string)
+	for key := range w.OffsetTable {
+		if topic, group, ok := strings.Cut(key, "@"); ok {
+			w.GroupTopicMap[group] = append(w.GroupTopicMap[group], topic)
+		}
+	}
+	for _, topics := range w.GroupTopicMap {
+		slices.Sort(topics)
+	}
+}
+
+// DelayOffsetSerializeWrapper is the file delayOffset.json and the answer to GET_ALL_DELAY_OFFSET (45): delay level to the next
+// offset of its queue.
+type DelayOffsetSerializeWrapper struct {
+	DataVersion *DataVersion    `json:"dataVersion"` // 4.9 has none
+	OffsetTable map[int32]int64 `json:"offsetTable,nonnull"`
+	Extras      fastjson.Extras `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (w *DelayOffsetSerializeWrapper) UnmarshalJSON(text []byte) error {
+	type plain DelayOffsetSerializeWrapper
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*w = DelayOffsetSerializeWrapper(p)
+	return nil
+}
+
+// MessageRequestModeSerializeWrapper is the file messageRequestMode.json: topic, group, how the group gets its messages.
+type MessageRequestModeSerializeWrapper struct {
+	MessageRequestModeMap map[string]map[string]SetMessageRequestModeRequestBody `json:"messageRequestModeMap,nonnull"`
+}
+
+// SetMessageRequestModeRequestBody is the body of SET_MESSAGE_REQUEST_MODE (401). Mode is PULL or POP.
+type SetMessageRequestModeRequestBody struct {
+	Topic            string `json:"topic,omitempty"`
+	ConsumerGroup    string `json:"consumerGroup,omitempty"`
+	Mode             string `json:"mode,omitempty"`
+	PopShareQueueNum int32  `json:"popShareQueueNum"`
+}
+
+// ConsumerFilterWrapper is the file consumerFilter.json.
+type ConsumerFilterWrapper struct {
+	FilterDataByTopic map[string]FilterDataMapByTopic `json:"filterDataByTopic,nonnull"`
+	Extras            fastjson.Extras                 `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (w *ConsumerFilterWrapper) UnmarshalJSON(text []byte) error {
+	type plain ConsumerFilterWrapper
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*w = ConsumerFilterWrapper(p)
+	return nil
+}
+
+// FilterDataMapByTopic has the filters of a topic, by group.
+type FilterDataMapByTopic struct {
+	GroupFilterData map[string]ConsumerFilterData `json:"groupFilterData,nonnull"`
+	Topic           string                        `json:"topic,omitempty"`
+}
+
+// ConsumerFilterData is one group's filter expression on one topic.
+type ConsumerFilterData struct {
+	ConsumerGroup   string           `json:"consumerGroup,omitempty"`
+	Topic           string           `json:"topic,omitempty"`
+	Expression      string           `json:"expression,omitempty"`
+	ExpressionType  string           `json:"expressionType,omitempty"`
+	BornTime        int64            `json:"bornTime"`
+	Dead            bool             `json:"dead"`
+	DeadTime        int64            `json:"deadTime"`
+	BloomFilterData *BloomFilterData `json:"bloomFilterData"`
+	ClientVersion   int64            `json:"clientVersion"`
+}
+
+// BloomFilterData is where a filter's name hashes to.
+type BloomFilterData struct {
+	BitPos []int32 `json:"bitPos"`
+	BitNum int32   `json:"bitNum"`
+}
+
+// TimerMetrics is the file timermetrics and the answer to GET_TIMER_METRICS (61).
+type TimerMetrics struct {
+	DataVersion DataVersion       `json:"dataVersion"`
+	TimingCount map[string]Metric `json:"timingCount,nonnull"`
+}
+
+// TransactionMetrics is the file transactionMetrics.
+type TransactionMetrics struct {
+	DataVersion      DataVersion       `json:"dataVersion"`
+	TransactionCount map[string]Metric `json:"transactionCount,nonnull"`
+}
+
+// Metric counts what waits for a topic.
+type Metric struct {
+	Count     int64 `json:"count"`
+	TimeStamp int64 `json:"timeStamp"`
+}
+
+// KVConfigSerializeWrapper is the name server's file kvConfig.json: namespace, key, value.
+type KVConfigSerializeWrapper struct {
+	ConfigTable map[string]map[string]string `json:"configTable,nonnull"`
+	Extras      fastjson.Extras              `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (w *KVConfigSerializeWrapper) UnmarshalJSON(text []byte) error {
+	type plain KVConfigSerializeWrapper
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*w = KVConfigSerializeWrapper(p)
+	return nil
+}

@@ -1,0 +1,159 @@
+package body
+
+import (
+	"encoding/json"
+
+	"apogee/compat/fastjson"
+)
+
+// Permission bits of a topic (PermName).
+const (
+	PermInherit  int32 = 1
+	PermWrite    int32 = 2
+	PermRead     int32 = 4
+	PermPriority int32 = 8
+)
+
+// Bits of topicSysFlag (TopicSysFlag).
+const (
+	TopicUnit    int32 = 1 // made by a unit-mode client
+	TopicUnitSub int32 = 2 // has subscribers in unit mode
+)
+
+// SingleTag and MultiTag are the topic filter types; nothing acts on them.
+const (
+	SingleTag = "SINGLE_TAG"
+	MultiTag  = "MULTI_TAG"
+)
+
+// TopicConfig is what a broker knows of a topic. Java class TopicConfig.
+type TopicConfig struct {
+	TopicName       string            `json:"topicName,omitempty"`
+	ReadQueueNums   int32             `json:"readQueueNums"`
+	WriteQueueNums  int32             `json:"writeQueueNums"`
+	Perm            int32             `json:"perm"`
+	TopicFilterType string            `json:"topicFilterType,omitempty"`
+	TopicSysFlag    int32             `json:"topicSysFlag"`
+	Order           bool              `json:"order"`
+	Attributes      map[string]string `json:"attributes,nonnull"`
+	Extras          fastjson.Extras   `json:"-"`
+}
+
+// NewTopicConfig is a topic with Java's defaults.
+func NewTopicConfig(name string) TopicConfig {
+	return TopicConfig{TopicName: name, ReadQueueNums: 16, WriteQueueNums: 16, Perm: PermRead | PermWrite, TopicFilterType: SingleTag}
+}
+
+// UnmarshalJSON gives what the text leaves out Java's defaults.
+func (c *TopicConfig) UnmarshalJSON(text []byte) error {
+	type plain TopicConfig
+	p := plain(NewTopicConfig(""))
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*c = TopicConfig(p)
+	return nil
+}
+
+// TopicConfigSerializeWrapper is a broker's topic table: the file topics.json, and the first part of what a broker registers.
+type TopicConfigSerializeWrapper struct {
+	TopicConfigTable map[string]*TopicConfig `json:"topicConfigTable,nonnull"`
+	DataVersion      DataVersion             `json:"dataVersion"`
+	Extras           fastjson.Extras         `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (w *TopicConfigSerializeWrapper) UnmarshalJSON(text []byte) error {
+	type plain TopicConfigSerializeWrapper
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*w = TopicConfigSerializeWrapper(p)
+	return nil
+}
+
+// TopicConfigAndMappingSerializeWrapper is a topic table with the static topics' mapping: the answer to GET_ALL_TOPIC_CONFIG (21) and the main part of a registration.
+type TopicConfigAndMappingSerializeWrapper struct {
+	TopicConfigTable           map[string]*TopicConfig             `json:"topicConfigTable,nonnull"`
+	DataVersion                DataVersion                         `json:"dataVersion"`
+	TopicQueueMappingInfoMap   map[string]*TopicQueueMappingInfo   `json:"topicQueueMappingInfoMap,nonnull"`
+	TopicQueueMappingDetailMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingDetailMap,nonnull"`
+	MappingDataVersion         *DataVersion                        `json:"mappingDataVersion"`
+}
+
+// TopicQueueMappingInfo says which queues of a static topic a broker holds. Java class TopicQueueMappingInfo.
+type TopicQueueMappingInfo struct {
+	Topic       string          `json:"topic,omitempty"`
+	Scope       string          `json:"scope,omitempty"`
+	TotalQueues int32           `json:"totalQueues"`
+	Bname       string          `json:"bname,omitempty"`
+	Epoch       int64           `json:"epoch"`
+	Dirty       bool            `json:"dirty"`
+	CurrIDMap   map[int32]int32 `json:"currIdMap,nonnull"` // logic queue to physical queue
+}
+
+// TopicQueueMappingDetail adds where each logic queue has been over time.
+type TopicQueueMappingDetail struct {
+	TopicQueueMappingInfo
+	HostedQueues map[int32][]LogicQueueMappingItem `json:"hostedQueues,nonnull"`
+}
+
+// LogicQueueMappingItem is one stretch of a logic queue on one physical queue. Java class LogicQueueMappingItem.
+type LogicQueueMappingItem struct {
+	Gen         int32  `json:"gen"`
+	QueueID     int32  `json:"queueId"`
+	Bname       string `json:"bname,omitempty"`
+	LogicOffset int64  `json:"logicOffset"`
+	StartOffset int64  `json:"startOffset"`
+	EndOffset   int64  `json:"endOffset"`
+	TimeOfStart int64  `json:"timeOfStart"`
+	TimeOfEnd   int64  `json:"timeOfEnd"`
+}
+
+// TopicQueueMappingSerializeWrapper is the file topicQueueMapping.json.
+type TopicQueueMappingSerializeWrapper struct {
+	TopicQueueMappingInfoMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingInfoMap,nonnull"`
+	DataVersion              DataVersion                         `json:"dataVersion"`
+}
+
+// TopicConfigAndQueueMapping is the answer to GET_TOPIC_CONFIG (351).
+type TopicConfigAndQueueMapping struct {
+	TopicConfig
+	MappingDetail *TopicQueueMappingDetail `json:"mappingDetail"`
+}
+
+// UnmarshalJSON stands in for that of the embedded TopicConfig, which would miss the mapping.
+func (m *TopicConfigAndQueueMapping) UnmarshalJSON(text []byte) error {
+	if err := m.TopicConfig.UnmarshalJSON(text); err != nil {
+		return err
+	}
+	raw, ok := m.Extras["mappingDetail"]
+	if !ok {
+		return nil
+	}
+	delete(m.Extras, "mappingDetail")
+	return fastjson.Unmarshal(raw, &m.MappingDetail)
+}
+
+// CreateTopicListRequestBody is the body of UPDATE_AND_CREATE_TOPIC_LIST (18).
+type CreateTopicListRequestBody struct {
+	TopicConfigList []*TopicConfig `json:"topicConfigList"`
+}
+
+// TopicList is a set of topic names, sorted where we write it.
+type TopicList struct {
+	TopicList  []string `json:"topicList,nonnull"`
+	BrokerAddr string   `json:"brokerAddr,omitempty"`
+}
+
+// KVTable is a table of strings.
+type KVTable struct {
+	Table map[string]string `json:"table,nonnull"`
+}
+
+var _ json.Unmarshaler = (*TopicConfig)(nil)
