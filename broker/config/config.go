@@ -1,0 +1,255 @@
+// Package config is the broker's configuration under Java's key names (BrokerConfig, BrokerIdentity, NettyServerConfig).
+//
+// It holds every key outside the store that changes something here; the store's keys are in store.Options, bound from the same
+// file. A [Broker] value is immutable once published: [Live] hands out the present one, and a change at run time publishes a new one.
+package config
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Role is Java's BrokerRole.
+type Role string
+
+// The roles. Slaves need replication, which Apogee does not have yet.
+const (
+	AsyncMaster Role = "ASYNC_MASTER"
+	SyncMaster  Role = "SYNC_MASTER"
+	Slave       Role = "SLAVE"
+)
+
+// UnmarshalText accepts Java's enumeration names only.
+func (r *Role) UnmarshalText(text []byte) error {
+	switch v := Role(text); v {
+	case AsyncMaster, SyncMaster, Slave:
+		*r = v
+		return nil
+	default:
+		return fmt.Errorf("allowed are %s, %s and %s", AsyncMaster, SyncMaster, Slave)
+	}
+}
+
+// MarshalText is the name itself.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r), nil }
+
+// Permission bits of a broker and of a topic (PermName).
+const (
+	PermInherit  = 1
+	PermWrite    = 2
+	PermRead     = 4
+	PermPriority = 8
+)
+
+// Broker is the configuration of one broker. Fields tagged hot take effect when they change in a running broker; the others are
+// stored and take effect at the next start, as in Java.
+type Broker struct {
+	// Who the broker is.
+	ClusterName string `prop:"brokerClusterName" default:"DefaultCluster"`
+	Name        string `prop:"brokerName"` // the host's name where no file says
+	ID          int64  `prop:"brokerId" default:"0"`
+	Role        Role   `prop:"brokerRole" default:"ASYNC_MASTER"`
+	Home        string `prop:"rocketmqHome"`
+	ConfigPath  string `prop:"brokerConfigPath"`
+	RootDir     string `prop:"storePathRootDir"` // the store binds it too
+
+	// Where it listens, and what it tells others.
+	BindAddress string `prop:"bindAddress" default:"0.0.0.0"`
+	ListenPort  int    `prop:"listenPort" default:"10911"`
+	IP1         string `prop:"brokerIP1"` // first address that is not loopback where no file says
+	IP2         string `prop:"brokerIP2"`
+	HAPort      int    `prop:"haListenPort" default:"10912"` // announced; nothing listens there yet
+	NameServers string `prop:"namesrvAddr" hot:"true"`
+
+	ChannelMaxIdle  time.Duration `prop:"serverChannelMaxIdleTimeSeconds" unit:"s" default:"120"`
+	WriteHighMark   int           `prop:"writeBufferHighWaterMark" default:"0"`
+	ConnectTimeout  time.Duration `prop:"connectTimeoutMillis" unit:"ms" default:"3000"`
+	ShutdownGrace   bool          `prop:"enableShutdownGracefully" default:"false" hot:"true"`
+	ShutdownWait    time.Duration `prop:"shutdownWaitTimeSeconds" unit:"s" default:"30" hot:"true"`
+	FlowControl     bool          `prop:"enableNetWorkFlowControl" default:"false" hot:"true"`
+	RegisterTimeout time.Duration `prop:"registerBrokerTimeoutMills" unit:"ms" default:"24000" hot:"true"`
+	RegisterPeriod  time.Duration `prop:"registerNameServerPeriod" unit:"ms" default:"30000" hot:"true"`
+	ForceRegister   bool          `prop:"forceRegister" default:"true" hot:"true"`
+	SingleRegister  bool          `prop:"enableSingleTopicRegister" default:"false" hot:"true"`
+	SplitRegister   bool          `prop:"enableSplitRegistration" default:"false" hot:"true"`
+	SplitRegSize    int           `prop:"splitRegistrationSize" default:"800" hot:"true"`
+
+	// Topics and groups.
+	Permission          int    `prop:"brokerPermission" default:"6" hot:"true"`
+	DefaultQueues       int    `prop:"defaultTopicQueueNums" default:"8" hot:"true"`
+	AutoCreateTopic     bool   `prop:"autoCreateTopicEnable" default:"true" hot:"true"`
+	AutoCreateGroup     bool   `prop:"autoCreateSubscriptionGroup" default:"true" hot:"true"`
+	CreateSystemGroup   bool   `prop:"enableCreateSysGroup" default:"true" hot:"true"`
+	ClusterTopic        bool   `prop:"clusterTopicEnable" default:"true"`
+	BrokerTopic         bool   `prop:"brokerTopicEnable" default:"true"`
+	TraceTopic          bool   `prop:"traceTopicEnable" default:"false"`
+	TraceTopicName      string `prop:"msgTraceTopicName" default:"RMQ_SYS_TRACE_TOPIC"`
+	ReviveQueues        int    `prop:"reviveQueueNum" default:"8"`
+	TimerWheel          bool   `prop:"timerWheelEnable" default:"true"`
+	TransRocksDB        bool   `prop:"transRocksDBEnable" default:"false"`
+	LMQ                 bool   `prop:"enableLmq" default:"false"`
+	ValidateSystemTopic bool   `prop:"validateSystemTopicWhenUpdateTopic" default:"true" hot:"true"`
+	MixedMessageType    bool   `prop:"enableMixedMessageType" default:"false" hot:"true"`
+	ClearRetryTopic     bool   `prop:"clearRetryTopicWhenDeleteTopic" default:"true" hot:"true"`
+	SplitMetadata       bool   `prop:"enableSplitMetadata" default:"true" hot:"true"`
+	SplitMetadataSize   int    `prop:"splitMetadataSize" default:"2000" hot:"true"`
+
+	// Sending.
+	RegionID          string `prop:"regionId" default:"DefaultRegion" hot:"true"`
+	TraceOn           bool   `prop:"traceOn" default:"true" hot:"true"`
+	StartAcceptSend   int64  `prop:"startAcceptSendRequestTimeStamp" default:"0" hot:"true"` // ms
+	RejectTransaction bool   `prop:"rejectTransactionMessage" default:"false" hot:"true"`
+	DelayLevels       string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
+
+	FlushDelayOffset time.Duration `prop:"flushDelayOffsetInterval" unit:"ms" default:"10000"`
+	DelayOffsetStep  int64         `prop:"delayOffsetUpdateVersionStep" default:"200" hot:"true"`
+
+	// Pulling and offsets.
+	LongPolling       bool          `prop:"longPollingEnable" default:"true" hot:"true"`
+	ShortPolling      time.Duration `prop:"shortPollingTimeMills" unit:"ms" default:"1000" hot:"true"`
+	LitePull          bool          `prop:"litePullMessageEnable" default:"true" hot:"true"`
+	SlaveRead         bool          `prop:"slaveReadEnable" default:"false" hot:"true"`
+	RejectPull        bool          `prop:"rejectPullConsumerEnable" default:"false" hot:"true"`
+	PropertyFilter    bool          `prop:"enablePropertyFilter" default:"false" hot:"true"`
+	ServerSideReset   bool          `prop:"useServerSideResetOffset" default:"true" hot:"true"`
+	FlushOffsets      time.Duration `prop:"flushConsumerOffsetInterval" unit:"ms" default:"5000"`
+	OffsetVersionStep int64         `prop:"consumerOffsetUpdateVersionStep" default:"500"`
+
+	// Clients.
+	NotifyIDsChanged bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
+	NotifyRealTime   bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`
+	RegisterProducer bool          `prop:"enableRegisterProducer" default:"true" hot:"true"`
+	ChannelExpired   time.Duration `prop:"channelExpiredTimeout" unit:"ms" default:"120000" hot:"true"`
+
+	// How much work may wait.
+	SendQueue     int `prop:"sendThreadPoolQueueCapacity" default:"10000"`
+	PullQueue     int `prop:"pullThreadPoolQueueCapacity" default:"100000"`
+	LitePullQueue int `prop:"litePullThreadPoolQueueCapacity" default:"100000"`
+	AckQueue      int `prop:"ackThreadPoolQueueCapacity" default:"100000"`
+	QueryQueue    int `prop:"queryThreadPoolQueueCapacity" default:"20000"`
+	ClientQueue   int `prop:"clientManagerThreadPoolQueueCapacity" default:"1000000"`
+	ConsumerQueue int `prop:"consumerManagerThreadPoolQueueCapacity" default:"1000000"`
+	HeartbeatQ    int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
+	AdminQueue    int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
+
+	// Running it.
+	ConfigBlackList string `prop:"configBlackList" default:"configBlackList;brokerConfigPath" hot:"true"`
+	DetailStat      bool   `prop:"enableDetailStat" default:"true" hot:"true"`
+	DropUnusedStats bool   `prop:"autoDeleteUnusedStats" default:"true" hot:"true"`
+}
+
+// Master tells whether clients may write here.
+func (b *Broker) Master() bool { return b.Role != Slave }
+
+// Address is what the broker announces to clients and name servers.
+func (b *Broker) Address(port int) string { return net.JoinHostPort(b.IP1, strconv.Itoa(port)) }
+
+// Validate says what makes a broker refuse to start (BrokerStartup).
+func (b *Broker) Validate() error {
+	switch {
+	case b.Name == "":
+		return fmt.Errorf("brokerName is empty")
+	case b.ClusterName == "":
+		return fmt.Errorf("brokerClusterName is empty")
+	case b.ListenPort < 0 || b.ListenPort > 65535:
+		return fmt.Errorf("listenPort=%d is no port", b.ListenPort)
+	case b.ListenPort == 1 || b.ListenPort == 2:
+		return fmt.Errorf("listenPort=%d leaves no port for the second listener, which is two below", b.ListenPort)
+	case b.Role == Slave:
+		return fmt.Errorf("brokerRole=SLAVE: replication is not supported yet; start a master, or keep this replica on the Java broker")
+	case b.DefaultQueues <= 0:
+		return fmt.Errorf("defaultTopicQueueNums=%d must be above 0", b.DefaultQueues)
+	case b.OffsetVersionStep <= 0:
+		return fmt.Errorf("consumerOffsetUpdateVersionStep=%d must be above 0", b.OffsetVersionStep)
+	case b.FlushOffsets <= 0:
+		return fmt.Errorf("flushConsumerOffsetInterval=%d must be above 0", b.FlushOffsets.Milliseconds())
+	}
+	for _, a := range b.NameServerList() {
+		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
+			return fmt.Errorf("namesrvAddr: %q is not host:port", a)
+		}
+	}
+	return nil
+}
+
+// Complete fills what depends on the machine and settles what Java settles at start: a master has broker id 0, whatever the file says.
+func (b *Broker) Complete(hostname string, addrs []net.Addr) {
+	if b.Name == "" {
+		b.Name = hostname
+	}
+	if b.Name == "" {
+		b.Name = "DEFAULT_BROKER"
+	}
+	if b.Master() {
+		b.ID = 0
+	}
+	if b.IP1 == "" {
+		b.IP1 = firstAddress(addrs)
+	}
+	if b.IP2 == "" {
+		b.IP2 = b.IP1
+	}
+}
+
+// firstAddress is the machine's first IPv4 address that is not loopback or link-local, else IPv6, else 127.0.0.1 (NetworkUtil).
+func firstAddress(addrs []net.Addr) string {
+	var six string
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		if n.IP.To4() != nil {
+			return n.IP.String()
+		}
+		if six == "" {
+			six = n.IP.String()
+		}
+	}
+	if six != "" {
+		return six
+	}
+	return "127.0.0.1"
+}
+
+// NameServerList is namesrvAddr, taken apart.
+func (b *Broker) NameServerList() []string {
+	var out []string
+	for a := range strings.SplitSeq(b.NameServers, ";") {
+		if a = strings.TrimSpace(a); a != "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// BlackList is the keys that a change at run time may not touch (AdminBrokerProcessor.initConfigBlackList).
+func (b *Broker) BlackList() map[string]bool {
+	out := map[string]bool{"brokerConfigPath": true, "rocketmqHome": true, "configBlackList": true}
+	for k := range strings.SplitSeq(b.ConfigBlackList, ";") {
+		if k = strings.TrimSpace(k); k != "" {
+			out[k] = true
+		}
+	}
+	return out
+}
+
+// Live is the present configuration of a running broker.
+type Live struct{ p atomic.Pointer[Broker] }
+
+// NewLive publishes b, which must not be changed any more.
+func NewLive(b *Broker) *Live {
+	l := new(Live)
+	l.p.Store(b)
+	return l
+}
+
+// Get is the present configuration; it is not to be changed.
+func (l *Live) Get() *Broker { return l.p.Load() }
+
+// Set publishes b in its place.
+func (l *Live) Set(b *Broker) { l.p.Store(b) }

@@ -1,0 +1,83 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/compat/body"
+	"apogee/store/vfs"
+)
+
+// ConfigDir is where the files are, below the store's root.
+func ConfigDir(root string) string { return path.Join(root, "config") }
+
+// dataVersion is Java's DataVersion: it tells name servers and slaves whether a table has changed since they last saw it.
+type dataVersion struct {
+	mu sync.Mutex // guards v
+	v  body.DataVersion
+}
+
+func (d *dataVersion) get() body.DataVersion {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.v
+}
+
+func (d *dataVersion) set(v body.DataVersion) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.v = v
+}
+
+// bump makes the next version. The state version belongs to controller mode and stays 0.
+func (d *dataVersion) bump(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.v.Timestamp = now.UnixMilli()
+	d.v.Counter++
+}
+
+// configFile writes one table to one file. Changes that come while a write is under way share the next one, so that creating
+// many topics at once does not rewrite the file for each.
+type configFile struct {
+	fs   vfs.FS
+	name string
+
+	changes atomic.Uint64 // counts changes of the table
+	mu      sync.Mutex    // guards written; held across the write, and taken by writers only
+	written uint64
+}
+
+// load reads the file, or its backup. A missing one leaves the table as it is.
+func (c *configFile) load(parse func([]byte) error) error {
+	err := vfs.ReadFileOrBackup(c.fs, c.name, parse)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("load %s: %w", c.name, err)
+	}
+	return nil
+}
+
+// persist returns when what the table held at the time of the call, or later, is on disk. An error leaves it to be written by the next
+// call: the table in memory is ahead of the file then.
+func (c *configFile) persist(encode func() []byte) error {
+	want := c.changes.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.written >= want {
+		return nil
+	}
+	at := c.changes.Load()
+	if err := c.fs.MkdirAll(path.Dir(c.name)); err != nil {
+		return fmt.Errorf("persist %s: %w", c.name, err)
+	}
+	if err := vfs.WriteFileAtomic(c.fs, c.name, encode()); err != nil {
+		return fmt.Errorf("persist: %w", err)
+	}
+	c.written = at
+	return nil
+}

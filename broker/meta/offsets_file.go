@@ -1,0 +1,233 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"apogee/compat/body"
+	"apogee/compat/fastjson"
+)
+
+// File names below config (BrokerPathConfigHelper).
+const (
+	offsetFile    = "consumerOffset.json"
+	lmqOffsetFile = "lmqConsumerOffset.json"
+)
+
+// NewOffsets makes an empty table. Load follows.
+func NewOffsets(opts OffsetOptions) *Offsets {
+	o := &Offsets{opts: opts, lmq: opts.LMQ, seed: maphash.MakeSeed()}
+	o.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), offsetFile)}
+	if o.opts.VersionStep <= 0 {
+		o.opts.VersionStep = 500
+	}
+	o.version.set(body.NewDataVersion(opts.Now()))
+	return o
+}
+
+// offsetTables is the shape of both files. groupTopicMap, which Java writes from a getter and never reads, is left alone.
+type offsetTables struct {
+	OffsetTable     map[string]map[int32]int64 `json:"offsetTable"`
+	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
+	LMQOffsetTable  map[string]int64           `json:"lmqOffsetTable"`
+	GroupTopicMap   map[string][]string        `json:"groupTopicMap"`
+	DataVersion     *body.DataVersion          `json:"dataVersion"`
+	Extras          fastjson.Extras            `json:"-"`
+}
+
+// UnmarshalJSON keeps unknown members.
+func (t *offsetTables) UnmarshalJSON(text []byte) error {
+	type plain offsetTables
+	var p plain
+	extras, err := fastjson.UnmarshalKeeping(text, &p)
+	if err != nil {
+		return err
+	}
+	p.Extras = extras
+	*t = offsetTables(p)
+	return nil
+}
+
+// Load reads the offsets. A directory whose offsets are all in the light queues' file, because it was written with enableLmq, keeps
+// that file even where the switch is off now: Java would start with no offsets at all.
+func (o *Offsets) Load() error {
+	dir := ConfigDir(o.opts.Dir)
+	if !o.lmq && o.absent(path.Join(dir, offsetFile)) && !o.absent(path.Join(dir, lmqOffsetFile)) {
+		o.opts.Log.Warn("offsets are in the file for light queues, which stays in use", "file", lmqOffsetFile)
+		o.lmq = true
+	}
+	if o.lmq {
+		o.file.name = path.Join(dir, lmqOffsetFile)
+	}
+	return o.file.load(o.decode)
+}
+
+func (o *Offsets) absent(name string) bool {
+	_, err := o.opts.FS.Stat(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err = o.opts.FS.Stat(name + ".bak")
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func (o *Offsets) decode(text []byte) error {
+	var t offsetTables
+	if err := fastjson.Unmarshal(text, &t); err != nil {
+		return err
+	}
+	for key := range t.LMQOffsetTable {
+		if !strings.Contains(key, "@") {
+			return fmt.Errorf("offset key %q is not topic@group", key)
+		}
+	}
+	for key := range t.OffsetTable {
+		if !strings.Contains(key, "@") {
+			return fmt.Errorf("offset key %q is not topic@group", key)
+		}
+	}
+	o.extras = t.Extras
+	if t.DataVersion != nil {
+		o.version.set(*t.DataVersion)
+	}
+	for key, queues := range t.OffsetTable {
+		for q, off := range queues {
+			o.restore(key, func(p *progress) { p.committed.set(q, off) })
+		}
+	}
+	for key, off := range t.LMQOffsetTable {
+		o.restore(key, func(p *progress) { p.committed.set(0, off) })
+	}
+	for key, queues := range t.PullOffsetTable {
+		for q, off := range queues {
+			o.restore(key, func(p *progress) { p.pulled.set(q, off) })
+		}
+	}
+	return nil
+}
+
+func (o *Offsets) restore(key string, set func(*progress)) {
+	topic, group, _ := strings.Cut(key, "@")
+	s := o.stripe(group, topic)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set(s.lookupLocked(group, topic, true))
+}
+
+// Persist writes the file if an offset has changed since the last time.
+func (o *Offsets) Persist() error {
+	return o.file.persist(func() []byte { return fastjson.Pretty(nil, o.Encode()) })
+}
+
+// Encode is the table as Java's slaves and tools read it, in one line.
+func (o *Offsets) Encode() []byte {
+	committed, pulled, light := o.collect()
+	version := o.version.get()
+	b := append([]byte(nil), `{"dataVersion":`...)
+	b = fastjson.Append(b, &version)
+	for _, k := range slices.Sorted(maps.Keys(o.extras)) {
+		b = append(b, ',')
+		b = fastjson.Append(b, k)
+		b = append(append(b, ':'), o.extras[k]...)
+	}
+	if o.lmq {
+		b = append(b, `,"lmqOffsetTable":`...)
+		b = appendEntries(b, light, func(b []byte, e *tableEntry) []byte { return strconv.AppendInt(b, e.queues[0].off, 10) })
+	}
+	b = append(b, `,"offsetTable":`...)
+	b = appendEntries(b, committed, appendQueues)
+	b = append(b, `,"pullOffsetTable":`...)
+	b = appendEntries(b, pulled, appendQueues)
+	return append(b, '}')
+}
+
+// tableEntry is one topic@group, taken out from under its lock.
+type tableEntry struct {
+	key    progressKey
+	queues []queueOffset
+}
+
+type queueOffset struct {
+	queue int32
+	off   int64
+}
+
+// collect copies the tables stripe by stripe, in the order of their keys. Together they are no snapshot: each offset is one that
+// was there at some moment of the walk.
+func (o *Offsets) collect() (committed, pulled, light []tableEntry) {
+	o.each(func(k progressKey, p *progress) bool {
+		if q := p.committed.list(); len(q) > 0 {
+			if o.lmq && IsLMQ(k.group) {
+				light = append(light, tableEntry{k, q})
+			} else {
+				committed = append(committed, tableEntry{k, q})
+			}
+		}
+		if q := p.pulled.list(); len(q) > 0 {
+			pulled = append(pulled, tableEntry{k, q})
+		}
+		return false
+	})
+	for _, t := range [][]tableEntry{committed, pulled, light} {
+		slices.SortFunc(t, func(a, b tableEntry) int {
+			if c := strings.Compare(a.key.topic, b.key.topic); c != 0 {
+				return c
+			}
+			return strings.Compare(a.key.group, b.key.group)
+		})
+	}
+	return committed, pulled, light
+}
+
+func (q *queueValues) list() []queueOffset {
+	n := q.count()
+	if n == 0 {
+		return nil
+	}
+	out := make([]queueOffset, 0, n)
+	for id, v := range q.dense {
+		if v != noOffset {
+			out = append(out, queueOffset{int32(id), v})
+		}
+	}
+	for id, v := range q.sparse {
+		out = append(out, queueOffset{id, v})
+	}
+	if len(q.sparse) > 0 {
+		slices.SortFunc(out, func(a, b queueOffset) int { return int(a.queue) - int(b.queue) })
+	}
+	return out
+}
+
+func appendEntries(b []byte, entries []tableEntry, value func([]byte, *tableEntry) []byte) []byte {
+	b = append(b, '{')
+	for i := range entries {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		e := &entries[i]
+		b = fastjson.Append(b, e.key.topic+"@"+e.key.group)
+		b = value(append(b, ':'), e)
+	}
+	return append(b, '}')
+}
+
+func appendQueues(b []byte, e *tableEntry) []byte {
+	b = append(b, '{')
+	for i, q := range e.queues {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(q.queue), 10)
+		b = append(b, ':')
+		b = strconv.AppendInt(b, q.off, 10)
+	}
+	return append(b, '}')
+}
