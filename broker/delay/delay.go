@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/internal/clock"
 	"apogee/store"
 	"apogee/store/record"
 	"apogee/store/vfs"
@@ -124,7 +125,7 @@ func Open(opts Options) (*Scheduler, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = clock.Now
 	}
 	if opts.FlushEvery <= 0 {
 		opts.FlushEvery = 10 * time.Second

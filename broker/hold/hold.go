@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/internal/clock"
 	"apogee/store"
 )
 
@@ -132,7 +133,7 @@ type owner struct {
 // New makes a table and starts its goroutines; Close ends them.
 func New(opts Options) *Table {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = clock.Now
 	}
 	opts.Max = or(opts.Max, 200_000)
 	opts.MaxConn = or(opts.MaxConn, 20_000)
