@@ -1,49 +1,5 @@
 package store
 
-import (
-	"apogee/store/record"
-)
-
-// PutStatus is the outcome of an append (Java PutMessageStatus; ordinals as there).
-type PutStatus int
-
-const (
-	PutOK PutStatus = iota
-	FlushDiskTimeout
-	FlushSlaveTimeout
-	SlaveNotAvailable
-	ServiceNotAvailable
-	CreateMappedFileFailed
-	MessageIllegal
-	PropertiesSizeExceeded
-	OSPageCacheBusy
-	UnknownError
-	InSyncReplicasNotEnough
-)
-
-// PutResult tells where a message went.
-type PutResult struct {
-	Status         PutStatus
-	PhysicalOffset int64 // of the (first) record
-	NextOffset     int64 // end of the (last) record
-	QueueOffset    int64 // of the (first) message
-	StoreTimestamp int64
-	Count          int
-	Pending        bool  // the policy is not satisfied yet: Completion.Complete follows, exactly once
-	Err            error // the cause, where Status is a refusal; for remarks and logs
-}
-
-// Completion hears once that what was put is as safe as the configured policy asks, or why it is not.
-// Complete is called on a store goroutine and must not block.
-type Completion interface{ Complete(status PutStatus) }
-
-// BatchItem is one message inside a batch put; the rest comes from the batch's envelope.
-type BatchItem struct {
-	Flag       int32
-	Body       []byte
-	Properties string
-}
-
 // GetStatus is the outcome of a read (Java GetMessageStatus); String is the Java name, which is the remark of pull answers.
 type GetStatus int
 
@@ -98,5 +54,3 @@ type Arrival struct {
 	StoreTimestamp int64
 	Record         []byte // the whole record; valid during the call
 }
-
-var _ = record.Message{}

@@ -30,7 +30,7 @@ type mappedFile struct {
 	refs   atomic.Int64 // holders, plus goneBit once the file is removed
 	failed atomic.Pointer[error]
 
-	reserved int64 // blocks are allocated up to here; the writer's own
+	reserved atomic.Int64 // position up to which blocks are allocated
 
 	mu      sync.Mutex // guards mapping and its making; never held by a holder
 	mapping vfs.Mapping
@@ -257,12 +257,12 @@ const (
 
 // reserve makes sure that blocks are allocated up to position end (and some more), so that a write there cannot meet a full disk.
 func (f *mappedFile) reserve(end int64) error {
-	if end <= f.reserved {
+	have := f.reserved.Load()
+	if end <= have {
 		return nil
 	}
-	step := min(max(f.reserved, reserveFirst), reserveMost)
-	to := min(max(end, f.reserved+step), f.size)
-	return f.allocate(f.reserved, to)
+	step := min(max(have, reserveFirst), reserveMost)
+	return f.allocate(have, min(max(end, have+step), f.size))
 }
 
 // allocate gets the blocks of a range and counts the file as reserved up to its end.
@@ -275,7 +275,7 @@ func (f *mappedFile) allocate(from, to int64) error {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	f.reserved = max(f.reserved, to)
+	f.reserved.Store(to)
 	return nil
 }
 
@@ -305,5 +305,5 @@ func (f *mappedFile) setPosition(pos int64, durable bool) {
 	} else {
 		f.flushed.Store(0)
 	}
-	f.reserved = pos &^ (vfs.PageSize - 1)
+	f.reserved.Store(pos &^ (vfs.PageSize - 1))
 }

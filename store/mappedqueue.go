@@ -39,8 +39,10 @@ func newMappedQueue(fs vfs.FS, dir string, fileSize int64, parents int) *mappedQ
 func fileName(base int64) string { return fmt.Sprintf("%020d", base) }
 
 // load finds the files. As in Java (spec: store.md 1) each must have the configured size and a number as its name;
-// directories are passed over, and an empty file that sorts last is deleted, since a crash between creating and sizing leaves one.
-func (q *mappedQueue) load() error {
+// directories are passed over, and an empty file that sorts last is deleted, since a crash between creating and sizing leaves
+// one. After an unclean exit an empty file may stand further in front as well, where files are not synced when they are
+// made; it gets its size again, and recovery finds that it holds nothing.
+func (q *mappedQueue) load(last exit) error {
 	infos, err := q.fs.ReadDir(q.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -64,6 +66,12 @@ func (q *mappedQueue) load() error {
 			}
 			continue
 		}
+		if info.Size == 0 && last == uncleanExit {
+			if err := resizeFile(q.fs, name, q.fileSize); err != nil {
+				return err
+			}
+			info.Size = q.fileSize
+		}
 		if info.Size != q.fileSize {
 			return fmt.Errorf("%s: %w: it has %d bytes, the configuration says %d", name, ErrFileSize, info.Size, q.fileSize)
 		}
@@ -72,6 +80,14 @@ func (q *mappedQueue) load() error {
 	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
 	q.files.Store(&files)
 	return nil
+}
+
+func resizeFile(fs vfs.FS, name string, size int64) error {
+	f, err := fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
 }
 
 // list is the present files, oldest first; not to be changed.

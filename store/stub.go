@@ -2,45 +2,66 @@ package store
 
 // This file holds signatures that other packages build against until the real files land; it goes away with them.
 
-import (
-	"log/slog"
-	"time"
+import "time"
 
-	"apogee/store/record"
-	"apogee/store/vfs"
-)
+// consumeQueue is what a queue of the table has on disk: entries of 20 bytes. The zero value is a queue without files.
+type consumeQueue struct{}
 
-// Options configure a store. The prop tags are Java's keys (MessageStoreConfig); compat/properties fills them.
-type Options struct {
-	FS       vfs.FS           `prop:"-"`
-	Now      func() time.Time `prop:"-"`
-	Log      *slog.Logger     `prop:"-"`
-	OnArrive func([]Arrival)  `prop:"-"` // called by the dispatcher, in order, in batches
-	RootDir  string           `prop:"storePathRootDir"`
-	// ... every store key that has an effect, with Java's default in a default tag
-}
+// dispatcher turns log records into queue and index entries. It reads the log with commitLog.holdRest up to
+// commitLog.confirmed(); at the end of a file (ErrBlank) it goes on at commitLog.nextFile(off).
+//
+// The checkpoint's logicsPhysicalOffset may only be moved to a record that is durable in its queue AND before flusher.flushed:
+// recovery starts reading there.
+type dispatcher struct{}
 
-// Store is the message store of one broker.
-type Store struct{}
+// start runs the dispatcher from an offset of the log; it follows commitLog.confirmed().
+func (d *dispatcher) start(from int64) { panic("stub") }
 
-// Open loads and recovers a directory and takes its lock; nothing is written to but what recovery must repair.
-func Open(opts Options) (*Store, error) { panic("stub") }
+// wake says that confirmed() has grown. Called for each put: cheap, never blocks.
+func (d *dispatcher) wake() { panic("stub") }
 
-// Start writes the abort file and starts the background services; Close stops them, flushes, and leaves a clean directory.
-func (s *Store) Start() error { panic("stub") }
-func (s *Store) Close() error { panic("stub") }
+// behind is how many bytes of the log, up to its end, are not dispatched.
+func (d *dispatcher) behind() int64 { panic("stub") }
 
-// Put appends one message. It never waits for the disk: what is not yet as safe as the policy asks has Pending set, and c hears.
-// With c == nil nobody waits (property WAIT=false, one-way).
-func (s *Store) Put(m *record.Message, c Completion) PutResult { panic("stub") }
+// stop lets the dispatcher reach confirmed(), for at most the timeout, ends it, and tells how many bytes are left.
+func (d *dispatcher) stop(timeout time.Duration) (behind int64) { panic("stub") }
 
-// PutBatch appends items as consecutive messages of env's queue, in one file, all or nothing.
-func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
-	panic("stub")
-}
+// indexFiles are the files under index.
+type indexFiles struct{}
 
-// PutWait is Put for callers that may block.
-func (s *Store) PutWait(m *record.Message) PutResult { panic("stub") }
+// loadQueues finds the consume queues on disk and puts them into s.queues; it makes s.dispatch.
+func (s *Store) loadQueues() error { panic("stub") }
+
+// loadIndex finds the index files; after an unclean exit those newer than checkpoint.indexMsgTimestamp are deleted.
+func (s *Store) loadIndex(last exit) error { panic("stub") }
+
+// recoverQueues finds the end of each queue (store.md 4.2) and returns the furthest record that any of them knows. After an
+// unclean exit what it finds may be in the page cache only, so it counts as not flushed.
+func (s *Store) recoverQueues(last exit) (extent, error) { panic("stub") }
+
+// replay gives recovery's records to queues and index, in order, without telling anybody of arrivals. What they have already is ignored.
+func (s *Store) replay(physical int64, rec []byte) error { panic("stub") }
+
+// truncateQueues drops entries of records at or after a log offset.
+func (s *Store) truncateQueues(physical int64) error { panic("stub") }
+
+// destroyQueues removes every consume queue, for a directory without a log.
+func (s *Store) destroyQueues() error { panic("stub") }
+
+// settleQueues ends recovery: min offsets by the log's first offset, q.next of each queue.
+func (s *Store) settleQueues(minPhysical int64) error { panic("stub") }
+
+// flushQueues makes queue entries durable; a thorough one all of them, and moves the checkpoint's logics fields.
+func (s *Store) flushQueues(thorough bool) error { panic("stub") }
+
+// flushIndex makes the index durable.
+func (s *Store) flushIndex() error { panic("stub") }
+
+// cleanQueues deletes queue and index files whose messages are before a log offset, and moves min offsets.
+func (s *Store) cleanQueues(minPhysical int64) error { panic("stub") }
+
+// closeQueues unmaps queue and index files.
+func (s *Store) closeQueues() {}
 
 func (s *Store) Get(req *GetRequest, res *GetResult) { panic("stub") }
 func (r *GetResult) Release()                        { panic("stub") }
@@ -84,21 +105,3 @@ func (s *Store) DeleteTopics(topics ...string) error { panic("stub") }
 
 // CleanExpiredQueues removes queues whose messages are all gone from the log (never of the topics that keep says).
 func (s *Store) CleanExpiredQueues(keep func(topic string) bool) error { panic("stub") }
-
-// DeleteExpired runs the retention delete now (admin code 329).
-func (s *Store) DeleteExpired() error { panic("stub") }
-
-// Stats are the numbers of runtime info.
-type Stats struct {
-	MinPhysical, MaxPhysical, Flushed, DispatchBehind int64
-	EarliestStoreTime                                 int64
-	DiskUsedRatio                                     float64
-	PutTotal, PutBytes, PutFailed                     int64
-	GetFound, GetMiss, GetMessages, GetBytes          int64
-	Writable, Readable                                bool
-}
-
-func (s *Store) Stats() Stats { panic("stub") }
-
-// Writable is false while the store refuses messages (disk full, shutting down, failed write), and why.
-func (s *Store) Writable() (bool, string) { panic("stub") }

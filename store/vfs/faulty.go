@@ -24,6 +24,7 @@ const (
 	OpSync     Op = "sync" // of a file or of a mapping
 	OpTruncate Op = "truncate"
 	OpAllocate Op = "allocate"
+	OpZero     Op = "zero"
 	OpMap      Op = "map"
 	OpPopulate Op = "populate"
 )
@@ -176,6 +177,13 @@ func (f *faultyFile) Allocate(off, n int64) error {
 		return err
 	}
 	return f.File.Allocate(off, n)
+}
+
+func (f *faultyFile) Zero(off, n int64) error {
+	if err := f.check(OpZero, f.name); err != nil {
+		return err
+	}
+	return f.File.Zero(off, n)
 }
 
 func (f *faultyFile) Map(n int64) (Mapping, error) {

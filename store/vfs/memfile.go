@@ -84,6 +84,20 @@ func (f *memFile) Allocate(off, n int64) error {
 	return f.fs.take(f.node, f.name, off, n)
 }
 
+func (f *memFile) Zero(off, n int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	for p := range f.node.allocated {
+		if p*PageSize >= off && (p+1)*PageSize <= off+n {
+			delete(f.node.allocated, p)
+			f.fs.used -= PageSize
+		}
+	}
+	clear(f.node.data[off:min(off+n, int64(len(f.node.data)))])
+	f.node.modTime = f.fs.now()
+	return nil
+}
+
 func (f *memFile) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -161,6 +161,29 @@ func (f osFile) touch(off, n int64) error {
 	return nil
 }
 
+func (f osFile) Zero(off, n int64) error {
+	err := retryIntr(func() error { return zeroRange(int(f.f.Fd()), off, n) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = f.writeZeros(off, n)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "zero", Path: f.f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f osFile) writeZeros(off, n int64) error {
+	zeros := make([]byte, min(n, 1<<20))
+	for end := off + n; off < end; {
+		k, err := f.f.WriteAt(zeros[:min(end-off, int64(len(zeros)))], off)
+		if err != nil {
+			return err
+		}
+		off += int64(k)
+	}
+	return nil
+}
+
 func (f osFile) Map(n int64) (Mapping, error) {
 	m, err := mmap.MapRegion(f.f, int(n), mmap.RDWR, 0, 0)
 	if err != nil {

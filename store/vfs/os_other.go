@@ -10,6 +10,8 @@ func dataSync(fd int) error { return unix.Fsync(fd) }
 
 func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
 
+func zeroRange(int, int64, int64) error { return unix.EOPNOTSUPP }
+
 func populate([]byte) error { return nil }
 
 func resident([]byte) bool { return true }

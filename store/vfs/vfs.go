@@ -74,6 +74,9 @@ type File interface {
 	// Allocate reserves blocks for a range inside the file's size, contents unchanged. A full disk shows here and not later
 	// as a fault in the middle of a mapped write.
 	Allocate(off, n int64) error
+	// Zero makes a range inside the file's size read as zeros. It needs no space and may give blocks back, so the range has
+	// to be allocated again before it is written through a mapping.
+	Zero(off, n int64) error
 	// Map maps the first n bytes, shared and writable. The mapping outlives the file's Close.
 	Map(n int64) (Mapping, error)
 	Size() (int64, error)

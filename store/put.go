@@ -1,0 +1,248 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"apogee/store/record"
+)
+
+// PutStatus is the outcome of an append (Java PutMessageStatus; ordinals as there).
+type PutStatus int
+
+const (
+	PutOK PutStatus = iota
+	FlushDiskTimeout
+	FlushSlaveTimeout
+	SlaveNotAvailable
+	ServiceNotAvailable
+	CreateMappedFileFailed
+	MessageIllegal
+	PropertiesSizeExceeded
+	OSPageCacheBusy
+	UnknownError
+	InSyncReplicasNotEnough
+)
+
+// PutResult tells where a message went.
+type PutResult struct {
+	Status         PutStatus
+	PhysicalOffset int64 // of the (first) record
+	NextOffset     int64 // end of the (last) record
+	QueueOffset    int64 // of the (first) message
+	StoreTimestamp int64
+	Count          int
+	Pending        bool  // the policy is not satisfied yet: Completion.Complete follows, exactly once, maybe before Put returns
+	Err            error // the cause, where Status is a refusal; for remarks and logs
+}
+
+// Completion hears once that what was put is as safe as the configured policy asks, or why it is not.
+// Complete is called on a store goroutine and must not block.
+type Completion interface{ Complete(status PutStatus) }
+
+// Replicas is the second gate of a put, beside the local disk: nil until a broker replicates.
+type Replicas interface {
+	// Await completes c, once, when as many replicas as the policy asks for hold the log up to next.
+	Await(next int64, c Completion)
+}
+
+// BatchItem is one message inside a batch put; the rest comes from the batch's envelope.
+type BatchItem struct {
+	Flag       int32
+	Body       []byte
+	Properties string
+
+	PhysicalOffset int64 // set by PutBatch: where the record starts; the queue offsets are consecutive
+}
+
+// Limits of a stored message (spec: store.md 3.1, 3.8).
+const (
+	maxPlainTopic    = 127 // bytes; the length was one signed byte once
+	maxRetryTopic    = 255
+	retryTopicPrefix = "%RETRY%"
+	recordAllowance  = 64 << 10 // what a record may have beyond maxMessageSize
+)
+
+// Put appends one message. It never waits for the disk: what is not yet as safe as the policy asks has Pending set, and c hears.
+// With c == nil nobody waits (property WAIT=false, one-way). m's queue offset, physical offset, store time and size are set.
+func (s *Store) Put(m *record.Message, c Completion) PutResult {
+	o := s.options()
+	if r, ok := s.admit(o, m.Topic); !ok {
+		return r
+	}
+	if len(m.Body) > o.MaxMessageSize {
+		return s.refuse(MessageIllegal, errBodyTooLarge)
+	}
+	m.BodyCRC = record.BodyCRC(m.Body)
+	props := m.Properties
+	if i := findWait(props); i >= 0 {
+		buf := s.commit.scratch.Get().(*[]byte)
+		defer s.commit.scratch.Put(buf)
+		*buf = appendWithoutWait((*buf)[:0], props, i)
+		m.Properties = unsafe.String(unsafe.SliceData(*buf), len(*buf))
+	}
+	if o.AppendPropCRC {
+		m.Properties = record.DeleteProperty(m.Properties, record.PropCRC32)
+	}
+	lay, err := m.Measure(o.AppendPropCRC)
+	if err != nil {
+		m.Properties = props
+		return s.refuse(measureStatus(err), err)
+	}
+	if lay.Total > o.MaxMessageSize+recordAllowance {
+		m.Properties = props
+		return s.refuse(MessageIllegal, errRecordTooLarge)
+	}
+	r := s.commit.put(m, lay, c)
+	m.Properties = props
+	return r
+}
+
+// PutBatch appends items as consecutive messages of env's queue, in one file, all or nothing.
+func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
+	o := s.options()
+	if r, ok := s.admit(o, env.Topic); !ok {
+		return r
+	}
+	if len(items) == 0 {
+		return s.refuse(MessageIllegal, errEmptyBatch)
+	}
+	b := s.commit.batches.Get().(*batch)
+	defer s.commit.batches.Put(b)
+	if r, ok := s.measureBatch(o, b, env, items); !ok {
+		return r
+	}
+	r := s.commit.putBatch(b, items, c)
+	b.release()
+	return r
+}
+
+// batch is the working memory of one PutBatch.
+type batch struct {
+	msg     record.Message // the envelope, then each item in turn
+	layouts []record.Layout
+	crcs    []uint32
+	total   int
+}
+
+func (b *batch) release() {
+	b.msg = record.Message{} // it aliases the caller's buffers
+	if cap(b.layouts) > 4096 {
+		b.layouts, b.crcs = nil, nil
+	}
+}
+
+// take makes b.msg the i-th message.
+func (b *batch) take(item *BatchItem, crc uint32) {
+	b.msg.Flag, b.msg.Body, b.msg.Properties, b.msg.BodyCRC = item.Flag, item.Body, item.Properties, crc
+}
+
+func (s *Store) measureBatch(o *Options, b *batch, env *record.Message, items []BatchItem) (PutResult, bool) {
+	b.msg, b.total, b.layouts, b.crcs = *env, 0, b.layouts[:0], b.crcs[:0]
+	b.msg.PreparedTransactionOffset = 0
+	for i := range items {
+		it := &items[i]
+		if len(it.Body) > o.MaxMessageSize {
+			return s.refuse(MessageIllegal, errBodyTooLarge), false
+		}
+		if o.AppendPropCRC {
+			it.Properties = record.DeleteProperty(it.Properties, record.PropCRC32)
+		}
+		b.take(it, record.BodyCRC(it.Body))
+		lay, err := b.msg.Measure(o.AppendPropCRC)
+		if err != nil {
+			return s.refuse(measureStatus(err), err), false
+		}
+		b.layouts = append(b.layouts, lay)
+		b.crcs = append(b.crcs, b.msg.BodyCRC)
+		b.total += lay.Total
+		if b.total > o.MaxMessageSize { // Java's batch encoder throws here (spec: store.md 3.7)
+			return s.refuse(MessageIllegal, errBatchTooLarge), false
+		}
+	}
+	return PutResult{}, true
+}
+
+var (
+	errNotWritable    = errors.New("store does not take messages")
+	errBodyTooLarge   = errors.New("body is longer than maxMessageSize")
+	errRecordTooLarge = errors.New("record is longer than maxMessageSize and 64 KiB")
+	errBatchTooLarge  = errors.New("batch is longer than maxMessageSize")
+	errEmptyBatch     = errors.New("batch without messages")
+	errTopicLength    = errors.New("topic is empty or too long")
+	errCacheBusy      = errors.New("the append lock has been held too long")
+	errFileTooSmall   = errors.New("does not fit into a commit-log file")
+)
+
+// admit is what every put must pass (Java HookUtils.checkBeforePutMessage).
+func (s *Store) admit(o *Options, topic string) (PutResult, bool) {
+	if !s.flags.writeable() {
+		return s.refuseUnwritable(), false
+	}
+	limit := maxPlainTopic
+	if strings.HasPrefix(topic, retryTopicPrefix) {
+		limit = maxRetryTopic
+	}
+	if len(topic) == 0 || len(topic) > limit {
+		return s.refuse(MessageIllegal, errTopicLength), false
+	}
+	if s.commit.lock.since.Load() != 0 && s.PageCacheBusy() {
+		return s.refuse(OSPageCacheBusy, errCacheBusy), false
+	}
+	return PutResult{}, true
+}
+
+func (s *Store) refuse(status PutStatus, err error) PutResult {
+	s.stats.putFailed.Add(1)
+	return PutResult{Status: status, Err: err}
+}
+
+func (s *Store) refuseUnwritable() PutResult {
+	_, why := s.Writable()
+	return s.refuse(ServiceNotAvailable, fmt.Errorf("%w: %s", errNotWritable, why))
+}
+
+func measureStatus(err error) PutStatus {
+	if errors.Is(err, record.ErrPropertiesTooLong) {
+		return PropertiesSizeExceeded
+	}
+	return MessageIllegal
+}
+
+// findWait is where the first WAIT pair starts, -1 if there is none. WAIT=true comes with every message of a Java client and
+// is not worth storing: whoever sends has read it (spec: store.md 3.2).
+func findWait(props string) int {
+	const name = record.PropWait + "\x01"
+	for from := 0; ; {
+		i := strings.Index(props[from:], name)
+		if i < 0 {
+			return -1
+		}
+		if i += from; i == 0 || props[i-1] == record.PairEnd {
+			return i
+		}
+		from = i + len(name)
+	}
+}
+
+// appendWithoutWait appends props without its WAIT pairs, the first of which starts at i.
+func appendWithoutWait(dst []byte, props string, i int) []byte {
+	for ; i >= 0; i = findWait(props) {
+		dst = append(dst, props[:i]...)
+		props = props[i:]
+		if end := strings.IndexByte(props, record.PairEnd); end >= 0 {
+			props = props[end+1:]
+		} else {
+			props = ""
+		}
+	}
+	return append(dst, props...)
+}
+
+// scratchPool keeps buffers for properties that are stored shorter than they came.
+func scratchPool() sync.Pool { return sync.Pool{New: func() any { return new([]byte) }} }
+
+func batchPool() sync.Pool { return sync.Pool{New: func() any { return new(batch) }} }
