@@ -60,7 +60,7 @@ func (c *Conn) resolve(r *Request) {
 	delete(c.calls, r.Opaque)
 	c.callMu.Unlock()
 	if !ok {
-		c.ep.log.Debug("answer that matches no request", "addr", c.text, "code", r.Code, "opaque", r.Opaque)
+		c.ep.log.Debug("answer that matches no request", "addr", c.RemoteText(), "code", r.Code, "opaque", r.Opaque)
 		return
 	}
 	var own Request

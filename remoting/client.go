@@ -129,7 +129,7 @@ func (c *Client) dial(ctx context.Context, addr string, p *peer) (*Conn, error) 
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
-	remote, local := addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
+	remote := addrPort(nc.RemoteAddr())
 	if c.opts.TLS != nil {
 		t := tls.Client(nc, tlsFor(c.opts.TLS, addr))
 		if err := t.HandshakeContext(ctx); err != nil {
@@ -139,7 +139,7 @@ func (c *Client) dial(ctx context.Context, addr string, p *peer) (*Conn, error) 
 		nc = t
 	}
 	w := &streamWire{nc: nc, timeout: c.opts.Limits.WriteTimeout}
-	conn := c.ep.newConn(w, remote, local)
+	conn := c.ep.newConn(w, remote)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || !c.conns.add(conn) {

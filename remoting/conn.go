@@ -16,11 +16,9 @@ var ErrClosed = errors.New("connection closed")
 // Bytes come in through whoever reads the connection (the event loop or a goroutine of its own), which hands them to feed.
 // They leave through the outboxes: send appends a frame to out, and one writer at a time takes out, makes it cur and writes it.
 type Conn struct {
-	ep     *endpoint
-	remote netip.AddrPort
-	local  netip.AddrPort
-	text   string // remote, printed
+	ep *endpoint
 
+	peer     atomic.Pointer[peerAddr] // replaced once, by a PROXY header
 	attached atomic.Pointer[any]
 	closing  atomic.Bool  // somebody wants it closed
 	waiting  atomic.Int64 // bytes of output that have not left
@@ -32,6 +30,7 @@ type Conn struct {
 	cur      *outbox       // being written, by the one for whom writing is set
 	writing  bool          // somebody writes, and will look at out again before giving up
 	batching bool          // the reader is at work and will write at the end of its batch
+	blocking bool          // the reader may wait for the network, having a goroutine of its own
 	dead     bool          // nothing is read or sent any more
 	drained  chan struct{} // not nil while the reader waits for output to leave
 
@@ -47,35 +46,52 @@ type wire interface {
 	// hangup makes reads and writes fail from now on. It is not called after close.
 	hangup()
 	close()
+	localAddr() netip.AddrPort // not called after close
 }
 
 var errAgain = errors.New("write would block")
 
-func (ep *endpoint) newConn(w wire, remote, local netip.AddrPort) *Conn {
+// peerAddr is who is at the other end.
+type peerAddr struct {
+	addr  netip.AddrPort
+	text  string
+	proxy *ProxyHeader
+}
+
+func (ep *endpoint) newConn(w wire, remote netip.AddrPort) *Conn {
 	c := &Conn{ep: ep, wire: w, calls: map[int32]chan *Response{}}
-	c.setRemote(remote)
-	c.local = local
+	c.setRemote(remote, nil)
 	c.lastIO.Store(ep.lastNow.Load())
 	return c
 }
 
-func (c *Conn) setRemote(a netip.AddrPort) {
-	c.remote = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-	c.text = c.remote.String()
+func (c *Conn) setRemote(a netip.AddrPort, proxy *ProxyHeader) {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	c.peer.Store(&peerAddr{addr: a, text: a.String(), proxy: proxy})
 }
 
 // RemoteAddr is the other side's address, or the one that a PROXY header named.
-func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.peer.Load().addr }
+
+// Proxy is the PROXY header that the connection began with, or nil.
+func (c *Conn) Proxy() *ProxyHeader { return c.peer.Load().proxy }
 
 // LocalAddr is this side's address.
-func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+func (c *Conn) LocalAddr() netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return netip.AddrPort{}
+	}
+	return c.wire.localAddr()
+}
 
 // RemoteText is RemoteAddr as "ip:port", made once.
 func (c *Conn) RemoteText() string {
 	if c == nil {
 		return "local"
 	}
-	return c.text
+	return c.peer.Load().text
 }
 
 // Attachment is one value that the layer above keeps with the connection.
@@ -111,7 +127,7 @@ func (c *Conn) Close() {
 // fail closes the connection for a reason worth a line in the log.
 func (c *Conn) fail(why string, err error) {
 	if !c.closing.Load() {
-		c.ep.log.Warn("close connection: "+why, "addr", c.text, "err", err)
+		c.ep.log.Warn("close connection: "+why, "addr", c.RemoteText(), "err", err)
 	}
 	c.Close()
 }
@@ -123,7 +139,7 @@ func (c *Conn) broken(err error) {
 		return
 	}
 	if !c.closing.Load() {
-		c.ep.log.Debug("connection broke", "addr", c.text, "err", err)
+		c.ep.log.Debug("connection broke", "addr", c.RemoteText(), "err", err)
 	}
 	c.Close()
 }
@@ -195,10 +211,10 @@ func (c *Conn) beginBatch() {
 	c.mu.Unlock()
 }
 
-func (c *Conn) endBatch(block bool) {
+func (c *Conn) endBatch() {
 	c.mu.Lock()
 	c.batching = false
-	c.kickLocked(block)
+	c.kickLocked(c.blocking)
 }
 
 // kickLocked starts writing what waits, unless somebody is at it. It unlocks.
@@ -211,6 +227,13 @@ func (c *Conn) kickLocked(block bool) {
 	if write {
 		c.flush(block)
 	}
+}
+
+// relieve writes in the middle of a batch because much waits, and says whether the batch may go on.
+func (c *Conn) relieve() bool {
+	c.mu.Lock()
+	c.kickLocked(c.blocking)
+	return c.Writable()
 }
 
 // flush writes until nothing waits. The caller has set writing. If it may not block and would have to, a goroutine goes on.
@@ -304,10 +327,14 @@ func (c *Conn) full() <-chan struct{} {
 	return c.drained
 }
 
-// feed works the whole frames at the start of data and returns how many bytes they have.
+// feed works the whole frames at the start of data and returns how many bytes they have. It stops early when too much output
+// waits: each of many small requests can have a big answer.
 func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 	used := 0
 	for !c.closing.Load() {
+		if !c.Writable() && !c.relieve() {
+			return used, nil
+		}
 		n, err := frameSize(data[used:], c.ep.limits.MaxFrame)
 		if err != nil {
 			return used, err

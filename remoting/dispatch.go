@@ -27,6 +27,7 @@ type endpoint struct {
 	fallback Handler
 	ser      Serialization // of requests that this side makes
 	limits   Limits
+	tls      *TLSPolicy
 	log      *slog.Logger
 	now      func() time.Time
 	onClose  func(*Conn)
@@ -38,6 +39,7 @@ type endpoint struct {
 	scratch  sync.Pool // *scratch
 	parked   sync.Pool // *parked
 	outboxes sync.Pool // *outbox
+	inboxes  sync.Pool // *inbox
 }
 
 // scratch is what a batch of frames needs while it is read and worked on.
@@ -56,6 +58,7 @@ func newEndpoint(routes []Route, fallback Handler) *endpoint {
 	ep := &endpoint{routes: newRouteTable(routes), fallback: fallback}
 	ep.scratch.New = func() any { return &scratch{req: Request{Fields: make(header.Fields, 0, 32)}} }
 	ep.parked.New = func() any { return new(parked) }
+	ep.inboxes.New = func() any { return new(inbox) }
 	ep.outboxes.New = func() any { return new(outbox) }
 	return ep
 }

@@ -17,8 +17,8 @@ type mark struct {
 	release func()
 }
 
-// maxKept bounds the memory that a pooled outbox keeps.
-const maxKept = 256 << 10
+// maxKept bounds the memory that a pooled outbox or inbox keeps.
+const maxKept = 128 << 10
 
 // add appends a frame and returns how many bytes it has. Release is the outbox's business only if there is no error.
 func (o *outbox) add(ser Serialization, h *head, body []byte, regions [][]byte, release func()) (int, error) {

@@ -2,20 +2,24 @@ package remoting
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Server listens, decodes and dispatches.
 type Server struct {
 	ep     *endpoint
 	opts   ServerOptions
-	ln     net.Listener
-	stop   chan struct{} // closed when the idle watch shall end
+	ln     *listener
 	ending sync.Once
+
+	stopAccept chan struct{} // closed first
+	stop       chan struct{} // closed when the idle watch shall end
 
 	goroutines sync.WaitGroup // accept loop, idle watch, readers
 	conns      connSet
@@ -64,7 +68,7 @@ func (s *connSet) close() {
 
 // Listen starts a server.
 func Listen(opts ServerOptions) (*Server, error) {
-	ln, err := net.Listen("tcp", opts.Addr)
+	ln, err := newListener(opts.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -72,48 +76,31 @@ func Listen(opts ServerOptions) (*Server, error) {
 	opts.Now = orRealClock(opts.Now)
 	ep := newEndpoint(opts.Routes, opts.Fallback)
 	ep.ser, ep.limits, ep.log, ep.now = opts.Serialization, opts.Limits, orDiscard(opts.Log), opts.Now
-	s := &Server{ep: ep, opts: opts, ln: ln, stop: make(chan struct{})}
+	s := &Server{ep: ep, opts: opts, ln: ln, stop: make(chan struct{}), stopAccept: make(chan struct{})}
 	s.conns.open = map[*Conn]struct{}{}
-	ep.onClose = s.closed
+	ep.onClose, ep.tls = s.closed, opts.TLS
 	ep.lastNow.Store(ep.now().UnixNano())
-	s.goroutines.Go(s.accept)
+	s.goroutines.Go(s.acceptLoop)
 	s.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })
 	return s, nil
 }
 
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+func (s *Server) Addr() net.Addr { return s.ln.addr }
 
-func (s *Server) accept() {
-	for {
-		nc, err := s.ln.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			s.ep.log.Error("accept", "err", err)
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-s.stop:
-				return
-			}
-			continue
-		}
-		s.goroutines.Go(func() { s.serve(nc) })
-	}
-}
-
-func (s *Server) serve(nc net.Conn) {
-	w := &streamWire{nc: nc, timeout: s.ep.limits.WriteTimeout}
-	c := s.ep.newConn(w, addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr()))
+// serve is the goroutine of one connection. It sleeps while the event loop reads.
+func (s *Server) serve(fd int, remote netip.AddrPort) {
+	w := &rawWire{fd: fd, timeout: s.ep.limits.WriteTimeout}
+	c := s.ep.newConn(w, remote)
+	c.batching = true // until the first bytes tell whether to answer in TLS
 	if !s.conns.add(c) {
-		_ = nc.Close()
+		w.close()
 		return
 	}
 	if s.opts.OnOpen != nil {
 		s.opts.OnOpen(c)
 	}
-	c.readStream(nc, nil)
+	c.servePolled(fd)
 	c.finish()
 }
 
@@ -130,7 +117,8 @@ func (s *Server) closed(c *Conn) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	var err error
 	s.ending.Do(func() {
-		_ = s.ln.Close()
+		close(s.stopAccept)
+		_ = unix.Shutdown(s.ln.fd, unix.SHUT_RDWR) // wakes the event loop
 		if s.opts.GoAway {
 			s.ep.goAway.Store(true)
 		}
@@ -186,7 +174,7 @@ func (ep *endpoint) watchIdle(stop <-chan struct{}, list func(func(*Conn) bool) 
 		now := ep.now().UnixNano()
 		ep.lastNow.Store(now)
 		for _, c := range list(func(c *Conn) bool { return now-c.lastIO.Load() >= int64(ep.limits.Idle) }) {
-			ep.log.Info("close idle connection", "addr", c.text, "idle", ep.limits.Idle)
+			ep.log.Info("close idle connection", "addr", c.RemoteText(), "idle", ep.limits.Idle)
 			c.Close()
 		}
 	}

@@ -52,11 +52,16 @@ func (w *streamWire) write(pieces [][]byte, block bool) (int, error) {
 func (w *streamWire) hangup() { _ = w.nc.Close() }
 func (w *streamWire) close()  { _ = w.nc.Close() }
 
+func (w *streamWire) localAddr() netip.AddrPort { return addrPort(w.nc.LocalAddr()) }
+
 // streamBuffer is a TLS record: more does not come at once.
 const streamBuffer = 16 << 10
 
 // readStream reads and works frames until the connection ends. pending is what has been read before.
 func (c *Conn) readStream(nc net.Conn, pending []byte) {
+	c.mu.Lock()
+	c.blocking = true
+	c.mu.Unlock()
 	in := inbox{data: pending}
 	for {
 		if err := c.workBatch(&in); err != nil {
@@ -65,8 +70,10 @@ func (c *Conn) readStream(nc net.Conn, pending []byte) {
 		}
 		if wait := c.full(); wait != nil {
 			<-wait
+			continue // with what the batch left
 		}
-		n, err := nc.Read(in.room(c.ep.limits.MaxFrame))
+		in.grow(c.ep.limits.MaxFrame)
+		n, err := nc.Read(in.data[len(in.data):cap(in.data)])
 		in.data = in.data[:len(in.data)+n]
 		c.lastIO.Store(c.ep.lastNow.Load())
 		if err != nil && n == 0 {
@@ -86,7 +93,7 @@ func (c *Conn) workBatch(in *inbox) error {
 	s := c.ep.scratch.Get().(*scratch)
 	c.beginBatch()
 	n, err := c.feed(s, in.data)
-	c.endBatch(true)
+	c.endBatch()
 	c.ep.scratch.Put(s)
 	in.drop(n)
 	return err
@@ -95,23 +102,32 @@ func (c *Conn) workBatch(in *inbox) error {
 // inbox is the input that is not a whole frame yet.
 type inbox struct{ data []byte }
 
-// room returns where to read to, after the data that is there. A frame that was announced gets memory as it comes, not before.
-func (in *inbox) room(maxFrame int) []byte {
-	if cap(in.data)-len(in.data) < streamBuffer/4 {
-		size := max(streamBuffer, 2*len(in.data))
-		if need, _ := frameSize(in.data, maxFrame); need > len(in.data) {
-			size = min(size, max(need, streamBuffer))
-		}
-		size = max(size, len(in.data)+streamBuffer/4)
-		data := make([]byte, len(in.data), size)
-		copy(data, in.data)
-		in.data = data
+// minRoom is the least that it is worth to read into.
+const minRoom = streamBuffer / 4
+
+// grow makes room for more data. A frame that was announced gets memory as it comes, not before.
+func (in *inbox) grow(maxFrame int) {
+	have := len(in.data)
+	if cap(in.data)-have >= minRoom {
+		return
 	}
-	return in.data[len(in.data):cap(in.data)]
+	size := max(streamBuffer, 2*have)
+	if have >= 64<<10 {
+		size = 8 * have // it seems to be meant seriously, and copies cost, too
+	}
+	if need, _ := frameSize(in.data, maxFrame); need > have {
+		size = min(size, max(need, streamBuffer))
+	}
+	data := make([]byte, have, max(size, have+minRoom))
+	copy(data, in.data)
+	in.data = data
 }
 
 // drop forgets the first n bytes.
 func (in *inbox) drop(n int) {
+	if n == 0 {
+		return
+	}
 	rest := in.data[n:]
 	if cap(in.data) > 4*streamBuffer && len(rest) < streamBuffer {
 		in.data = make([]byte, 0, streamBuffer)
