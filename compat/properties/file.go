@@ -88,6 +88,17 @@ func Merge(name string, files ...*File) *File {
 	return out
 }
 
+// Filter is the part of f whose keys satisfy keep. Each entry keeps its origin.
+func (f *File) Filter(keep func(key string) bool) *File {
+	out := New(f.name)
+	for _, e := range f.entries {
+		if keep(e.Key) {
+			out.put(e)
+		}
+	}
+	return out
+}
+
 // Parse reads the text of a .properties file. name is what errors and warnings call it.
 //
 // The syntax is that of java.util.Properties.load: lines end in \n, \r or \r\n; a line that starts with # or ! after blanks is a
@@ -113,10 +124,12 @@ func Parse(name string, data []byte) (*File, error) {
 	}
 }
 
+const byteOrderMark = "\ufeff"
+
 // decodeText makes a string of the bytes of a file: UTF-8 (without byte order mark) where they are that, else ISO-8859-1.
 func decodeText(data []byte) string {
 	if utf8.Valid(data) {
-		return strings.TrimPrefix(string(data), "\ufeff")
+		return strings.TrimPrefix(string(data), byteOrderMark)
 	}
 	var b strings.Builder
 	b.Grow(len(data) + len(data)/8)

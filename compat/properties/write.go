@@ -22,6 +22,11 @@ func (f *File) Format() []byte {
 
 // writeEscaped writes a key or a value. Separators end a key anywhere, and blanks and comment signs matter at the start of a text.
 func writeEscaped(b *strings.Builder, s string, key bool) {
+	if rest, ok := strings.CutPrefix(s, byteOrderMark); ok && key {
+		// At the start of the text it would be taken for a mark.
+		b.WriteString(`\ufeff`)
+		s = rest
+	}
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {

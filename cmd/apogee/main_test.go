@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"apogee/store/record"
+)
+
+// call runs the program in the test's process.
+func call(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(append([]string{"apogee"}, args...), &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestUsage(t *testing.T) {
+	for _, tc := range []struct {
+		args   string
+		code   int
+		stdout string // what they contain
+		stderr string
+	}{
+		{"", 0, "apogee standalone", ""},
+		{"--help", 0, "apogee standalone", ""},
+		{"help", 0, "apogee standalone", ""},
+		{"version", 0, "V5_5_0 (513)", ""},
+		{"nothing", 1, "", "unknown command: nothing"},
+		{"--nothing", 1, "", "Unrecognized option: -nothing"},
+		{"store nothing", 1, "", "unknown command: nothing"},
+		{"store inspect", 1, "", "expected DIR"},
+		{"store dump -x", 1, "", "Unrecognized option: -x"},
+		{"store dump --body x y", 1, "", "y: no data directory"},
+	} {
+		code, stdout, stderr := call(strings.Fields(tc.args)...)
+		if code != tc.code || !strings.Contains(stdout, tc.stdout) || !strings.Contains(stderr, tc.stderr) {
+			t.Errorf("apogee %s: code %d, stdout %q, stderr %q", tc.args, code, stdout, stderr)
+		}
+		if (tc.stderr == "") != (stderr == "") || tc.code != 0 && stdout != "" {
+			t.Errorf("apogee %s: stdout %q, stderr %q", tc.args, stdout, stderr)
+		}
+	}
+}
+
+func TestSplitDefinitions(t *testing.T) {
+	got := splitDefinitions([]string{"apogee", "broker", "-Da=b", "-D", "c=d", "-D=x", "-Dx", "--", "-De=f"})
+	if want := "apogee broker -D a=b -D c=d -D=x -Dx -- -De=f"; strings.Join(got, " ") != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+// dataDir writes a directory with one message.
+func dataDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	host := netip.MustParseAddrPort("127.0.0.1:10911")
+	m := record.Message{
+		Topic: "Orders", Body: []byte("hello"), BornHost: host, StoreHost: host, BodyCRC: record.BodyCRC([]byte("hello")),
+		Properties: string(record.AppendProperty(nil, "TAGS", "red")), StoreTimestamp: 1700000000000,
+	}
+	layout, err := m.Measure(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := make([]byte, 4096)
+	record.Encode(log, &m, layout)
+	entry := make([]byte, 200)
+	entry[11] = byte(layout.Total)
+	for path, data := range map[string][]byte{
+		"commitlog/00000000000000000000": log, "consumequeue/Orders/0/00000000000000000000": entry,
+		"config/topics.json": []byte("{}"), "checkpoint": make([]byte, 4096),
+	} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestStoreCommands(t *testing.T) {
+	dir := dataDir(t)
+	for _, tc := range []struct{ args, want string }{
+		{"inspect", "1 topics, 1 queues, 1 entries"},
+		{"list", "Orders  0      0    1    1"},
+		{"dump", `body, 5 bytes: "hello"`},
+		{"dump --topic Orders --queue 0 --body hex", "hex 68656c6c6f"},
+		{"dump --offset 0 --count 0 --body none", "body, 5 bytes\n"},
+		{"config topics.json", "{}\n"},
+	} {
+		code, stdout, stderr := call(append(append([]string{"store"}, strings.Fields(tc.args)...), dir)...)
+		if code != 0 || !strings.Contains(stdout, tc.want) || stderr != "" {
+			t.Errorf("%s: code %d\n%s%s", tc.args, code, stdout, stderr)
+		}
+	}
+	for _, args := range []string{"inspect", "list", "dump", "dump --topic Orders"} {
+		_, stdout, _ := call(append(append([]string{"store"}, strings.Fields(args+" --json")...), dir)...)
+		var v map[string]any
+		if err := json.Unmarshal([]byte(stdout), &v); err != nil {
+			t.Errorf("%s --json: %v\n%s", args, err, stdout)
+		}
+	}
+	if code, _, stderr := call("store", "dump", "--topic", "Orders", "--queue", "7", dir); code != 1 || !strings.Contains(stderr, "no queue 7") {
+		t.Errorf("a queue that is not there: code %d, %s", code, stderr)
+	}
+	if code, _, stderr := call("store", "config", "nothing.json", dir); code != 1 || stderr == "" {
+		t.Errorf("a file that is not there: code %d, %s", code, stderr)
+	}
+}
