@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"apogee/internal/clock"
 	"apogee/store/vfs"
 )
 
@@ -59,7 +60,7 @@ func (r *Role) UnmarshalText(b []byte) error {
 // Open takes the default for every number and string that is zero. Switches are taken as they are: start from [Defaults].
 type Options struct {
 	FS       vfs.FS           `prop:"-"` // nil is vfs.OS()
-	Now      func() time.Time `prop:"-"` // nil is time.Now
+	Now      func() time.Time `prop:"-"` // nil is the machine's clock
 	Log      *slog.Logger     `prop:"-"` // nil discards
 	OnArrive func([]Arrival)  `prop:"-"` // called by the dispatcher, in order, in batches
 	Replicas Replicas         `prop:"-"` // nil: nobody waits for replicas
@@ -189,7 +190,7 @@ func (o Options) prepared() (Options, error) {
 		o.FS = vfs.OS()
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = clock.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -1,0 +1,279 @@
+package vfs_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"testing"
+	"time"
+
+	"apogee/store/vfs"
+)
+
+var epoch = time.UnixMilli(1_700_000_000_000)
+
+func newMem() *vfs.Mem { return vfs.NewMem(func() time.Time { return epoch }) }
+
+// systems runs a test on the real file system and on the one in memory.
+func systems(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
+	t.Run("os", func(t *testing.T) { test(t, vfs.OS(), t.TempDir()) })
+	t.Run("mem", func(t *testing.T) {
+		m := newMem()
+		must(t, m.MkdirAll("/d"))
+		test(t, m, "/d")
+	})
+	t.Run("faulty", func(t *testing.T) {
+		m := newMem()
+		must(t, m.MkdirAll("/d"))
+		test(t, vfs.Faulty(m, func(vfs.Op, string) error { return nil }), "/d")
+	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t testing.TB, fsys vfs.FS, name string, data []byte) {
+	t.Helper()
+	f, err := fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = fsys.Create(name)
+	}
+	must(t, err)
+	_, err = f.WriteAt(data, 0)
+	must(t, err)
+	must(t, f.Close())
+}
+
+func read(t testing.TB, fsys vfs.FS, name string) string {
+	t.Helper()
+	data, err := vfs.ReadFile(fsys, name)
+	must(t, err)
+	return string(data)
+}
+
+func TestEntries(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		must(t, fsys.MkdirAll(path.Join(dir, "b/c")))
+		write(t, fsys, path.Join(dir, "a"), []byte("x"))
+		if _, err := fsys.Create(path.Join(dir, "a")); !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("create of an existing file: %v", err)
+		}
+		if _, err := fsys.Open(path.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("open of a missing file: %v", err)
+		}
+		must(t, fsys.Rename(path.Join(dir, "a"), path.Join(dir, "z")))
+		infos, err := fsys.ReadDir(dir)
+		must(t, err)
+		var got string
+		for _, i := range infos {
+			got += fmt.Sprintf("%s/%v/%v ", i.Name, i.Dir, i.Dir || i.Size == 1)
+		}
+		if got != "b/true/true z/false/true " {
+			t.Fatalf("entries: %s", got)
+		}
+		if err := fsys.Remove(path.Join(dir, "b")); err == nil {
+			t.Fatal("a directory with children was removed")
+		}
+		must(t, vfs.RemoveAll(fsys, path.Join(dir, "b")))
+		must(t, vfs.RemoveAll(fsys, path.Join(dir, "b")))
+		if _, err := fsys.Stat(path.Join(dir, "b")); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("stat of what was removed: %v", err)
+		}
+		must(t, fsys.SyncDir(dir))
+		u, err := fsys.DiskUsage(dir)
+		must(t, err)
+		if u.Total == 0 || u.Used > u.Total {
+			t.Fatalf("usage %+v", u)
+		}
+	})
+}
+
+func TestMappingAndFileShareBytes(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		const size = 3 * vfs.PageSize
+		f, err := fsys.Create(path.Join(dir, "f"))
+		must(t, err)
+		must(t, f.Truncate(size))
+		must(t, f.Allocate(0, size))
+		m, err := f.Map(size)
+		must(t, err)
+		must(t, m.Populate(100, 5000))
+		copy(m.Bytes()[4090:], "0123456789")
+		must(t, m.Sync(4090, 10))
+		got := make([]byte, 10)
+		_, err = f.ReadAt(got, 4090)
+		must(t, err)
+		if string(got) != "0123456789" {
+			t.Fatalf("read %q", got)
+		}
+		_, err = f.WriteAt([]byte("abc"), 0)
+		must(t, err)
+		if string(m.Bytes()[:3]) != "abc" {
+			t.Fatalf("mapped %q", m.Bytes()[:3])
+		}
+		if !m.Resident(0, vfs.PageSize) {
+			t.Fatal("a page just written is not resident")
+		}
+		must(t, m.Evict(0, size))
+		must(t, f.Zero(4092, vfs.PageSize))
+		if want := append([]byte("01"), make([]byte, 8)...); !bytes.Equal(m.Bytes()[4090:4100], want) {
+			t.Fatalf("after Zero: %q", m.Bytes()[4090:4100])
+		}
+		must(t, f.Sync())
+		must(t, f.Close())
+		copy(m.Bytes(), "the mapping outlives the file")
+		must(t, m.Unmap())
+		if n, err := fsys.Stat(path.Join(dir, "f")); err != nil || n.Size != size {
+			t.Fatalf("size %d, %v", n.Size, err)
+		}
+	})
+}
+
+func TestLockExcludes(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		name := path.Join(dir, "lock")
+		l, err := fsys.Lock(name)
+		must(t, err)
+		if _, err := fsys.Lock(name); !errors.Is(err, vfs.ErrLocked) {
+			t.Fatalf("second lock: %v", err)
+		}
+		// Writing the file elsewhere must not drop the lock, as closing any descriptor does with process-owned ones.
+		write(t, fsys, name, []byte("lock"))
+		if _, err := fsys.Lock(name); !errors.Is(err, vfs.ErrLocked) {
+			t.Fatalf("lock after a write: %v", err)
+		}
+		must(t, l.Close())
+		l, err = fsys.Lock(name)
+		must(t, err)
+		must(t, l.Close())
+	})
+}
+
+func TestUsageRatioRoundsUp(t *testing.T) {
+	for _, c := range []struct {
+		u    vfs.Usage
+		want float64
+	}{{vfs.Usage{}, 0}, {vfs.Usage{Used: 0, Total: 10}, 0}, {vfs.Usage{Used: 1, Total: 1000}, 0.01}, {vfs.Usage{Used: 750, Total: 1000}, 0.75},
+		{vfs.Usage{Used: 751, Total: 1000}, 0.76}, {vfs.Usage{Used: 1000, Total: 1000}, 1}} {
+		if got := c.u.Ratio(); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.u, got, c.want)
+		}
+	}
+}
+
+func TestMemFullDisk(t *testing.T) {
+	m := newMem()
+	m.SetCapacity(4 * vfs.PageSize)
+	f, err := m.Create("/f")
+	must(t, err)
+	must(t, f.Truncate(8*vfs.PageSize))
+	must(t, f.Allocate(0, 3*vfs.PageSize))
+	if err := f.Allocate(0, 5*vfs.PageSize); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatalf("allocate beyond capacity: %v", err)
+	}
+	if _, err := f.WriteAt(make([]byte, 2*vfs.PageSize), 3*vfs.PageSize); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatalf("write beyond capacity: %v", err)
+	}
+	mapped, err := f.Map(8 * vfs.PageSize)
+	must(t, err)
+	mapped.Bytes()[vfs.PageSize] = 1
+	if got := m.WroteUnallocated(); len(got) != 0 {
+		t.Fatalf("allocated page reported: %v", got)
+	}
+	mapped.Bytes()[5*vfs.PageSize] = 1
+	if got := m.WroteUnallocated(); len(got) != 1 {
+		t.Fatalf("write without blocks not found: %v", got)
+	}
+	must(t, m.Remove("/f"))
+	if u, _ := m.DiskUsage("/"); u.Used != 0 {
+		t.Fatalf("used after remove: %d", u.Used)
+	}
+}
+
+func TestCrashKeepsWhatWasSynced(t *testing.T) {
+	for seed := range uint64(50) {
+		m := newMem()
+		must(t, m.MkdirAll("/d"))
+		must(t, m.SyncDir("/"))
+		write(t, m, "/d/a", []byte("old"))
+		f, err := m.Open("/d/a")
+		must(t, err)
+		must(t, f.Sync())
+		must(t, m.SyncDir("/d"))
+		_, err = f.WriteAt([]byte("new"), 0)
+		must(t, err)
+		write(t, m, "/d/b", []byte("b"))
+		c := m.CrashClone(seed)
+		if got := read(t, c, "/d/a"); got != "old" && got != "new" {
+			t.Fatalf("seed %d: a sector is neither old nor new: %q", seed, got)
+		}
+		if got := read(t, m.KillClone(), "/d/a"); got != "new" {
+			t.Fatalf("a killed process lost a write: %q", got)
+		}
+	}
+}
+
+func TestCrashLosesWhatWasNot(t *testing.T) {
+	outcomes := map[string]int{}
+	for seed := range uint64(200) {
+		m := newMem()
+		must(t, m.MkdirAll("/d"))
+		must(t, m.SyncDir("/"))
+		write(t, m, "/d/a", bytes.Repeat([]byte("1"), 2*vfs.PageSize))
+		c := m.CrashClone(seed)
+		data, err := vfs.ReadFile(c, "/d/a")
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			outcomes["no entry"]++
+		case len(data) == 0:
+			outcomes["empty"]++
+		case bytes.Count(data, []byte("1")) == len(data):
+			outcomes["whole"]++
+		case bytes.Count(data[:vfs.PageSize], []byte("1"))%512 == 0:
+			outcomes["torn"]++
+		}
+	}
+	for _, o := range []string{"no entry", "empty", "whole", "torn"} {
+		if outcomes[o] == 0 {
+			t.Errorf("200 crashes never left the file %s: %v", o, outcomes)
+		}
+	}
+}
+
+func TestCrashIsTheSameForASeed(t *testing.T) {
+	m := newMem()
+	for i := range 20 {
+		write(t, m, fmt.Sprintf("/f%d", i), bytes.Repeat([]byte{byte(i + 1)}, 5000))
+	}
+	a, b := m.CrashClone(7), m.CrashClone(7)
+	if a.Dump() != b.Dump() {
+		t.Fatalf("two clones differ:\n%s\n\n%s", a.Dump(), b.Dump())
+	}
+}
+
+func TestFailNth(t *testing.T) {
+	boom := errors.New("boom")
+	fsys := vfs.Faulty(newMem(), vfs.FailNth(2, false, boom, vfs.OpSync, vfs.OpSyncDir))
+	f, err := fsys.Create("/f")
+	must(t, err)
+	must(t, f.Truncate(vfs.PageSize))
+	m, err := f.Map(vfs.PageSize)
+	must(t, err)
+	must(t, f.Sync())
+	if err := m.Sync(0, 10); !errors.Is(err, boom) {
+		t.Fatalf("second sync: %v", err)
+	}
+	must(t, fsys.SyncDir("/"))
+	sticky := vfs.FailNth(1, true, boom)
+	for range 3 {
+		if err := sticky(vfs.OpRead, ""); !errors.Is(err, boom) {
+			t.Fatalf("sticky: %v", err)
+		}
+	}
+}
