@@ -11,7 +11,7 @@ import (
 const (
 	warmLeast = 1 << 20
 	warmMost  = 64 << 20
-	warmPiece = 1 << 20
+	warmPiece = 256 << 10
 
 	warmFast = time.Second      // consumed half a window within this: double it
 	warmSlow = 10 * time.Second // took longer than this: halve it
@@ -68,9 +68,12 @@ func (w *warmer) adapt() {
 
 // advance populates up to a window behind the end and sets the mark for the next time.
 func (w *warmer) advance(ctx context.Context) {
-	end := w.l.end()
-	w.warmed = max(w.warmed, end)
-	for target := end + w.window; w.warmed < target && ctx.Err() == nil; {
+	target := w.l.end() + w.window
+	for ctx.Err() == nil {
+		w.warmed = max(w.warmed, w.l.end()) // what has been overtaken was faulted in by the puts
+		if w.warmed >= target {
+			break
+		}
 		f := w.l.files.find(w.warmed)
 		if f == nil {
 			if f = w.l.alloc.ahead(); f == nil || w.warmed < f.base || w.warmed >= f.end() {
@@ -83,7 +86,7 @@ func (w *warmer) advance(ctx context.Context) {
 		}
 		w.warmed += n
 	}
-	w.mark.Store(max(w.warmed-w.window/2, end+1))
+	w.mark.Store(max(w.warmed-w.window/2, w.l.end()+1))
 }
 
 func (w *warmer) populate(f *mappedFile, pos, n int64) bool {

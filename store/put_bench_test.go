@@ -1,0 +1,111 @@
+package store
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"testing"
+
+	"apogee/store/record"
+)
+
+// benchStore is a running store on the real file system, with 1 GiB files as by default.
+func benchStore(b testing.TB, change func(*Options)) *Store {
+	b.Helper()
+	o := Defaults()
+	o.RootDir = b.TempDir()
+	if change != nil {
+		change(&o)
+	}
+	s, err := Open(o)
+	must(b, err)
+	must(b, s.Start())
+	b.Cleanup(func() { must(b, s.Close()) })
+	return s
+}
+
+var benchHost = netip.MustParseAddrPort("127.0.0.1:10911")
+
+// benchMessage is what a Java client sends: WAIT comes with every message.
+func benchMessage(size int) *record.Message {
+	return &record.Message{
+		Topic: "BenchTopic", BornTimestamp: 1_700_000_000_000, BornHost: benchHost, StoreHost: benchHost, Body: make([]byte, size),
+		Properties: "UNIQ_KEY\x017F0000010001532A1F0C1B2A3F4D0001\x02WAIT\x01true\x02TAGS\x01TagA\x02",
+	}
+}
+
+func BenchmarkPutAsync(b *testing.B) {
+	s := benchStore(b, nil)
+	m := benchMessage(1024)
+	b.SetBytes(1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := s.Put(m, nil); r.Status != PutOK {
+			b.Fatal(r.Err)
+		}
+	}
+}
+
+func BenchmarkPutAsyncParallel(b *testing.B) {
+	s := benchStore(b, nil)
+	b.SetBytes(1024)
+	b.ReportAllocs()
+	var queue atomic.Int32
+	b.RunParallel(func(pb *testing.PB) {
+		m := benchMessage(1024)
+		m.QueueID = queue.Add(1)
+		for pb.Next() {
+			if r := s.Put(m, nil); r.Status != PutOK {
+				b.Error(r.Err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkPutBatch32(b *testing.B) {
+	s := benchStore(b, nil)
+	m := benchMessage(0)
+	items := make([]BatchItem, 32)
+	for i := range items {
+		items[i] = BatchItem{Body: make([]byte, 1024), Properties: m.Properties}
+	}
+	b.SetBytes(32 << 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := s.PutBatch(m, items, nil); r.Status != PutOK {
+			b.Fatal(r.Err)
+		}
+	}
+}
+
+func BenchmarkPutSyncOne(b *testing.B) {
+	s := benchStore(b, func(o *Options) { o.FlushDiskType = SyncFlush })
+	m := benchMessage(1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := s.PutWait(m); r.Status != PutOK {
+			b.Fatal(r.Err)
+		}
+	}
+}
+
+// window lets so many puts wait at once, as connections with requests in flight do.
+type window chan struct{}
+
+func (w window) Complete(PutStatus) { <-w }
+
+func BenchmarkPutSync1024InFlight(b *testing.B) {
+	s := benchStore(b, func(o *Options) { o.FlushDiskType = SyncFlush })
+	m := benchMessage(1024)
+	w := make(window, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		w <- struct{}{}
+		if r := s.Put(m, w); r.Status != PutOK {
+			b.Fatal(r.Err)
+		}
+	}
+	for range cap(w) {
+		w <- struct{}{}
+	}
+}
