@@ -1,10 +1,13 @@
 package remoting
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 
 	"apogee/remoting/header"
 )
@@ -138,40 +141,55 @@ func (s *scanner) key() (string, error) {
 // str reads the string that starts at s.i. Without an escape it is a view of the bytes; otherwise they are rewritten in place.
 func (s *scanner) str() (string, error) {
 	start := s.i + 1
-	for i := start; i < len(s.b); i++ {
-		switch s.b[i] {
-		case '"':
-			s.i = i + 1
-			return view(s.b[start:i]), nil
-		case '\\':
-			return s.escaped(start, i)
-		}
+	end := special(s.b, start)
+	if end < len(s.b) && s.b[end] == '"' {
+		s.i = end + 1
+		return view(s.b[start:end]), nil
 	}
-	s.i = len(s.b)
-	return "", s.bad("string without end")
+	return s.escaped(start, end)
 }
 
-// escaped goes on with a string whose first backslash is at i.
+// special is where the next quote or backslash is at or after i, or the end. It looks at eight bytes at a time: x-ones has a
+// byte's top bit set, and x has not, first where that byte is zero.
+func special(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^(ones*'"'), x^(ones*'\\')
+		if hit := ((q-ones)&^q | (e-ones)&^e) & tops; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			break
+		}
+	}
+	return i
+}
+
+const (
+	ones = 0x0101010101010101
+	tops = 0x80 * ones
+)
+
+// escaped goes on with a string whose first backslash is at i, if it isn't the end.
 func (s *scanner) escaped(start, i int) (string, error) {
 	w := i
 	for i < len(s.b) {
-		switch c := s.b[i]; c {
-		case '"':
+		if s.b[i] == '"' {
 			s.i = i + 1
 			return view(s.b[start:w]), nil
-		case '\\':
-			n, size := unescape(s.b[i:], s.b[w:])
-			if n == 0 {
-				s.i = i
-				return "", s.bad("escape")
-			}
-			i += n
-			w += size
-		default:
-			s.b[w] = c
-			i++
-			w++
 		}
+		n, size := unescape(s.b[i:], s.b[w:])
+		if n == 0 {
+			s.i = i
+			return "", s.bad("escape")
+		}
+		i += n
+		w += size
+		next := special(s.b, i)
+		w += copy(s.b[w:], s.b[i:next])
+		i = next
 	}
 	s.i = len(s.b)
 	return "", s.bad("string without end")
@@ -184,6 +202,8 @@ func unescape(src, dst []byte) (read, written int) {
 		return 0, 0
 	}
 	switch c := src[1]; c {
+	case 'u':
+		return unescapeUnicode(src, dst)
 	case '"', '\\', '/', '\'':
 		dst[0] = c
 	case 'b':
@@ -196,37 +216,39 @@ func unescape(src, dst []byte) (read, written int) {
 		dst[0] = '\r'
 	case 't':
 		dst[0] = '\t'
-	case 'u':
-		r, ok := hex4(src[2:])
-		if !ok {
-			return 0, 0
-		}
-		if r < utf8.RuneSelf {
-			dst[0] = byte(r)
-			return 6, 1
-		}
-		read = 6
-		if utf16.IsSurrogate(r) {
-			low, ok := rune(0), false
-			if len(src) >= 8 && src[6] == '\\' && src[7] == 'u' {
-				low, ok = hex4(src[8:])
-			}
-			if pair := utf16.DecodeRune(r, low); ok && pair != utf8.RuneError {
-				r, read = pair, 12
-			} else {
-				r = utf8.RuneError
-			}
-		}
-		return read, utf8.EncodeRune(dst[:utf8.UTFMax], r)
 	default:
 		return 0, 0
 	}
 	return 2, 1
 }
 
+func unescapeUnicode(src, dst []byte) (read, written int) {
+	r, ok := hex4(src[2:])
+	switch {
+	case !ok:
+		return 0, 0
+	case r < utf8.RuneSelf:
+		dst[0] = byte(r)
+		return 6, 1
+	case !utf16.IsSurrogate(r):
+		return 6, utf8.EncodeRune(dst[:utf8.UTFMax], r)
+	}
+	if len(src) >= 8 && src[6] == '\\' && src[7] == 'u' {
+		if low, ok := hex4(src[8:]); ok {
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				return 12, utf8.EncodeRune(dst[:utf8.UTFMax], pair)
+			}
+		}
+	}
+	return 6, utf8.EncodeRune(dst[:utf8.UTFMax], utf8.RuneError)
+}
+
 func hex4(b []byte) (rune, bool) {
 	if len(b) < 4 {
 		return 0, false
+	}
+	if b[0] == '0' && b[1] == '0' && b[2] == '0' && b[3] <= '9' && b[3] >= '0' {
+		return rune(b[3] - '0'), true // the separators inside properties
 	}
 	var r rune
 	for _, c := range b[:4] {
@@ -346,6 +368,10 @@ func (s *scanner) text() (string, bool, error) {
 
 // int32 reads a number, quoted or not; null and "" leave *v alone, as they leave Java's field alone.
 func (s *scanner) int32(v *int32) error {
+	if n, end := digits(s.b, s.i); end > s.i && end < len(s.b) && (s.b[end] == ',' || s.b[end] == '}') {
+		*v, s.i = n, end
+		return nil
+	}
 	start := s.i
 	word, ok, err := s.text()
 	if err != nil || !ok || word == "" {
@@ -360,10 +386,22 @@ func (s *scanner) int32(v *int32) error {
 	return nil
 }
 
+// digits reads up to nine digits at i and returns where they end.
+func digits(b []byte, i int) (n int32, end int) {
+	for end = i; end < len(b) && end < i+9; end++ {
+		d := b[end] - '0'
+		if d > 9 {
+			break
+		}
+		n = n*10 + int32(d)
+	}
+	return n, end
+}
+
 // parseSmall reads an int32. Java also takes 1.0 and 1e2 for whole numbers.
 func parseSmall(word string) (int32, bool) {
-	if n, err := strconv.ParseInt(word, 10, 32); err == nil {
-		return int32(n), true
+	if n, ok := header.ParseInt(word); ok {
+		return int32(n), n == int64(int32(n))
 	}
 	f, err := strconv.ParseFloat(word, 64)
 	if err != nil || f != math.Trunc(f) || f < math.MinInt32 || f > math.MaxInt32 {
@@ -377,7 +415,7 @@ func (s *scanner) language() (Language, error) {
 	if err != nil || !ok {
 		return UnknownLanguage, err
 	}
-	if n, err := strconv.ParseInt(word, 10, 64); err == nil {
+	if n, ok := header.ParseInt(word); ok {
 		return languageByOrdinal(n), nil
 	}
 	return languageByName(word), nil
@@ -394,6 +432,10 @@ func (s *scanner) fields(f header.Fields) (header.Fields, error) {
 	}
 	s.i++
 	for more := s.more('}', true); more; more = s.more('}', false) {
+		if key, value, ok := s.plainPair(); ok {
+			f = append(f, header.Pair{Key: key, Value: value})
+			continue
+		}
 		key, err := s.key()
 		if err != nil {
 			return f, err
@@ -410,6 +452,25 @@ func (s *scanner) fields(f header.Fields) (header.Fields, error) {
 		return f, s.bad("no end of extFields")
 	}
 	return f, nil
+}
+
+// plainPair reads "key":"value" with neither space nor escape, which is what nearly every pair looks like. If it is something
+// else nothing was read.
+func (s *scanner) plainPair() (key, value string, ok bool) {
+	b, i := s.b, s.i
+	if i >= len(b) || b[i] != '"' {
+		return "", "", false
+	}
+	k := special(b, i+1)
+	if k+2 >= len(b) || b[k] != '"' || b[k+1] != ':' || b[k+2] != '"' {
+		return "", "", false
+	}
+	v := special(b, k+3)
+	if v >= len(b) || b[v] != '"' {
+		return "", "", false
+	}
+	s.i = v + 1
+	return view(b[i+1 : k]), view(b[k+3 : v]), true
 }
 
 // json appends a header as Java prints it: compact, keys in alphabetical order, without nulls.
@@ -475,31 +536,50 @@ const hexDigits = "0123456789abcdef"
 // appendQuoted appends s as a JSON string with fastjson's escapes; UTF-8 stays as it is.
 func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
+	for {
+		n := clean(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return append(dst, '"')
 		}
-		dst = append(dst, s[from:i]...)
-		from = i + 1
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		case '\b':
-			dst = append(dst, '\\', 'b')
-		case '\f':
-			dst = append(dst, '\\', 'f')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		dst = appendEscape(dst, s[n])
+		s = s[n+1:]
+	}
+}
+
+// clean is how many bytes at the start of s need no escape. Like special, it looks at eight at a time.
+func clean(s string) int {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^(ones*'"'), x^(ones*'\\')
+		if hit := ((q-ones)&^q | (e-ones)&^e | (x-ones*' ')&^x) & tops; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
 		}
 	}
-	dst = append(dst, s[from:]...)
-	return append(dst, '"')
+	for ; i < len(b); i++ {
+		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return i
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	case '\b':
+		return append(dst, '\\', 'b')
+	case '\f':
+		return append(dst, '\\', 'f')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }

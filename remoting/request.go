@@ -25,7 +25,8 @@ func (r Replier) Reply(rep *Reply) { r.reply(rep, nil) }
 func (r Replier) reply(rep *Reply, b *Batch) {
 	switch {
 	case r.sink != nil && !r.oneway:
-		r.sink(rep)
+		own := *rep // so that the replies of the hot path, below, stay on their stacks
+		r.sink(&own)
 		return
 	case r.conn == nil || r.oneway:
 		if rep.Release != nil {

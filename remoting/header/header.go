@@ -11,7 +11,7 @@ package header
 
 import (
 	"fmt"
-	"strconv"
+	"math"
 )
 
 // Pair is one entry of extFields.
@@ -77,13 +77,34 @@ func (e *MissingFieldError) Error() string {
 // parseInt32, parseInt64 and parseBool read values as Java does: what cannot be read counts as absent
 // (RemotingCommand.decodeCommandCustomHeader logs and leaves the field alone).
 func parseInt32(s string) (int32, bool) {
-	v, err := strconv.ParseInt(s, 10, 32)
-	return int32(v), err == nil
+	n, ok := ParseInt(s)
+	return int32(n), ok && n == int64(int32(n))
 }
 
-func parseInt64(s string) (int64, bool) {
-	v, err := strconv.ParseInt(s, 10, 64)
-	return v, err == nil
+func parseInt64(s string) (int64, bool) { return ParseInt(s) }
+
+// ParseInt reads a decimal int64 as Java's Long.parseLong does. Unlike strconv it says no without making an error value, since
+// the other side decides how often that happens.
+func ParseInt(s string) (int64, bool) {
+	neg := false
+	if len(s) > 1 && (s[0] == '-' || s[0] == '+') {
+		neg, s = s[0] == '-', s[1:]
+	}
+	if len(s) == 0 {
+		return 0, false
+	}
+	var n uint64
+	for i := 0; i < len(s); i++ {
+		d := s[i] - '0'
+		if d > 9 || n > math.MaxInt64/10 {
+			return 0, false
+		}
+		n = n*10 + uint64(d)
+	}
+	if neg {
+		return -int64(n), n <= 1<<63
+	}
+	return int64(n), n <= math.MaxInt64
 }
 
 func parseBool(s string) bool {
