@@ -100,7 +100,11 @@ func parseField(f *ast.Field) (field, error) {
 	case *ast.Ident:
 		out.typ = t.Name
 	case *ast.IndexExpr:
-		out.typ, out.opt = t.Index.(*ast.Ident).Name, true
+		index, _ := t.Index.(*ast.Ident)
+		if index == nil {
+			return out, fmt.Errorf("field %s: type is not supported", out.name)
+		}
+		out.typ, out.opt = index.Name, true
 	default:
 		return out, fmt.Errorf("field %s: type is not supported", out.name)
 	}
@@ -125,7 +129,23 @@ func parseField(f *ast.Field) (field, error) {
 			return out, fmt.Errorf("field %s: unknown tag part %q", out.name, p)
 		}
 	}
-	return out, nil
+	return out, out.check()
+}
+
+// check refuses what the decoders and encoders have no code for.
+func (f field) check() error {
+	switch f.typ {
+	case "string", "int32", "int64", "bool":
+	default:
+		return fmt.Errorf("field %s: type %s is not supported", f.name, f.typ)
+	}
+	switch {
+	case f.opt && f.typ == "string":
+		return fmt.Errorf("field %s: an absent string is the empty one", f.name)
+	case f.opt && f.required:
+		return fmt.Errorf("field %s is optional and required", f.name)
+	}
+	return nil
 }
 
 func writeDecoder(b *bytes.Buffer, h header) {

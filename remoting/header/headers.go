@@ -114,7 +114,7 @@ type UpdateAndCreateTopicRequest struct {
 
 // GetAllTopicConfigRequest is the header of request GET_ALL_TOPIC_CONFIG (21).
 type GetAllTopicConfigRequest struct {
-	TopicSeq    int32      `rmq:"topicSeq,required"`
+	TopicSeq    int32      `rmq:"topicSeq"`
 	DataVersion string     `rmq:"dataVersion"`
 	MaxTopicNum Opt[int32] `rmq:"maxTopicNum"`
 }
@@ -292,7 +292,7 @@ type GetRouteInfoByTopicRequest struct {
 
 // GetAllSubscriptionGroupConfigRequest is the header of request GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
 type GetAllSubscriptionGroupConfigRequest struct {
-	GroupSeq    int32      `rmq:"groupSeq,required"`
+	GroupSeq    int32      `rmq:"groupSeq"`
 	DataVersion string     `rmq:"dataVersion"`
 	MaxGroupNum Opt[int32] `rmq:"maxGroupNum"`
 }
@@ -367,8 +367,8 @@ type ResetConsumerClientOffsetRequest struct {
 	Topic     string     `rmq:"topic,required"`
 	QueueID   int32      `rmq:"queueId,default=-1"`
 	Offset    Opt[int64] `rmq:"offset"`
-	Timestamp int64      `rmq:"timestamp,required"`
-	IsForce   bool       `rmq:"isForce,required"`
+	Timestamp int64      `rmq:"timestamp"`
+	IsForce   bool       `rmq:"isForce"`
 }
 
 // GetConsumerStatusFromClientRequest is the header of request GET_CONSUMER_STATUS_FROM_CLIENT (221).
@@ -384,8 +384,8 @@ type InvokeBrokerToResetOffsetRequest struct {
 	Topic     string     `rmq:"topic,required"`
 	QueueID   int32      `rmq:"queueId,default=-1"`
 	Offset    Opt[int64] `rmq:"offset"`
-	Timestamp int64      `rmq:"timestamp,required"`
-	IsForce   bool       `rmq:"isForce,required"`
+	Timestamp int64      `rmq:"timestamp"`
+	IsForce   bool       `rmq:"isForce"`
 }
 
 // InvokeBrokerToGetConsumerStatusRequest is the header of request INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223).
@@ -452,7 +452,7 @@ type ViewBrokerStatsDataRequest struct {
 
 // GetBrokerConsumeStatsRequest is the header of request GET_BROKER_CONSUME_STATS (317).
 type GetBrokerConsumeStatsRequest struct {
-	IsOrder bool `rmq:"isOrder,required"`
+	IsOrder bool `rmq:"isOrder"`
 }
 
 // QueryConsumeQueueRequest is the header of request QUERY_CONSUME_QUEUE (321).
@@ -498,7 +498,7 @@ type PushReplyMessageToClientRequest struct {
 	UnitMode              bool       `rmq:"unitMode"`
 	BornHost              string     `rmq:"bornHost,required"`
 	StoreHost             string     `rmq:"storeHost,required"`
-	StoreTimestamp        int64      `rmq:"storeTimestamp,required"`
+	StoreTimestamp        int64      `rmq:"storeTimestamp"`
 }
 
 // AddWritePermOfBrokerRequest is the header of request ADD_WRITE_PERM_OF_BROKER (327).

@@ -614,14 +614,12 @@ func (h *UpdateAndCreateTopicRequest) EncodeFields(e Encoder) {
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllTopicConfigRequest) DecodeFields(f Fields) error {
 	*h = GetAllTopicConfigRequest{}
-	var seen uint64
 	for i := range f {
 		v := f[i].Value
 		switch f[i].Key {
 		case "topicSeq":
 			if n, ok := parseInt32(v); ok {
 				h.TopicSeq = n
-				seen |= 1 << 0
 			}
 		case "dataVersion":
 			h.DataVersion = v
@@ -630,10 +628,6 @@ func (h *GetAllTopicConfigRequest) DecodeFields(f Fields) error {
 				h.MaxTopicNum = Some(n)
 			}
 		}
-	}
-	switch {
-	case seen&(1<<0) == 0:
-		return &MissingFieldError{"topicSeq"}
 	}
 	return nil
 }
@@ -1503,14 +1497,12 @@ func (h *GetRouteInfoByTopicRequest) EncodeFields(e Encoder) {
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllSubscriptionGroupConfigRequest) DecodeFields(f Fields) error {
 	*h = GetAllSubscriptionGroupConfigRequest{}
-	var seen uint64
 	for i := range f {
 		v := f[i].Value
 		switch f[i].Key {
 		case "groupSeq":
 			if n, ok := parseInt32(v); ok {
 				h.GroupSeq = n
-				seen |= 1 << 0
 			}
 		case "dataVersion":
 			h.DataVersion = v
@@ -1519,10 +1511,6 @@ func (h *GetAllSubscriptionGroupConfigRequest) DecodeFields(f Fields) error {
 				h.MaxGroupNum = Some(n)
 			}
 		}
-	}
-	switch {
-	case seen&(1<<0) == 0:
-		return &MissingFieldError{"groupSeq"}
 	}
 	return nil
 }
@@ -1860,11 +1848,9 @@ func (h *ResetConsumerClientOffsetRequest) DecodeFields(f Fields) error {
 		case "timestamp":
 			if n, ok := parseInt64(v); ok {
 				h.Timestamp = n
-				seen |= 1 << 2
 			}
 		case "isForce":
 			h.IsForce = parseBool(v)
-			seen |= 1 << 3
 		}
 	}
 	switch {
@@ -1872,10 +1858,6 @@ func (h *ResetConsumerClientOffsetRequest) DecodeFields(f Fields) error {
 		return &MissingFieldError{"group"}
 	case seen&(1<<1) == 0:
 		return &MissingFieldError{"topic"}
-	case seen&(1<<2) == 0:
-		return &MissingFieldError{"timestamp"}
-	case seen&(1<<3) == 0:
-		return &MissingFieldError{"isForce"}
 	}
 	return nil
 }
@@ -1951,11 +1933,9 @@ func (h *InvokeBrokerToResetOffsetRequest) DecodeFields(f Fields) error {
 		case "timestamp":
 			if n, ok := parseInt64(v); ok {
 				h.Timestamp = n
-				seen |= 1 << 2
 			}
 		case "isForce":
 			h.IsForce = parseBool(v)
-			seen |= 1 << 3
 		}
 	}
 	switch {
@@ -1963,10 +1943,6 @@ func (h *InvokeBrokerToResetOffsetRequest) DecodeFields(f Fields) error {
 		return &MissingFieldError{"group"}
 	case seen&(1<<1) == 0:
 		return &MissingFieldError{"topic"}
-	case seen&(1<<2) == 0:
-		return &MissingFieldError{"timestamp"}
-	case seen&(1<<3) == 0:
-		return &MissingFieldError{"isForce"}
 	}
 	return nil
 }
@@ -2297,18 +2273,12 @@ func (h *ViewBrokerStatsDataRequest) EncodeFields(e Encoder) {
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetBrokerConsumeStatsRequest) DecodeFields(f Fields) error {
 	*h = GetBrokerConsumeStatsRequest{}
-	var seen uint64
 	for i := range f {
 		v := f[i].Value
 		switch f[i].Key {
 		case "isOrder":
 			h.IsOrder = parseBool(v)
-			seen |= 1 << 0
 		}
-	}
-	switch {
-	case seen&(1<<0) == 0:
-		return &MissingFieldError{"isOrder"}
 	}
 	return nil
 }
@@ -2509,7 +2479,6 @@ func (h *PushReplyMessageToClientRequest) DecodeFields(f Fields) error {
 		case "storeTimestamp":
 			if n, ok := parseInt64(v); ok {
 				h.StoreTimestamp = n
-				seen |= 1 << 10
 			}
 		}
 	}
@@ -2534,8 +2503,6 @@ func (h *PushReplyMessageToClientRequest) DecodeFields(f Fields) error {
 		return &MissingFieldError{"bornHost"}
 	case seen&(1<<9) == 0:
 		return &MissingFieldError{"storeHost"}
-	case seen&(1<<10) == 0:
-		return &MissingFieldError{"storeTimestamp"}
 	}
 	return nil
 }
