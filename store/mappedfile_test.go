@@ -27,6 +27,7 @@ func newMem(t testing.TB) *vfs.Mem {
 	t.Helper()
 	m := vfs.NewMem(func() time.Time { return epoch })
 	must(t, m.MkdirAll("/q"))
+	must(t, m.SyncDir("/"))
 	return m
 }
 
