@@ -96,7 +96,8 @@ func needsCommand(c *cli.Context) error {
 // usageError says what is wrong with the command line, in Java's words where it has some, and shows the usage.
 func usageError(c *cli.Context, err error, _ bool) error {
 	if option, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
-		err = fmt.Errorf("Unrecognized option: %s", option) //nolint:staticcheck // Java's text
+		//lint:ignore ST1005 it is what Java prints
+		err = fmt.Errorf("Unrecognized option: %s", option)
 	}
 	if c.Command == nil || c.Command.Name == c.App.Name {
 		cli.HelpPrinter(c.App.ErrWriter, cli.AppHelpTemplate, c.App)
