@@ -1,0 +1,201 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"apogee/internal/testkit"
+)
+
+// Some cases need ports that are fixed (the official examples dial 127.0.0.1:9876) or the whole process table (mqshutdown). They run
+// in namespaces of their own: this program starts itself again there, does one task, and prints its result.
+
+// insideTasks are what may be asked for.
+var insideTasks = map[string]func(t *T){
+	"examples": examplesInside,
+	"samples":  samplesInside,
+	"shutdown": shutdownInside,
+}
+
+const (
+	insideTask   = "APOGEE_CONFORMANCE_INSIDE"
+	insideTarget = "APOGEE_CONFORMANCE_TARGET"
+	insideDir    = "APOGEE_CONFORMANCE_DIR"
+	insideMark   = "conformance-result "
+)
+
+// Inside does the task that another run of this program asks for, and ends the process; without one it returns. Every main and
+// TestMain that runs cases calls it first.
+func Inside() {
+	task := insideTasks[os.Getenv(insideTask)]
+	if task == nil {
+		return
+	}
+	Quiet()
+	target, err := NewTarget(os.Getenv(insideTarget))
+	r := Result{Status: Fail}
+	if err != nil {
+		r.Reason = err.Error()
+	} else {
+		t := &T{Target: target, serial: "in", dir: os.Getenv(insideDir)}
+		r = t.run(Case{Run: task, Limit: 4 * time.Minute})
+	}
+	b, _ := json.Marshal(r)
+	fmt.Printf("\n%s%s\n", insideMark, b)
+	os.Exit(0)
+}
+
+// NewTarget is a target by its name.
+func NewTarget(name string) (testkit.Target, error) {
+	switch name {
+	case "apogee":
+		bin, err := testkit.Binary()
+		return testkit.Apogee{Bin: bin}, err
+	case "java":
+		return testkit.FindJava()
+	}
+	return nil, fmt.Errorf("no target %q: apogee or java", name)
+}
+
+// isolated runs a task in namespaces of its own, with loopback only.
+func (t *T) isolated(task string, env ...string) {
+	for _, tool := range []string{"unshare", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("no %s here: namespaces are needed for fixed ports", tool)
+		}
+	}
+	flags := []string{"-n", "-p", "-f", "--mount-proc"}
+	if os.Getuid() != 0 {
+		flags = append([]string{"-r"}, flags...)
+	}
+	if out, err := exec.Command("unshare", append(flags, "true")...).CombinedOutput(); err != nil {
+		t.Skipf("namespaces are not permitted here: %v %s", err, out)
+	}
+	self, err := os.Executable()
+	t.Must(err, "find this program")
+	ctx, cancel := context.WithDeadline(context.Background(), t.ctxEnd)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", append(flags, "sh", "-c", `ip link set lo up && "$0"; exit $?`, self)...)
+	bin := ""
+	if a, ok := t.needTarget().(testkit.Apogee); ok {
+		bin = a.Bin
+	}
+	cmd.Env = append(append(os.Environ(), insideTask+"="+task, insideTarget+"="+t.Target.Name(), insideDir+"="+t.tempDir(), "APOGEE_BIN="+bin), env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	err = cmd.Run()
+	_, text, found := strings.Cut(out.String(), insideMark)
+	if !found {
+		t.Fatalf("%s in its namespace: %v, no result: %.1000s", task, err, out.String())
+	}
+	var r Result
+	t.Must(json.Unmarshal([]byte(strings.TrimSpace(text)), &r), "result of %s: %s", task, text)
+	switch r.Status {
+	case Fail:
+		t.Fatalf("%s", r.Reason)
+	case Skip:
+		t.Skipf("%s", r.Reason)
+	}
+}
+
+func goEnv(key string) string {
+	out, err := exec.Command("go", "env", key).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// samples starts the sample configurations as they are, on their own ports.
+func samples(t *T) {
+	if t.needTarget().Name() != "apogee" {
+		t.Skipf("the samples are Apogee's")
+	}
+	t.isolated("samples")
+}
+
+func samplesInside(t *T) {
+	root, err := testkit.Root()
+	t.Must(err, "find the samples")
+	bin := t.Target.(testkit.Apogee).Bin
+	start := func(args ...string) *testkit.Process {
+		home := filepath.Join(t.tempDir(), t.Name("home"))
+		t.Must(os.MkdirAll(home, 0o755), "make a folder")
+		p, err := testkit.Start(testkit.Command{Path: bin, Args: args, Dir: home, Ready: "boot success",
+			Env: []string{"HOME=" + home, "ROCKETMQ_HOME=" + root, "NAMESRV_ADDR=127.0.0.1:9876"}})
+		t.Must(err, "start %v", args)
+		return p
+	}
+	ns := start("namesrv", "-c", filepath.Join(root, "conf", "namesrv.conf"))
+	t.Cleanup(ns.Kill)
+	found := 0
+	for _, file := range []string{"broker.conf", "2m-noslave/broker-a.properties", "2m-noslave/broker-b.properties", "2m-2s-async/broker-a.properties",
+		"2m-2s-sync/broker-b.properties"} {
+		path := filepath.Join(root, "conf", file)
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("sample %s: %v", file, err)
+			continue
+		}
+		p := start("broker", "-c", path)
+		text, err := os.ReadFile(path)
+		t.Must(err, "read %s", file)
+		for line := range strings.Lines(string(text)) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "brokerName="); ok {
+				if !strings.Contains(p.Output(), "The broker["+name) {
+					t.Errorf("%s: no %q in %.300s", file, "The broker["+name, p.Output())
+				}
+				found++
+			}
+		}
+		t.Must(p.Stop(), "stop the broker of %s", file)
+	}
+	Equal(t, "samples with a broker name", found, 5)
+}
+
+// shutdownInside starts a name server and brokers and stops them with mqshutdown.
+func shutdownInside(t *T) {
+	root, err := testkit.Root()
+	t.Must(err, "find the scripts")
+	run := func(args ...string) (string, error) {
+		p, err := testkit.Start(testkit.Command{Path: filepath.Join(root, "bin", "mqshutdown"), Args: args})
+		if err != nil {
+			return "", err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = p.WaitExit(ctx)
+		return p.Output(), err
+	}
+	if out, err := run("broker"); err == nil || !strings.Contains(out, "No mqbroker running.") {
+		t.Errorf("mqshutdown broker without one: %v, %.200s", err, out)
+	}
+	bin := t.Target.(testkit.Apogee).Bin
+	dir := t.tempDir()
+	ns, err := testkit.Start(testkit.Command{Path: bin, Args: []string{"namesrv"}, Dir: dir, Env: []string{"HOME=" + dir, "ROCKETMQ_HOME=" + root}, Ready: "boot success"})
+	t.Must(err, "start a name server")
+	t.Cleanup(ns.Kill)
+	br, err := testkit.Start(testkit.Command{Path: bin, Args: []string{"broker", "-n", "127.0.0.1:9876"}, Dir: dir, Env: []string{"HOME=" + dir, "ROCKETMQ_HOME=" + root}, Ready: "boot success"})
+	t.Must(err, "start a broker")
+	t.Cleanup(br.Kill)
+	for _, row := range []struct {
+		kind string
+		p    *testkit.Process
+	}{{"broker", br}, {"namesrv", ns}} {
+		if out, err := run(row.kind); err != nil || !strings.Contains(out, "OK") {
+			t.Errorf("mqshutdown %s: %v, %.300s", row.kind, err, out)
+		}
+		select {
+		case <-row.p.Ended():
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s still runs after mqshutdown", row.kind)
+		}
+	}
+}

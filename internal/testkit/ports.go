@@ -1,0 +1,44 @@
+package testkit
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// Port is a port of 127.0.0.1 that was free a moment ago.
+func Port() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// BrokerPort is a port whose neighbours that a broker also opens (two below for old clients, one above for replicas) are free too.
+func BrokerPort() (int, error) {
+	for range 100 {
+		port, err := Port()
+		if err != nil {
+			return 0, err
+		}
+		if port > 1024 && port < 65000 && free(port-2) && free(port+1) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no three ports in a neighbourhood are free")
+}
+
+func free(port int) bool {
+	// All interfaces: the reference opens the replica port there.
+	l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// Addr is a port of the loopback address as text.
+func Addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -1,0 +1,138 @@
+package testkit
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Target is an implementation of the two servers that can be started here.
+type Target interface {
+	Name() string
+	// Namesrv starts a name server that keeps its files in dir.
+	Namesrv(dir string, conf Props) (Server, error)
+	// Broker starts a broker that keeps its store in dir/store and registers with the name servers (may be empty).
+	// A listenPort in conf is used, else the kernel chooses.
+	Broker(dir, namesrv string, conf Props) (Server, error)
+}
+
+// Server is one running name server or broker.
+type Server interface {
+	Addr() string
+	Dir() string // what Target was given
+	PID() int
+	Output() string
+	Signal(sig os.Signal) error
+	Stop() error // clean, waits
+	Kill() error // kill -9, waits
+	// Restart starts the same server again, on the same port and files, with settings added. It must have been stopped or killed.
+	Restart(more Props) error
+}
+
+// StoreDir is where a broker that a Target started has its files.
+func StoreDir(s Server) string { return filepath.Join(s.Dir(), "store") }
+
+// Apogee starts our own binary.
+type Apogee struct{ Bin string }
+
+func (Apogee) Name() string { return "apogee" }
+
+// Namesrv implements Target.
+func (a Apogee) Namesrv(dir string, conf Props) (Server, error) {
+	port, err := portOf(conf, Port)
+	if err != nil {
+		return nil, err
+	}
+	base := Props{
+		"listenPort": strconv.Itoa(port), "bindAddress": "127.0.0.1",
+		"kvConfigPath": filepath.Join(dir, "namesrv", "kvConfig.json"), "configStorePath": filepath.Join(dir, "namesrv", "namesrv.properties"),
+	}
+	return a.start(dir, "namesrv", Addr(port), base.With(conf))
+}
+
+// Broker implements Target.
+func (a Apogee) Broker(dir, namesrv string, conf Props) (Server, error) {
+	port, err := portOf(conf, BrokerPort)
+	if err != nil {
+		return nil, err
+	}
+	return a.start(dir, "broker", Addr(port), brokerBase(dir, namesrv, port).With(conf))
+}
+
+func brokerBase(dir, namesrv string, port int) Props {
+	p := Props{
+		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
+		"listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1),
+		"storePathRootDir": filepath.Join(dir, "store"), "storePathCommitLog": filepath.Join(dir, "store", "commitlog"),
+	}
+	if namesrv != "" {
+		p["namesrvAddr"] = namesrv
+	}
+	return p
+}
+
+func portOf(conf Props, choose func() (int, error)) (int, error) {
+	if text := conf["listenPort"]; text != "" {
+		return strconv.Atoi(text)
+	}
+	return choose()
+}
+
+func (a Apogee) start(dir, command, addr string, conf Props) (Server, error) {
+	s := &apogeeServer{bin: a.Bin, dir: dir, command: command, addr: addr, conf: conf}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return s, s.Restart(nil)
+}
+
+type apogeeServer struct {
+	bin, dir, command, addr string
+	conf                    Props
+	proc                    *Process
+}
+
+func (s *apogeeServer) Addr() string                 { return s.addr }
+func (s *apogeeServer) Dir() string                  { return s.dir }
+func (s *apogeeServer) PID() int                     { return s.proc.PID() }
+func (s *apogeeServer) Output() string               { return s.proc.Output() }
+func (s *apogeeServer) Signal(sig os.Signal) error   { return s.proc.Signal(sig) }
+func (s *apogeeServer) Stop() error                  { return s.proc.Stop() }
+func (s *apogeeServer) Kill() error                  { s.proc.Kill(); return nil }
+func (s *apogeeServer) file() string                 { return filepath.Join(s.dir, s.command+".conf") }
+func (s *apogeeServer) commandLine() (args []string) { return []string{s.command, "-c", s.file()} }
+
+func (s *apogeeServer) Restart(more Props) error {
+	s.conf = s.conf.With(more)
+	if err := s.conf.WriteFile(s.file()); err != nil {
+		return err
+	}
+	var err error
+	// HOME: files whose place no setting gives go there; ROCKETMQ_HOME would change where samples are looked for.
+	s.proc, err = Start(Command{
+		Path: s.bin, Args: s.commandLine(), Dir: s.dir, Ready: "boot success",
+		Env: []string{"HOME=" + s.dir, "ROCKETMQ_HOME=" + s.dir, "NAMESRV_ADDR=", "TZ=UTC"},
+	})
+	if err != nil {
+		return fmt.Errorf("start apogee %s: %w", s.command, err)
+	}
+	return nil
+}
+
+// WaitPort waits until something listens on addr.
+func WaitPort(addr string, wait time.Duration) error {
+	end := time.Now().Add(wait)
+	for {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("nothing listens on %s after %v: %w", addr, wait, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
