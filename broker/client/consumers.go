@@ -10,22 +10,12 @@ import (
 	"apogee/compat/body"
 )
 
-// Message models and consume types, as heartbeats spell them.
-const (
-	Broadcasting = "BROADCASTING"
-	Clustering   = "CLUSTERING"
-
-	ConsumeActively  = "CONSUME_ACTIVELY"
-	ConsumePassively = "CONSUME_PASSIVELY"
-	ConsumePop       = "CONSUME_POP"
-)
-
 // Group is what the latest heartbeats said of a consumer group. It is immutable: a change makes a new one.
 type Group struct {
 	Name          string
-	ConsumeType   string
-	Model         string
-	FromWhere     string
+	ConsumeType   body.ConsumeType
+	Model         body.MessageModel
+	FromWhere     body.ConsumeFromWhere
 	Subscriptions map[string]*body.SubscriptionData // by topic
 	Updated       int64                             // ms
 }
@@ -55,9 +45,9 @@ func NewConsumers(now func() time.Time, changed func(group string)) *Consumers {
 // Registration is one group of a heartbeat. The table keeps its strings.
 type Registration struct {
 	Group         string
-	ConsumeType   string
-	Model         string
-	FromWhere     string
+	ConsumeType   body.ConsumeType
+	Model         body.MessageModel
+	FromWhere     body.ConsumeFromWhere
 	Subscriptions []body.SubscriptionData
 	// WithoutSub says that the heartbeat left the subscriptions out because they have not changed (heartbeat V2).
 	WithoutSub bool
@@ -79,7 +69,7 @@ func (c *Consumers) Register(ch Channel, id Identity, r Registration) bool {
 	c.mu.Unlock()
 
 	changed := joined || moved
-	if changed && r.Notify && view.Model != Broadcasting {
+	if changed && r.Notify && view.Model != body.Broadcasting {
 		c.changed(r.Group)
 	}
 	return changed
@@ -185,7 +175,7 @@ func (c *Consumers) leaveLocked(group string, ch Channel) bool {
 		delete(c.groups, group)
 		return false
 	}
-	return g.view.Model != Broadcasting
+	return g.view.Model != body.Broadcasting
 }
 
 // ChannelClosed removes a connection from every group, tells the remaining members, and reports whether it was in any.

@@ -65,18 +65,19 @@ type Broker struct {
 	HAPort      int    `prop:"haListenPort" default:"10912"` // announced; nothing listens there yet
 	NameServers string `prop:"namesrvAddr" hot:"true"`
 
-	ChannelMaxIdle  time.Duration `prop:"serverChannelMaxIdleTimeSeconds" unit:"s" default:"120"`
-	WriteHighMark   int           `prop:"writeBufferHighWaterMark" default:"0"`
-	ConnectTimeout  time.Duration `prop:"connectTimeoutMillis" unit:"ms" default:"3000"`
-	ShutdownGrace   bool          `prop:"enableShutdownGracefully" default:"false" hot:"true"`
-	ShutdownWait    time.Duration `prop:"shutdownWaitTimeSeconds" unit:"s" default:"30" hot:"true"`
-	FlowControl     bool          `prop:"enableNetWorkFlowControl" default:"false" hot:"true"`
-	RegisterTimeout time.Duration `prop:"registerBrokerTimeoutMills" unit:"ms" default:"24000" hot:"true"`
-	RegisterPeriod  time.Duration `prop:"registerNameServerPeriod" unit:"ms" default:"30000" hot:"true"`
-	ForceRegister   bool          `prop:"forceRegister" default:"true" hot:"true"`
-	SingleRegister  bool          `prop:"enableSingleTopicRegister" default:"false" hot:"true"`
-	SplitRegister   bool          `prop:"enableSplitRegistration" default:"false" hot:"true"`
-	SplitRegSize    int           `prop:"splitRegistrationSize" default:"800" hot:"true"`
+	ChannelMaxIdle   time.Duration `prop:"serverChannelMaxIdleTimeSeconds" unit:"s" default:"120"`
+	WriteHighMark    int           `prop:"writeBufferHighWaterMark" default:"0"`
+	ConnectTimeout   time.Duration `prop:"connectTimeoutMillis" unit:"ms" default:"3000"`
+	ShutdownGrace    bool          `prop:"enableShutdownGracefully" default:"false" hot:"true"`
+	ShutdownWait     time.Duration `prop:"shutdownWaitTimeSeconds" unit:"s" default:"30" hot:"true"`
+	FlowControl      bool          `prop:"enableNetWorkFlowControl" default:"false" hot:"true"`
+	RegisterTimeout  time.Duration `prop:"registerBrokerTimeoutMills" unit:"ms" default:"24000" hot:"true"`
+	RegisterPeriod   time.Duration `prop:"registerNameServerPeriod" unit:"ms" default:"30000" hot:"true"`
+	ForceRegister    bool          `prop:"forceRegister" default:"true" hot:"true"`
+	SingleRegister   bool          `prop:"enableSingleTopicRegister" default:"false" hot:"true"`
+	CompressRegister bool          `prop:"compressedRegister" default:"false" hot:"true"`
+	SplitRegister    bool          `prop:"enableSplitRegistration" default:"false" hot:"true"`
+	SplitRegSize     int           `prop:"splitRegistrationSize" default:"800" hot:"true"`
 
 	// Topics and groups.
 	Permission          int    `prop:"brokerPermission" default:"6" hot:"true"`
@@ -135,6 +136,8 @@ type Broker struct {
 	ConsumerQueue int `prop:"consumerManagerThreadPoolQueueCapacity" default:"1000000"`
 	HeartbeatQ    int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
 	AdminQueue    int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
+	// TransactionQueue is shown in runtime info only.
+	TransactionQueue int `prop:"endTransactionPoolQueueCapacity" default:"100000"`
 
 	// Running it.
 	ConfigBlackList string `prop:"configBlackList" default:"configBlackList;brokerConfigPath" hot:"true"`

@@ -22,6 +22,7 @@ type GroupOptions struct {
 	Now func() time.Time
 	Log *slog.Logger
 
+	LMQ              bool        // enableLmq: light queues' groups need no creation (LmqSubscriptionGroupManager)
 	AutoCreate       func() bool // autoCreateSubscriptionGroup
 	AutoCreateSystem func() bool // enableCreateSysGroup
 }
@@ -34,6 +35,7 @@ type Groups struct {
 	table   *table[*body.SubscriptionGroupConfig]
 	version dataVersion
 	extras  fastjson.Extras
+	light   *body.SubscriptionGroupConfig // what groups of light queues are, nil without them
 
 	mu        sync.Mutex                                  // guards changes of table and forbidden
 	forbidden atomic.Pointer[map[string]map[string]int32] // group, topic, bits; copied on change
@@ -56,6 +58,10 @@ func NewGroups(opts GroupOptions) *Groups {
 	g := &Groups{opts: opts, table: newTable[*body.SubscriptionGroupConfig]()}
 	g.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "subscriptionGroup.json")}
 	g.version.set(body.NewDataVersion(opts.Now()))
+	if opts.LMQ {
+		c := body.NewSubscriptionGroupConfig(lmqPrefix)
+		g.light = &c
+	}
 	g.forbidden.Store(new(map[string]map[string]int32))
 	for _, name := range []string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup} {
 		c := body.NewSubscriptionGroupConfig(name)
@@ -93,7 +99,12 @@ func (g *Groups) Load() error {
 }
 
 // Get finds a group and creates nothing. It takes no lock, allocates nothing and keeps nothing of the name.
-func (g *Groups) Get(name string) (*body.SubscriptionGroupConfig, bool) { return g.table.get(name) }
+func (g *Groups) Get(name string) (*body.SubscriptionGroupConfig, bool) {
+	if g.light != nil && IsLMQ(name) {
+		return g.light, true
+	}
+	return g.table.get(name)
+}
 
 // Creatable tells whether Ensure would make the group: then a handler that must not block has to go to one that may.
 func (g *Groups) Creatable(name string) bool {
@@ -102,7 +113,7 @@ func (g *Groups) Creatable(name string) bool {
 
 // Ensure finds a group, or makes it where the configuration allows that (findSubscriptionGroupConfig). Making one blocks on the disk.
 func (g *Groups) Ensure(name string) (*body.SubscriptionGroupConfig, bool) {
-	if c, ok := g.table.get(name); ok {
+	if c, ok := g.Get(name); ok {
 		return c, true
 	}
 	if !g.Creatable(name) {

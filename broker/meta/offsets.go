@@ -144,7 +144,7 @@ func (q *queueValues) clone() queueValues {
 }
 
 // IsLMQ tells whether a topic or group name is that of a light message queue (MixAll.isLmq).
-func IsLMQ(name string) bool { return strings.HasPrefix(name, "%LMQ%") }
+func IsLMQ(name string) bool { return strings.HasPrefix(name, lmqPrefix) }
 
 func (o *Offsets) stripe(group, topic string) *offsetStripe {
 	h := maphash.String(o.seed, topic) ^ maphash.String(o.seed, group)*31

@@ -32,29 +32,6 @@ func NewOffsets(opts OffsetOptions) *Offsets {
 	return o
 }
 
-// offsetTables is the shape of both files. groupTopicMap, which Java writes from a getter and never reads, is left alone.
-type offsetTables struct {
-	OffsetTable     map[string]map[int32]int64 `json:"offsetTable"`
-	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
-	LMQOffsetTable  map[string]int64           `json:"lmqOffsetTable"`
-	GroupTopicMap   map[string][]string        `json:"groupTopicMap"`
-	DataVersion     *body.DataVersion          `json:"dataVersion"`
-	Extras          fastjson.Extras            `json:"-"`
-}
-
-// UnmarshalJSON keeps unknown members.
-func (t *offsetTables) UnmarshalJSON(text []byte) error {
-	type plain offsetTables
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*t = offsetTables(p)
-	return nil
-}
-
 // Load reads the offsets. A directory whose offsets are all in the light queues' file, because it was written with enableLmq, keeps
 // that file even where the switch is off now: Java would start with no offsets at all.
 func (o *Offsets) Load() error {
@@ -79,7 +56,7 @@ func (o *Offsets) absent(name string) bool {
 }
 
 func (o *Offsets) decode(text []byte) error {
-	var t offsetTables
+	var t body.ConsumerOffsetSerializeWrapper
 	if err := fastjson.Unmarshal(text, &t); err != nil {
 		return err
 	}
@@ -94,8 +71,8 @@ func (o *Offsets) decode(text []byte) error {
 		}
 	}
 	o.extras = t.Extras
-	if t.DataVersion != nil {
-		o.version.set(*t.DataVersion)
+	if t.DataVersion != (body.DataVersion{}) { // 4.9 writes none
+		o.version.set(t.DataVersion)
 	}
 	for key, queues := range t.OffsetTable {
 		for q, off := range queues {
@@ -126,7 +103,9 @@ func (o *Offsets) Persist() error {
 	return o.file.persist(func() []byte { return fastjson.Pretty(nil, o.Encode()) })
 }
 
-// Encode is the table as Java's slaves and tools read it, in one line.
+// Encode is the table as Java's slaves and tools read it, in one line: body.ConsumerOffsetSerializeWrapper without the detour over
+// maps, since a large broker writes hundreds of thousands of offsets every few seconds. groupTopicMap, which a getter of Java's
+// leaks into the file and nobody reads, is left out.
 func (o *Offsets) Encode() []byte {
 	committed, pulled, light := o.collect()
 	version := o.version.get()

@@ -27,6 +27,8 @@ type TopicOptions struct {
 	Log *slog.Logger
 
 	System []body.TopicConfig // put at every start, below what the file says; see [SystemTopics]
+	// LMQ is enableLmq: every name of a light queue is a topic of one queue then, though no table holds it (LmqTopicConfigManager).
+	LMQ bool
 	// AutoCreate is autoCreateTopicEnable, asked for each creation: a TBW102 left over from a time when it was on creates nothing.
 	AutoCreate func() bool
 	// OnChange hears of every topic that was created or changed, after it is on disk, on the goroutine of the change; deleted
@@ -42,6 +44,7 @@ type Topics struct {
 	version dataVersion
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 	system  map[string]bool
+	light   *body.TopicConfig // what light queues are, nil without them
 
 	mu sync.Mutex // guards changes of table
 }
@@ -103,6 +106,11 @@ func NewTopics(opts TopicOptions) *Topics {
 	t := &Topics{opts: opts, table: newTable[*body.TopicConfig](), system: maps.Clone(systemTopics)}
 	t.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json")}
 	t.version.set(body.NewDataVersion(opts.Now()))
+	if opts.LMQ {
+		t.light = &body.TopicConfig{
+			TopicName: lmqPrefix, ReadQueueNums: 1, WriteQueueNums: 1, Perm: body.PermRead | body.PermWrite, TopicFilterType: body.SingleTag,
+		}
+	}
 	for i := range opts.System {
 		t.system[opts.System[i].TopicName] = true
 		t.table.putLocked(opts.System[i].TopicName, &opts.System[i])
@@ -135,7 +143,12 @@ func (t *Topics) Load() error {
 }
 
 // Get finds a topic. It takes no lock, allocates nothing and keeps nothing of the name.
-func (t *Topics) Get(name string) (*body.TopicConfig, bool) { return t.table.get(name) }
+func (t *Topics) Get(name string) (*body.TopicConfig, bool) {
+	if t.light != nil && IsLMQ(name) {
+		return t.light, true
+	}
+	return t.table.get(name)
+}
 
 // Order tells whether a topic is marked for ordered consumption.
 func (t *Topics) Order(name string) bool {

@@ -17,6 +17,7 @@ const (
 	RetryPrefix = "%RETRY%"
 	DLQPrefix   = "%DLQ%"
 
+	lmqPrefix      = "%LMQ%"
 	sysTopicPrefix = "rmq_sys_"
 	sysGroupPrefix = "CID_RMQ_SYS_"
 )
