@@ -154,7 +154,7 @@ func (r Report) Warnings(s Server) []Warning {
 		case !k.Of(s):
 			why = fmt.Sprintf("no key of a %s, kept without effect", s)
 		case k.Reason == "":
-			why = "accepted, not supported by this server"
+			why = fmt.Sprintf("accepted without effect in a %s", s)
 		default:
 			why = "accepted without effect: " + k.Reason
 		}

@@ -26,8 +26,6 @@ var systemProperties = []alias{
 	{"com.rocketmq.remoting.nettyPooledByteBufAllocatorEnable", "serverPooledByteBufAllocatorEnable"},
 	{"rocketmq.broker.diskSpaceWarningLevelRatio", "diskSpaceWarningLevelRatio"},
 	{"rocketmq.broker.diskSpaceCleanForciblyRatio", "diskSpaceCleanForciblyRatio"},
-	{"tls.enable", "useTLS"},
-	{"tls.enable", "tls.enable"},
 }
 
 // environment are the variables that Java reads.

@@ -34,7 +34,8 @@ type Config struct {
 	ServerVerify      bool   `prop:"tls.server.authClient" default:"false"` // client certificates must be signed by a trusted one
 	ServerTrust       string `prop:"tls.server.trustCertPath" default:""`
 
-	ClientEnable      bool   `prop:"useTLS" default:"false"` // connections that we make use TLS
+	UseTLS            bool   `prop:"useTLS" default:"false"`     // connections that we make use TLS
+	ClientEnable      bool   `prop:"tls.enable" default:"false"` // the same; Java's system property
 	ClientKey         string `prop:"tls.client.keyPath" default:""`
 	ClientKeyPassword string `prop:"tls.client.keyPassword" default:""`
 	ClientCert        string `prop:"tls.client.certPath" default:""`
@@ -104,7 +105,7 @@ func (c *Config) Server(read Files, now func() time.Time, log *slog.Logger) (fun
 // Client is the configuration of connections that we make, nil if they are plain. As in Java, whose name a server's certificate
 // shows is not checked: brokers are known by address.
 func (c *Config) Client(read Files) (*tls.Config, error) {
-	if !c.ClientEnable {
+	if !c.UseTLS && !c.ClientEnable {
 		return nil, nil
 	}
 	cfg, err := c.base()

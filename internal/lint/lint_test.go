@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -299,4 +300,48 @@ func TestNoMachinePaths(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSettingsAreRead finds fields of configuration structs that a file can set and no code reads: a setting would have no effect,
+// and nobody would say so. A key like that belongs into keys.tsv with its reason, and not into a struct.
+func TestSettingsAreRead(t *testing.T) {
+	declared := make(map[string]string) // field to place
+	read := make(map[string]bool)
+	sources(t, func(path string, text []byte) {
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, text, parser.SkipObjectResolution)
+		if err != nil {
+			return // TestForbiddenCalls reports it
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				read[n.Sel.Name] = true
+			case *ast.Field:
+				if n.Tag == nil {
+					return true
+				}
+				tag, _ := strconv.Unquote(n.Tag.Value)
+				if key := reflect.StructTag(tag).Get("prop"); key != "" && key != "-" {
+					for _, name := range n.Names {
+						declared[name.Name] = fmt.Sprintf("%s:%d: %s (%s)", path, fset.Position(n.Pos()).Line, name.Name, key)
+					}
+				}
+			}
+			return true
+		})
+	})
+	for name, at := range declared {
+		if !read[name] && unreadSettings[name] == "" {
+			t.Errorf("%s is never read", at)
+		}
+	}
+	for name := range unreadSettings {
+		if declared[name] == "" || read[name] {
+			t.Errorf("%s is not an unread setting any more", name)
+		}
+	}
 }

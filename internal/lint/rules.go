@@ -72,3 +72,10 @@ var longFiles = map[string]string{}
 
 // machinePaths would only mean something on the machine where they were written.
 var machinePaths = []string{"/" + "root/", "/" + "work/", "/" + "Users/", "/" + "home/runner"}
+
+// unreadSettings are fields that a configuration file sets and no code reads by name, each with how it has its effect all the same.
+var unreadSettings = map[string]string{
+	"RocketmqHome": "shown in answers and by -p; nothing is read from there",
+	"Home":         "the same, of the broker",
+	"ConfigFile":   "cmd/apogee reads the file that it names before anything is bound",
+}
