@@ -18,8 +18,7 @@ type Client struct {
 	opts ClientOptions
 	stop chan struct{}
 
-	goroutines sync.WaitGroup
-	conns      connSet // all that are open; peers has the ones for new calls
+	conns connSet // all that are open; peers has the ones for new calls
 
 	mu     sync.Mutex // guards what follows
 	peers  map[string]*peer
@@ -45,7 +44,7 @@ func NewClient(opts ClientOptions) *Client {
 	c.conns.open = map[*Conn]struct{}{}
 	ep.onClose = c.conns.remove
 	ep.lastNow.Store(ep.now().UnixNano())
-	c.goroutines.Go(func() { ep.watchIdle(c.stop, c.conns.list) })
+	c.ep.goroutines.Go(func() { ep.watchIdle(c.stop, c.conns.list) })
 	return c
 }
 
@@ -89,7 +88,7 @@ func (c *Client) Close() {
 	for _, conn := range c.conns.list(func(*Conn) bool { return true }) {
 		conn.Close()
 	}
-	c.goroutines.Wait()
+	c.ep.goroutines.Wait()
 }
 
 // connect returns a connection to addr, an open one if there is.
@@ -138,7 +137,7 @@ func (c *Client) dial(ctx context.Context, addr string, p *peer) (*Conn, error) 
 		}
 		nc = t
 	}
-	w := &streamWire{nc: nc, timeout: c.opts.Limits.WriteTimeout}
+	w := newStreamWire(nc, c.opts.Limits.WriteTimeout)
 	conn := c.ep.newConn(w, remote)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,7 +146,7 @@ func (c *Client) dial(ctx context.Context, addr string, p *peer) (*Conn, error) 
 		return nil, fmt.Errorf("connect to %s: %w", addr, errClientClosed)
 	}
 	p.conn = conn
-	c.goroutines.Go(func() {
+	c.ep.goroutines.Go(func() {
 		conn.readStream(nc, nil)
 		conn.finish()
 	})

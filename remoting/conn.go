@@ -29,6 +29,7 @@ type Conn struct {
 	out      *outbox       // being filled
 	cur      *outbox       // being written, by the one for whom writing is set
 	writing  bool          // somebody writes, and will look at out again before giving up
+	held     bool          // nothing may leave before the first bytes from the other side tell whether it speaks TLS
 	batching bool          // the reader is at work and will write at the end of its batch
 	blocking bool          // the reader may wait for the network, having a goroutine of its own
 	dead     bool          // nothing is read or sent any more
@@ -138,7 +139,7 @@ func (c *Conn) broken(err error) {
 		c.fail("timeout", err)
 		return
 	}
-	if !c.closing.Load() {
+	if err != nil && !c.closing.Load() {
 		c.ep.log.Debug("connection broke", "addr", c.RemoteText(), "err", err)
 	}
 	c.Close()
@@ -193,7 +194,7 @@ func (c *Conn) send(ser Serialization, h *head, body []byte, regions [][]byte, r
 		return err
 	}
 	c.waiting.Add(int64(n))
-	write := !c.batching && !c.writing && !(b != nil && b.take(c))
+	write := !c.held && !c.batching && !c.writing && !(b != nil && b.take(c))
 	if write {
 		c.writing = true
 	}
@@ -213,13 +214,13 @@ func (c *Conn) beginBatch() {
 
 func (c *Conn) endBatch() {
 	c.mu.Lock()
-	c.batching = false
+	c.batching, c.held = false, false
 	c.kickLocked(c.blocking)
 }
 
 // kickLocked starts writing what waits, unless somebody is at it. It unlocks.
 func (c *Conn) kickLocked(block bool) {
-	write := c.out != nil && !c.writing && !c.dead
+	write := c.out != nil && !c.writing && !c.held && !c.dead
 	if write {
 		c.writing = true
 	}
@@ -236,72 +237,70 @@ func (c *Conn) relieve() bool {
 	return c.Writable()
 }
 
-// flush writes until nothing waits. The caller has set writing. If it may not block and would have to, a goroutine goes on.
+// flush writes until nothing waits. The caller has set writing. Where it would have to wait for the network and block is false,
+// a goroutine goes on.
 func (c *Conn) flush(block bool) {
+	c.mu.Lock()
 	for {
-		c.mu.Lock()
 		if c.cur == nil && c.out != nil {
 			c.cur, c.out = c.out, nil
 			c.cur.seal()
 		}
 		o, w := c.cur, c.wire
 		if o == nil || c.dead {
-			c.writing, c.cur = false, nil
-			dead := c.dead
-			c.mu.Unlock()
-			if dead {
-				w.close()
-				c.ep.recycle(o)
-			}
+			c.stopWritingLocked()
 			return
 		}
 		c.mu.Unlock()
-		n, err := w.write(o.rest, block)
-		c.left(n)
+		n, err := w.write(o.rest, false)
+		o.wrote(n)
+		if block && errors.Is(err, errAgain) {
+			var m int
+			m, err = w.write(o.rest, true)
+			n += m
+		}
+		if err == nil {
+			c.ep.recycle(o)
+		}
+		c.mu.Lock()
+		c.leftLocked(n)
 		switch {
 		case err == nil:
-			c.mu.Lock()
 			c.cur = nil
+		case errors.Is(err, errAgain) && !c.dead:
+			// The reader is not dead, so the endpoint still waits for at least one goroutine, and for this one, too.
+			c.ep.goroutines.Go(func() { c.flush(true) })
 			c.mu.Unlock()
-			c.ep.recycle(o)
-		case errors.Is(err, errAgain) && !block:
-			o.wrote(n)
-			go c.flush(true)
 			return
 		default:
-			// The reader meets the same end and calls finish, which leaves the rest to us as long as writing is set.
+			c.stopWritingLocked()
 			c.broken(err)
-			c.abandon()
 			return
 		}
 	}
 }
 
-// abandon gives up writing on a connection that was hung up.
-func (c *Conn) abandon() {
-	c.mu.Lock()
+// stopWritingLocked is the end of a flush: nothing waits any more, or it never will leave. It unlocks.
+func (c *Conn) stopWritingLocked() {
 	out, cur, w, dead := c.out, c.cur, c.wire, c.dead
 	c.out, c.cur, c.writing = nil, nil, false
 	c.mu.Unlock()
 	if dead {
-		w.close()
+		w.close() // the reader left it to us
 	}
 	c.ep.recycle(cur)
 	c.ep.recycle(out)
 }
 
-// left notes that n bytes of output have left, and lets a reader go on that waits for it.
-func (c *Conn) left(n int) {
+// leftLocked notes that n bytes of output have left, and lets a reader go on that waits for it.
+func (c *Conn) leftLocked(n int) {
 	if n == 0 {
 		return
 	}
 	c.lastIO.Store(c.ep.lastNow.Load())
-	if c.waiting.Add(int64(-n)) > int64(c.ep.limits.WriteHighMark/2) {
-		return
+	if c.waiting.Add(int64(-n)) <= int64(c.ep.limits.WriteHighMark/2) {
+		c.wakeReaderLocked()
 	}
-	c.mu.Lock()
-	c.wakeReaderLocked()
-	c.mu.Unlock()
 }
 
 func (c *Conn) wakeReaderLocked() {

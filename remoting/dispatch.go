@@ -32,6 +32,8 @@ type endpoint struct {
 	now      func() time.Time
 	onClose  func(*Conn)
 
+	goroutines sync.WaitGroup // of the connections and their owner, who waits for them
+
 	goAway  atomic.Bool  // new requests get GO_AWAY
 	busy    atomic.Int64 // requests that lanes hold or work on
 	lastNow atomic.Int64 // what now said at the last tick, in nanoseconds: the time that connections note for their reads

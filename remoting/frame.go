@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"apogee/remoting/header"
 )
@@ -114,6 +115,7 @@ type frameWriter struct {
 // frame appends a frame whose body is body followed by regionBytes bytes that the caller sends itself.
 func (w *frameWriter) frame(ser Serialization, h *head, body []byte, regionBytes int) error {
 	start := len(w.buf)
+	w.buf = slices.Grow(w.buf, len(body)+512)
 	w.buf = append(w.buf, 0, 0, 0, 0, 0, 0, 0, 0)
 	w.pairs = 0
 	if ser == RocketMQ {

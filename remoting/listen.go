@@ -81,7 +81,7 @@ func (s *Server) acceptSome() bool {
 		fd, sa, err := unix.Accept4(s.ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
-			s.goroutines.Go(func() { s.serve(fd, sockAddr(sa)) })
+			s.ep.goroutines.Go(func() { s.serve(fd, sockAddr(sa)) })
 		case errors.Is(err, unix.EAGAIN):
 			return true
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):

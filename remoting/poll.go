@@ -74,15 +74,22 @@ func (w *rawWire) write(pieces [][]byte, block bool) (int, error) {
 	if block {
 		return w.writeSlowly(pieces)
 	}
+	return writeFD(w.fd, pieces)
+}
+
+// maxPieces is what one writev takes (IOV_MAX).
+const maxPieces = 1024
+
+// writeFD writes to a socket until it would have to wait.
+func writeFD(fd int, pieces [][]byte) (int, error) {
 	total := 0
 	for len(pieces) > 0 {
-		n, want, err := w.writeSome(pieces)
-		if n > 0 {
-			total += n
-		}
+		some := pieces[:min(len(pieces), maxPieces)]
+		n, want, err := writeOnce(fd, some)
+		total += max(n, 0)
 		switch {
 		case err == nil && n == want:
-			pieces = pieces[min(len(pieces), maxPieces):]
+			pieces = pieces[len(some):]
 		case err == nil || errors.Is(err, unix.EAGAIN):
 			return total, errAgain
 		case !errors.Is(err, unix.EINTR):
@@ -92,19 +99,15 @@ func (w *rawWire) write(pieces [][]byte, block bool) (int, error) {
 	return total, nil
 }
 
-// maxPieces is what one writev takes (IOV_MAX).
-const maxPieces = 1024
-
-func (w *rawWire) writeSome(pieces [][]byte) (n, want int, err error) {
+func writeOnce(fd int, pieces [][]byte) (n, want int, err error) {
 	if len(pieces) == 1 {
-		n, err = unix.Write(w.fd, pieces[0])
+		n, err = unix.Write(fd, pieces[0])
 		return n, len(pieces[0]), err
 	}
-	pieces = pieces[:min(len(pieces), maxPieces)]
 	for _, p := range pieces {
 		want += len(p)
 	}
-	n, err = unix.Writev(w.fd, pieces)
+	n, err = unix.Writev(fd, pieces)
 	return n, want, err
 }
 
@@ -115,7 +118,7 @@ func (w *rawWire) writeSlowly(pieces [][]byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s := streamWire{nc: nc, timeout: w.timeout}
+	s := newStreamWire(nc, w.timeout)
 	defer s.close()
 	return s.write(pieces, true)
 }
@@ -171,6 +174,7 @@ func (c *Conn) servePolled(fd int) {
 			return
 		case err != nil:
 			// The other side hung up. What it sent before that may still be in the socket.
+			p.ended = false
 			for !p.ended && p.readable() {
 			}
 			return

@@ -21,8 +21,7 @@ type Server struct {
 	stopAccept chan struct{} // closed first
 	stop       chan struct{} // closed when the idle watch shall end
 
-	goroutines sync.WaitGroup // accept loop, idle watch, readers
-	conns      connSet
+	conns connSet
 }
 
 // connSet is the open connections of a server.
@@ -80,8 +79,8 @@ func Listen(opts ServerOptions) (*Server, error) {
 	s.conns.open = map[*Conn]struct{}{}
 	ep.onClose, ep.tls = s.closed, opts.TLS
 	ep.lastNow.Store(ep.now().UnixNano())
-	s.goroutines.Go(s.acceptLoop)
-	s.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })
+	s.ep.goroutines.Go(s.acceptLoop)
+	s.ep.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })
 	return s, nil
 }
 
@@ -92,7 +91,7 @@ func (s *Server) Addr() net.Addr { return s.ln.addr }
 func (s *Server) serve(fd int, remote netip.AddrPort) {
 	w := &rawWire{fd: fd, timeout: s.ep.limits.WriteTimeout}
 	c := s.ep.newConn(w, remote)
-	c.batching = true // until the first bytes tell whether to answer in TLS
+	c.held = true
 	if !s.conns.add(c) {
 		w.close()
 		return
@@ -129,7 +128,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		close(s.stop)
 	})
-	s.goroutines.Wait()
+	s.ep.goroutines.Wait()
 	return err
 }
 
@@ -157,7 +156,7 @@ func (s *Server) settle(ctx context.Context) error {
 func (c *Conn) atWork() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.batching || c.writing || c.out != nil
+	return c.batching || c.writing || c.out != nil && !c.held
 }
 
 // watchIdle closes connections that have neither sent nor received for too long, and keeps the coarse time by which that is

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"apogee/internal/clock"
@@ -13,7 +14,16 @@ import (
 // streamWire is a net.Conn as a wire: TLS, and the connections that a client made.
 type streamWire struct {
 	nc      net.Conn
-	timeout time.Duration // for each piece
+	raw     syscall.RawConn // of a socket without TLS, which can be asked to write without waiting
+	timeout time.Duration   // for each piece
+}
+
+func newStreamWire(nc net.Conn, timeout time.Duration) *streamWire {
+	w := &streamWire{nc: nc, timeout: timeout}
+	if t, ok := nc.(*net.TCPConn); ok {
+		w.raw, _ = t.SyscallConn() // fails for no connection that net made
+	}
+	return w
 }
 
 // pieceSize is what has to leave within one write timeout.
@@ -21,32 +31,50 @@ const pieceSize = 64 << 10
 
 func (w *streamWire) write(pieces [][]byte, block bool) (int, error) {
 	if !block {
-		return 0, errAgain
+		return w.writeNow(pieces)
 	}
 	total := 0
 	var few net.Buffers
 	for len(pieces) > 0 {
-		few = few[:0]
-		size := 0
-		for len(pieces) > 0 && size < pieceSize {
-			p := pieces[0]
-			if room := pieceSize - size; len(p) > room {
-				few, size = append(few, p[:room]), pieceSize
-				pieces[0] = p[room:]
-				break
-			}
-			few, size, pieces = append(few, p), size+len(p), pieces[1:]
-		}
+		few, pieces = cut(few[:0], pieces, pieceSize)
 		if err := w.nc.SetWriteDeadline(clock.Now().Add(w.timeout)); err != nil {
 			return total, err
 		}
-		n, err := few.WriteTo(w.nc)
+		batch := few // WriteTo consumes it
+		n, err := batch.WriteTo(w.nc)
 		total += int(n)
 		if err != nil {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+// cut moves up to size bytes from the front of pieces to few.
+func cut(few net.Buffers, pieces [][]byte, size int) (net.Buffers, [][]byte) {
+	for len(pieces) > 0 && size > 0 {
+		p := pieces[0]
+		if len(p) > size {
+			few = append(few, p[:size])
+			pieces[0] = p[size:]
+			break
+		}
+		few, size, pieces = append(few, p), size-len(p), pieces[1:]
+	}
+	return few, pieces
+}
+
+func (w *streamWire) writeNow(pieces [][]byte) (n int, err error) {
+	if w.raw == nil {
+		return 0, errAgain
+	}
+	if e := w.raw.Write(func(fd uintptr) bool {
+		n, err = writeFD(int(fd), pieces)
+		return true
+	}); e != nil {
+		return n, e
+	}
+	return n, err
 }
 
 func (w *streamWire) hangup() { _ = w.nc.Close() }

@@ -86,7 +86,7 @@ func (c *Conn) handshake(fd int, pending []byte) (net.Conn, error) {
 		return nil, err
 	}
 	t := tls.Server(&prefixed{Conn: nc, pending: pending}, cfg)
-	if !c.rewire(&streamWire{nc: t, timeout: c.ep.limits.WriteTimeout}) {
+	if !c.rewire(newStreamWire(t, c.ep.limits.WriteTimeout)) {
 		_ = nc.Close()
 		return nil, ErrClosed
 	}
