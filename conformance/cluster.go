@@ -112,7 +112,8 @@ func (t *T) needTarget() testkit.Target {
 
 // ownCluster starts a cluster for this case alone.
 func (t *T) ownCluster(conf testkit.Props) *cluster {
-	c, err := startCluster(t.needTarget(), t.tempDir(), strings.ReplaceAll(t.Name("broker"), "_", "-"), conf)
+	name := strings.ReplaceAll(t.Name("broker"), "_", "-")
+	c, err := startCluster(t.needTarget(), filepath.Join(t.tempDir(), "of-"+name), name, conf)
 	t.Must(err, "start a cluster")
 	t.Cleanup(c.stop)
 	return c

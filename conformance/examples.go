@@ -122,7 +122,8 @@ func (t *T) example(c *cluster, e example) {
 		return
 	}
 	send := t.producer(c, producer.WithRetry(2))
-	for end := time.Now().Add(40 * time.Second); strings.Count(p.Output(), e.want) < e.times; {
+	// An orderly consumer that was killed keeps its locks for a minute.
+	for end := time.Now().Add(80 * time.Second); strings.Count(p.Output(), e.want) < e.times; {
 		if time.Now().After(end) {
 			t.Errorf("example %s: %q came %d times, want %d: %.800s", e.path, e.want, strings.Count(p.Output(), e.want), e.times, p.Output())
 			return

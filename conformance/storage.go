@@ -61,7 +61,7 @@ func compareContent(t *T, what string, got, want map[string]string) {
 // fillStore sends something of every kind that a directory keeps and returns the topics.
 func fillStore(t *T, b *raw, tag string) []string {
 	plain, group := t.Name("Plain"+tag), t.Name("G")
-	long := "%RETRY%" + group + "+" + strings.Repeat("t", 110)
+	retry := "%RETRY%" + group
 	b.topic(plain, topicConf{read: 4})
 	b.group(group, `,"retryMaxTimes":5`)
 	for i := range 40 {
@@ -70,9 +70,9 @@ func fillStore(t *T, b *raw, tag string) []string {
 	}
 	b.ok(code.SendBatchMessage, message{topic: plain, batch: true}.short(),
 		wire.Batch(wire.BatchItem{Body: []byte("b1"), Properties: wire.Properties("KEYS", "k1")}, wire.BatchItem{Body: []byte("b2")}))
-	b.send(message{topic: long, body: []byte("version 2")})
+	b.send(message{topic: retry, body: []byte("in a retry topic"), properties: wire.Properties("RETRY_TOPIC", plain)})
 	b.ok(code.UpdateConsumerOffset, wire.Ext("consumerGroup", group, "topic", plain, "queueId", 2, "commitOffset", 4), nil)
-	return []string{plain, long}
+	return []string{plain, retry}
 }
 
 func sameLayout(t *T) {
@@ -104,9 +104,6 @@ func sameLayout(t *T) {
 			compareContent(t, impl.Name()+" on what was there", content(b, topics...), want)
 		}
 		topics = append(topics, fillStore(t, b, fmt.Sprintf("%c", 'a'+i))...)
-		for _, topic := range topics[len(topics)-2:] {
-			_ = topic
-		}
 		b.await(topics[len(topics)-2], 0, 12, 10*time.Second)
 		b.await(topics[len(topics)-1], 0, 1, 10*time.Second)
 		want = content(b, topics...)
@@ -307,7 +304,7 @@ func offsetByTime(t *T) {
 		{"of the third", recs[2].StoreTime, 2, 2},
 		{"between second and third", recs[1].StoreTime + 1, 2, 1},
 		{"of the last", recs[3].StoreTime, 3, 3},
-		{"after all", recs[3].StoreTime + 100000, 4, 4},
+		{"after all", recs[3].StoreTime + 100000, 4, 3},
 	} {
 		Equal(t, "time "+row.what, search(row.ms), row.lower)
 		Equal(t, "lower, time "+row.what, search(row.ms, "boundaryType", "lower"), row.lower)
