@@ -62,7 +62,7 @@ func NewGroups(opts GroupOptions) *Groups {
 		c := body.NewSubscriptionGroupConfig(lmqPrefix)
 		g.light = &c
 	}
-	g.forbidden.Store(new(map[string]map[string]int32))
+	g.forbidden.Store(&map[string]map[string]int32{})
 	for _, name := range []string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup} {
 		c := body.NewSubscriptionGroupConfig(name)
 		g.table.putLocked(name, &c)

@@ -61,7 +61,7 @@ type progress struct {
 	reset     queueValues
 }
 
-// noOffset marks a queue without a value: commits of negative offsets are legal in Java, this one is not reachable.
+// noOffset marks a queue without a value. Java lets clients commit negative offsets; to commit this one is to commit none.
 const noOffset = math.MinInt64
 
 // denseQueues is up to which queue id values are kept in a slice. Ids beyond come from odd clients only.
@@ -75,8 +75,10 @@ type queueValues struct {
 
 func (q *queueValues) get(id int32) (int64, bool) {
 	if id >= 0 && int(id) < len(q.dense) {
-		v := q.dense[id]
-		return v, v != noOffset
+		if v := q.dense[id]; v != noOffset {
+			return v, true
+		}
+		return 0, false
 	}
 	v, ok := q.sparse[id]
 	return v, ok
