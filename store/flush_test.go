@@ -103,7 +103,11 @@ func TestSyncFlushTimeout(t *testing.T) {
 func TestSyncErrorClosesTheStore(t *testing.T) {
 	boom := errors.New("boom")
 	for _, mode := range []FlushDiskType{SyncFlush, AsyncFlush} {
-		r := newRig(t, func(o *Options) { o.FlushDiskType = mode; o.FlushIntervalCommitLogMs = 1; o.FlushCommitLogThoroughMs = 1 })
+		r := newRig(t, func(o *Options) {
+			o.FlushDiskType = mode
+			o.FlushIntervalCommitLogMs = 1
+			o.FlushCommitLogThoroughMs = 1
+		})
 		var bad atomic.Bool
 		s := r.on(vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
 			if op == vfs.OpSync && strings.Contains(name, "commitlog") && bad.Load() {
