@@ -76,6 +76,9 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		CommandNotFound:           func(*cli.Context, string) {}, // needsCommand says so
 		Action:                    needsCommand,
 		Commands: []*cli.Command{
+			namesrvCommand(),
+			brokerCommand(),
+			standaloneCommand(),
 			storeCommand(),
 			versionCommand(),
 		},
