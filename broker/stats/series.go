@@ -54,13 +54,16 @@ type window struct{ points []point }
 
 type point struct{ ms, value, times int64 }
 
+// earlyTick is how much too early a tick of the sampler may be, in ms.
+const earlyTick = 500
+
 // take adds a point if one is due. Before the first it puts a zero one period back, so that a window has a start.
 func (w *window) take(ms, value, times int64, period time.Duration, keep int) {
 	p := period.Milliseconds()
 	if len(w.points) == 0 {
 		w.points = append(make([]point, 0, keep+1), point{ms: ms - p})
-	} else if last := w.points[len(w.points)-1]; ms-last.ms < p-p/20 {
-		return // a tick of the sampler is a little early or late
+	} else if last := w.points[len(w.points)-1]; ms-last.ms < p-earlyTick {
+		return
 	}
 	w.points = append(w.points, point{ms, value, times})
 	if len(w.points) > keep {

@@ -65,8 +65,9 @@ func (s *Stats) add(h uint64, topic, group string) *Item {
 		}
 		next = maps.Clone(*m)
 	}
-	it := &Item{user: !s.system(topic)}
-	next[key{strings.Clone(topic), strings.Clone(group)}] = it
+	k := key{strings.Clone(topic), strings.Clone(group)}
+	it := &Item{user: !s.system(k.topic)}
+	next[k] = it
 	s.shards[h].Store(&next)
 	return it
 }
