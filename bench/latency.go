@@ -1,0 +1,330 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// suspend is how long a consumer lets its pull be held.
+const suspend = 15 * time.Second
+
+// paced sends at fixed times and reads answers on a goroutine of its own. Each message bears its intended time, so that a stall of
+// the broker, or of this program, counts for every message that should have left meanwhile (no coordinated omission).
+type paced struct {
+	*sender
+	slots chan int
+	ended chan error
+}
+
+// Latency runs producers at a fixed rate and long-polling consumers, and measures intended send to answer and to delivery.
+func LatencyRun(ctx context.Context, o Options) (Result, error) {
+	res := Result{Kind: "latency", Broker: o.Broker, Settings: fmt.Sprintf("%s messages/s open loop over %d connections, %d bytes, %d queues", group(int64(o.Rate)),
+		o.Connections, o.Body, o.Queues)}
+	o.Topics = 1
+	o.Body = max(o.Body, 16)
+	if o.Rate < 1 || o.Rate > 2_000_000 {
+		return res, fmt.Errorf("rate: %d is not in 1..2,000,000", o.Rate)
+	}
+	if o.Duration <= 0 {
+		return res, errors.New("a latency run needs a duration")
+	}
+	// Enough for two seconds of silence; when that is used up the broker is far behind, and waiting is all that is left.
+	o.InFlight = max(64, 2*o.Rate/max(1, o.Connections))
+	if err := o.check(); err != nil {
+		return res, err
+	}
+	if err := o.prepare(); err != nil {
+		return res, err
+	}
+	l := &latencyRun{run: &run{opts: o}, start: time.Now()}
+	l.run.keys.Store(uint64(time.Now().UnixNano()))
+	defer l.close()
+	if err := l.connect(); err != nil {
+		return res, err
+	}
+	err := l.measure(ctx, &res)
+	return res, err
+}
+
+type latencyRun struct {
+	run       *run
+	start     time.Time
+	producers []*paced
+	consumers []*tailer
+	readers   sync.WaitGroup
+	from, to  atomic.Int64 // nanoseconds since start: messages intended in between count
+	sent      int64        // in that time
+	behind    int64
+}
+
+func (l *latencyRun) close() {
+	for _, p := range l.producers {
+		_ = p.Close()
+	}
+	for _, c := range l.consumers {
+		_ = c.Close()
+	}
+	l.readers.Wait()
+}
+
+func (l *latencyRun) connect() error {
+	o := l.run.opts
+	l.from.Store(1 << 62)
+	l.to.Store(1 << 62)
+	consumers := min(o.Connections, o.Queues)
+	for i := range consumers {
+		c, err := dial(o.Broker)
+		if err != nil {
+			return err
+		}
+		t := &tailer{conn: c, run: l, delay: newHistogram()}
+		l.consumers = append(l.consumers, t)
+		for q := i; q < o.Queues; q += consumers {
+			end, err := offset(c, codeMaxOffset, o.Topic, q)
+			if err != nil {
+				return err
+			}
+			tp := pullTemplate(&o, q, flagSubscription|flagSuspend, suspend)
+			t.queues = append(t.queues, queue{id: q, offset: end, template: tp, at: tp.places[markOffset]})
+		}
+	}
+	for range o.Connections {
+		s, err := newSender(l.run, 1)
+		if err != nil {
+			return err
+		}
+		s.start = l.start
+		p := &paced{sender: s, slots: make(chan int, len(s.began)), ended: make(chan error, 1)}
+		for i := range s.began {
+			p.slots <- i
+		}
+		s.free = nil
+		l.producers = append(l.producers, p)
+	}
+	for _, c := range l.consumers {
+		l.readers.Go(func() { c.err = c.work() })
+	}
+	for _, p := range l.producers {
+		l.readers.Go(func() { p.ended <- p.read(l) })
+	}
+	return nil
+}
+
+func (l *latencyRun) measure(ctx context.Context, res *Result) error {
+	o := l.run.opts
+	pid := o.pid()
+	stop := l.run.progress()
+	begin := time.Since(l.start) + 50*time.Millisecond
+	from := begin + o.Warmup
+	to := from + o.Duration
+	l.from.Store(int64(from))
+	l.to.Store(int64(to))
+	var before usage
+	err := l.pace(ctx, begin, from, to, func() {
+		l.run.phase.Store(int32(measuring))
+		before = measure(pid)
+	})
+	after := measure(pid)
+	l.run.phase.Store(int32(ending))
+	l.settle()
+	stop()
+	for _, p := range l.producers {
+		_ = p.Close()
+	}
+	for _, c := range l.consumers {
+		_ = c.Close()
+	}
+	l.readers.Wait()
+	h, d := newHistogram(), newHistogram()
+	var delivered int64
+	errs := []error{err}
+	for _, p := range l.producers {
+		p.into(res, h)
+		errs = append(errs, ignoreClosed(<-p.ended))
+	}
+	for _, c := range l.consumers {
+		d.Merge(c.delay)
+		delivered += c.counted.Load()
+		errs = append(errs, ignoreClosed(c.err))
+	}
+	send, delivery := latencyOf(h), latencyOf(d)
+	res.Send, res.Delivery = &send, &delivery
+	res.Behind, res.NotDeliveredYet = l.behind, max(0, l.sent-res.Failed()-delivered)
+	res.account(pid, before, after)
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// pace sends each message at its time, or as soon after it as this thread gets to run.
+func (l *latencyRun) pace(ctx context.Context, begin, from, to time.Duration, measured func()) error {
+	o := l.run.opts
+	sleep, done := newSleeper(l.start)
+	defer done()
+	interval := float64(time.Second) / float64(o.Rate)
+	for i := 0; ; i++ {
+		due := begin + time.Duration(float64(i)*interval)
+		if due >= to {
+			return nil
+		}
+		sleep(due)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if measured != nil && due >= from {
+			measured()
+			measured = nil
+		}
+		if due >= from {
+			l.sent++
+			if time.Since(l.start)-due > time.Millisecond {
+				l.behind++
+			}
+		}
+		if err := l.producers[i%len(l.producers)].sendAt(due, due >= from); err != nil {
+			return err
+		}
+	}
+}
+
+// settle waits until every message counted has been answered and delivered, for a bounded time.
+func (l *latencyRun) settle() {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		var delivered int64
+		for _, c := range l.consumers {
+			delivered += c.counted.Load()
+		}
+		if delivered >= l.sent && l.run.done.Load() >= l.sent {
+			return
+		}
+	}
+}
+
+// sendAt writes one message; its body begins with the intended time.
+func (p *paced) sendAt(due time.Duration, measured bool) error {
+	slot := <-p.slots
+	p.out = p.out[:0]
+	p.append(slot, uint64(time.Now().UnixMilli()))
+	body := p.out[len(p.out)-p.run.opts.Body:]
+	binary.BigEndian.PutUint64(body, uint64(due))
+	binary.BigEndian.PutUint64(body[8:], uint64(p.start.UnixNano()))
+	p.began[slot], p.measured[slot] = int64(due), measured
+	_, err := p.Write(p.out)
+	return err
+}
+
+// read takes answers and gives their slots back.
+func (p *paced) read(*latencyRun) error {
+	for {
+		if err := p.fill(); err != nil {
+			return err
+		}
+		if err := p.answers(); err != nil {
+			return err
+		}
+		for _, slot := range p.free {
+			p.slots <- slot
+		}
+		p.free = p.free[:0]
+	}
+}
+
+// tailer is a consumer that follows its queues with held pulls.
+type tailer struct {
+	*conn
+	run     *latencyRun
+	queues  []queue
+	out     []byte
+	delay   *hdrhistogram.Histogram
+	counted atomic.Int64
+	err     error
+}
+
+func (t *tailer) ask(i int) {
+	q := &t.queues[i]
+	begin := len(t.out)
+	t.out = append(t.out, q.template.frame...)
+	f := t.out[begin:]
+	q.template.setOpaque(f, i)
+	for _, at := range q.at {
+		putDecimal(f[at:at+len(markOffset)], uint64(q.offset))
+	}
+}
+
+func (t *tailer) work() error {
+	for i := range t.queues {
+		t.ask(i)
+	}
+	for {
+		if len(t.out) > 0 {
+			if _, err := t.Write(t.out); err != nil {
+				return err
+			}
+			t.out = t.out[:0]
+		}
+		if err := t.fill(); err != nil {
+			return err
+		}
+		now := time.Since(t.run.start)
+		for {
+			a, ok, err := t.conn.next()
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if err := t.take(&a, now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (t *tailer) take(a *answer, now time.Duration) error {
+	if a.slot < 0 || a.slot >= len(t.queues) {
+		return fmt.Errorf("answer to a request that was not made: %s", a.text())
+	}
+	q := &t.queues[a.slot]
+	next, ok := a.field(q.template.serialization, "nextBeginOffset")
+	if !ok || a.code != 0 && a.code != pullNotFound && a.code != pullRetry && a.code != pullOffsetOff {
+		return fmt.Errorf("pull of %s/%d at %d: %s", t.run.run.opts.Topic, q.id, q.offset, a.text())
+	}
+	if a.code == 0 {
+		t.records(a.body, now)
+	}
+	q.offset = next
+	t.ask(a.slot)
+	return nil
+}
+
+func (t *tailer) records(b []byte, now time.Duration) {
+	from, to := t.run.from.Load(), t.run.to.Load()
+	mine := uint64(t.run.start.UnixNano())
+	for len(b) >= 88 {
+		size := int(binary.BigEndian.Uint32(b))
+		if size < 88 || size > len(b) {
+			return
+		}
+		if body := recordBody(b[:size]); len(body) >= 16 && binary.BigEndian.Uint64(body[8:]) == mine {
+			if due := int64(binary.BigEndian.Uint64(body)); due >= from && due < to {
+				record(t.delay, now-time.Duration(due))
+				t.counted.Add(1)
+			}
+		}
+		b = b[size:]
+	}
+}

@@ -1,0 +1,154 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clockTicks is USER_HZ, in which /proc counts processor time; it is 100 on every Linux that Go runs on.
+const clockTicks = 100
+
+// CPU is the processor time that a process has used so far, in user and kernel.
+func CPU(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the name in parentheses, which may hold blanks.
+	_, rest, ok := bytes.Cut(b, []byte(") "))
+	fields := strings.Fields(string(rest))
+	if !ok || len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * (time.Second / clockTicks), errors.Join(err1, err2)
+}
+
+// Memory is what of a process is in memory.
+type Memory struct {
+	Resident  int64 `json:"resident"`  // all of it, bytes
+	Anonymous int64 `json:"anonymous"` // without mapped files
+}
+
+// MemoryOf reads the memory of a process.
+func MemoryOf(pid int) (Memory, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return Memory{}, err
+	}
+	defer func() { _ = f.Close() }()
+	var m Memory
+	for s := bufio.NewScanner(f); s.Scan(); {
+		key, value, _ := strings.Cut(s.Text(), ":")
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch key {
+		case "Rss":
+			m.Resident = kib << 10
+		case "Anonymous":
+			m.Anonymous = kib << 10
+		}
+	}
+	return m, nil
+}
+
+// machineCPU is the processor time of the whole machine, idle time left out.
+func machineCPU() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	var busy int64
+	for i, f := range strings.Fields(line)[1:] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		if i != 3 && i != 4 && i < 8 { // idle, iowait; guest time is in user time already
+			busy += n
+		}
+	}
+	return time.Duration(busy) * (time.Second / clockTicks), nil
+}
+
+// ErrNotLocal says that the process behind an address cannot be found on this machine.
+var ErrNotLocal = errors.New("no process on this machine listens there")
+
+// Listener is the process that listens on the port of an address, if it is on this machine and may be looked at.
+func Listener(addr string) (int, error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, err
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, err
+	}
+	if ip := net.ParseIP(host); ip == nil || !local(ip) {
+		return 0, fmt.Errorf("%s: %w", addr, ErrNotLocal)
+	}
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				inodes["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return 0, err
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && inodes[to] {
+			return strconv.Atoi(strings.Split(fd, "/")[2])
+		}
+	}
+	return 0, fmt.Errorf("%s: %w", addr, ErrNotLocal)
+}
+
+func local(ip net.IP) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ip.IsLoopback()
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ip) {
+			return true
+		}
+	}
+	return ip.IsLoopback()
+}
+
+// usage is the processor time of the broker, of this process and of the machine at one moment.
+type usage struct {
+	at                    time.Time
+	broker, self, machine time.Duration
+}
+
+func measure(pid int) usage {
+	u := usage{at: time.Now()}
+	if pid > 0 {
+		u.broker, _ = CPU(pid)
+	}
+	u.self, _ = CPU(os.Getpid())
+	u.machine, _ = machineCPU()
+	return u
+}

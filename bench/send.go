@@ -1,0 +1,426 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// phase is where a run is; its workers look at it once for every round of reading.
+type phase int32
+
+const (
+	warming phase = iota
+	measuring
+	ending
+)
+
+// run is what the workers of one run share.
+type run struct {
+	opts  Options
+	phase atomic.Int32
+	done  atomic.Int64 // messages answered while measuring
+	total atomic.Int64 // messages answered at all, for the progress line
+	fails atomic.Int64
+	keys  atomic.Uint64 // blocks of unique keys that have been handed out
+}
+
+func (r *run) now() phase { return phase(r.phase.Load()) }
+
+// tally is what one worker counts for itself.
+type tally struct {
+	messages, requests, bytes int64
+	errors                    map[int]int64
+	firstErr                  string
+	delay                     *hdrhistogram.Histogram
+}
+
+func newTally() tally { return tally{errors: map[int]int64{}, delay: newHistogram()} }
+
+func (t *tally) fail(a *answer) {
+	t.errors[a.code]++
+	if t.firstErr == "" {
+		t.firstErr = a.text()
+	}
+}
+
+func (t *tally) into(r *Result, h *hdrhistogram.Histogram) {
+	r.Messages += t.messages
+	r.Requests += t.requests
+	r.Bytes += t.bytes
+	for c, n := range t.errors {
+		if r.Errors == nil {
+			r.Errors = map[int]int64{}
+		}
+		r.Errors[c] += n
+	}
+	if r.FirstErr == "" {
+		r.FirstErr = t.firstErr
+	}
+	h.Merge(t.delay)
+}
+
+// worker is one connection of a run.
+type worker interface {
+	work() error
+	counts() *tally
+	Close() error
+}
+
+// drive runs workers through warm-up, measuring and end, and adds up.
+func (r *run) drive(ctx context.Context, workers []worker, result *Result) (*hdrhistogram.Histogram, error) {
+	var wg sync.WaitGroup
+	errs := make([]error, len(workers))
+	over := make(chan struct{})
+	for i, w := range workers {
+		wg.Go(func() { errs[i] = w.work() })
+	}
+	go func() {
+		wg.Wait()
+		close(over)
+	}()
+	stop := r.progress()
+	r.wait(ctx, over, r.opts.Warmup, false)
+	pid := r.opts.pid()
+	before := measure(pid)
+	r.phase.Store(int32(measuring))
+	r.wait(ctx, over, r.opts.Duration, true)
+	r.phase.Store(int32(ending))
+	after := measure(pid)
+	stop()
+	// What is under way is let to its end, for a bounded time; then the connections are closed under the workers.
+	select {
+	case <-over:
+	case <-time.After(15 * time.Second):
+	}
+	for _, w := range workers {
+		_ = w.Close()
+	}
+	<-over
+	h := newHistogram()
+	for _, w := range workers {
+		w.counts().into(result, h)
+	}
+	result.account(pid, before, after)
+	return h, errors.Join(append(errs, ctx.Err())...)
+}
+
+// wait returns when the time is over, the count is reached, all workers have ended, or ctx is done.
+func (r *run) wait(ctx context.Context, over <-chan struct{}, d time.Duration, counted bool) {
+	if d <= 0 && (!counted || r.opts.Count <= 0) {
+		return
+	}
+	var timeout <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-over:
+			return
+		case <-timeout:
+			return
+		case <-tick.C:
+			if counted && r.opts.Count > 0 && r.done.Load() >= r.opts.Count {
+				return
+			}
+		}
+	}
+}
+
+// progress prints a line each second until the returned function is called.
+func (r *run) progress() (stop func()) {
+	if r.opts.Progress == nil {
+		return func() {}
+	}
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		var last int64
+		names := map[phase]string{warming: "warm-up", measuring: "measuring", ending: "ending"}
+		for second := 1; ; second++ {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				n := r.total.Load()
+				_, _ = fmt.Fprintf(r.opts.Progress, "%4d s  %-9s %12s messages/s  %s in all, %d failed\n", second, names[r.now()], group(n-last), group(n), r.fails.Load())
+				last = n
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-ended
+	}
+}
+
+// Marks in templates; each has the width of what is put there.
+const (
+	markKey   = "KKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKK" // a unique key: 32 hexadecimal digits
+	markBorn  = "7777777777777"                    // milliseconds
+	markTopic = "_99999"                           // number of a topic among several
+)
+
+// keyBlock is how many unique keys a worker takes at once.
+const keyBlock = 1 << 20
+
+// sender keeps a number of sends without answer on one connection.
+type sender struct {
+	*conn
+	*tally
+	run       *run
+	templates []template // one for each queue
+	place     []places
+	turn      int // template
+	topic     int
+	per       int // messages in a request
+	out       []byte
+	free      []int   // slots without a request
+	began     []int64 // slot: when its request was written, in nanoseconds since start
+	measured  []bool  // slot: written while measuring
+	start     time.Time
+	key       uint64
+	keyEnd    uint64
+}
+
+// places are where a template is patched.
+type places struct{ keys, born, topics []int }
+
+func newSender(r *run, per int) (*sender, error) {
+	c, err := dial(r.opts.Broker)
+	if err != nil {
+		return nil, err
+	}
+	n := r.opts.InFlight
+	t := newTally()
+	s := &sender{conn: c, tally: &t, run: r, per: per, began: make([]int64, n), measured: make([]bool, n), start: time.Now()}
+	for i := range n {
+		s.free = append(s.free, i)
+	}
+	for q := range r.opts.Queues {
+		t := sendTemplate(&r.opts, q, per)
+		s.templates = append(s.templates, t)
+		s.place = append(s.place, places{t.places[markKey], t.places[markBorn], t.places[markTopic]})
+	}
+	s.turn = rand.IntN(len(s.templates))
+	return s, nil
+}
+
+// sendTemplate is the send of one message, or of a batch of them, to one queue.
+func sendTemplate(o *Options, queue, per int) template {
+	topic := o.Topic
+	if o.Topics > 1 {
+		topic += markTopic
+	}
+	props := "UNIQ_KEY\x01" + markKey + "\x02WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02"
+	if o.Keys {
+		props += "KEYS\x01" + markKey + "\x02"
+	}
+	body := make([]byte, o.Body)
+	for i := range body {
+		body[i] = byte('a' + (i*7+i/61)%26)
+	}
+	ext := []pair{
+		{"a", "bench_producer"}, {"b", topic}, {"c", "TBW102"}, {"d", "4"}, {"e", strconv.Itoa(queue)}, {"f", "0"}, {"g", markBorn}, {"h", "0"},
+		{"i", props}, {"j", "0"}, {"k", "false"}, {"m", strconv.FormatBool(per > 1)},
+	}
+	if per == 1 {
+		return makeTemplate(o.Serialization, codeSendV2, ext, body, markKey, markBorn, markTopic)
+	}
+	ext[8].value = "WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02"
+	var batch []byte
+	for range per {
+		batch = appendBatchItem(batch, body, props)
+	}
+	return makeTemplate(o.Serialization, codeSendBatch, ext, batch, markKey, markBorn, markTopic)
+}
+
+// appendBatchItem adds one message to the body of a batch:
+//
+//	offset size field
+//	     0    4 total size
+//	     4    8 magic and body CRC, not used
+//	    12    4 flag
+//	    16    4 body length, then the body
+//	          2 properties length, then the properties
+func appendBatchItem(b, body []byte, props string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(22+len(body)+len(props)))
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+	b = append(b, body...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(props)))
+	return append(b, props...)
+}
+
+func (s *sender) counts() *tally { return s.tally }
+
+// work writes a request for every free slot, reads what answers there are, and again.
+func (s *sender) work() error {
+	for {
+		p := s.run.now()
+		if p == ending {
+			if len(s.free) == len(s.began) {
+				return nil
+			}
+		} else if err := s.write(p == measuring); err != nil {
+			return s.closed(err)
+		}
+		if err := s.fill(); err != nil {
+			return s.closed(err)
+		}
+		if err := s.answers(); err != nil {
+			return err
+		}
+	}
+}
+
+// closed drops the error of a connection that was closed at the end of a run, which happens when answers did not come in time.
+func (s *sender) closed(err error) error {
+	if s.run.now() == ending && errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("%d requests had no answer at the end", len(s.began)-len(s.free))
+	}
+	return err
+}
+
+func (s *sender) write(measured bool) error {
+	if len(s.free) == 0 {
+		return nil
+	}
+	s.out = s.out[:0]
+	now := time.Now()
+	born, at := uint64(now.UnixMilli()), int64(now.Sub(s.start))
+	for _, slot := range s.free {
+		s.append(slot, born)
+		s.began[slot], s.measured[slot] = at, measured
+	}
+	s.free = s.free[:0]
+	_, err := s.Write(s.out)
+	return err
+}
+
+// append puts the next request into the output buffer.
+func (s *sender) append(slot int, born uint64) {
+	t, p := &s.templates[s.turn], &s.place[s.turn]
+	begin := len(s.out)
+	s.out = append(s.out, t.frame...)
+	f := s.out[begin:]
+	t.setOpaque(f, slot)
+	for _, i := range p.keys {
+		if s.key == s.keyEnd {
+			s.key = s.run.keys.Add(keyBlock) - keyBlock
+			s.keyEnd = s.key + keyBlock
+		}
+		putHex(f[i:i+32], s.key)
+		s.key++
+	}
+	for _, i := range p.born {
+		putDecimal(f[i:i+13], born)
+	}
+	for _, i := range p.topics {
+		putDecimal(f[i+1:i+6], uint64(s.topic))
+	}
+	if s.turn++; s.turn == len(s.templates) {
+		s.turn = 0
+		if s.run.opts.Topics > 1 {
+			s.topic = (s.topic + 1) % s.run.opts.Topics
+		}
+	}
+}
+
+func (s *sender) answers() error {
+	at := int64(time.Since(s.start))
+	var done, all int64
+	for {
+		a, ok, err := s.conn.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if a.slot < 0 || a.slot >= len(s.began) {
+			return fmt.Errorf("answer to a request that was not made: %s", a.text())
+		}
+		s.free = append(s.free, a.slot)
+		all += int64(s.per)
+		if a.code != 0 {
+			s.run.fails.Add(1)
+		}
+		if !s.measured[a.slot] {
+			continue
+		}
+		s.requests++
+		if a.code != 0 {
+			s.fail(&a)
+			continue
+		}
+		s.messages += int64(s.per)
+		s.bytes += int64(s.per * s.run.opts.Body)
+		done += int64(s.per)
+		record(s.delay, time.Duration(at-s.began[a.slot]))
+	}
+	s.run.total.Add(all)
+	if done > 0 {
+		s.run.done.Add(done)
+	}
+	return nil
+}
+
+// Send keeps connections busy with single sends and measures the delay from request to answer.
+func Send(ctx context.Context, o Options) (Result, error) { return send(ctx, o, 1) }
+
+// Batch is Send with batches of Options.Batch messages.
+func Batch(ctx context.Context, o Options) (Result, error) { return send(ctx, o, o.Batch) }
+
+func send(ctx context.Context, o Options, per int) (Result, error) {
+	res := Result{Kind: "send", Broker: o.Broker, Settings: fmt.Sprintf("%d connections with %d in flight, %d bytes, %d topics, %d queues", o.Connections,
+		o.InFlight, o.Body, max(1, o.Topics), o.Queues)}
+	if per > 1 {
+		res.Kind = "batch"
+		res.Settings += fmt.Sprintf(", batches of %d", per)
+	}
+	if err := errors.Join(o.check()); err != nil {
+		return res, err
+	}
+	if err := o.prepare(); err != nil {
+		return res, err
+	}
+	r := &run{opts: o}
+	// Keys that no other run has: the index would grow chains of equal ones.
+	r.keys.Store(uint64(time.Now().UnixNano()))
+	var workers []worker
+	defer func() {
+		for _, w := range workers {
+			_ = w.Close()
+		}
+	}()
+	for range o.Connections {
+		s, err := newSender(r, per)
+		if err != nil {
+			return res, err
+		}
+		workers = append(workers, s)
+	}
+	h, err := r.drive(ctx, workers, &res)
+	l := latencyOf(h)
+	res.Send = &l
+	return res, err
+}
