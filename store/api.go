@@ -16,6 +16,18 @@ const (
 	OffsetReset
 )
 
+var getStatusNames = [...]string{
+	"FOUND", "NO_MATCHED_MESSAGE", "MESSAGE_WAS_REMOVING", "OFFSET_FOUND_NULL", "OFFSET_OVERFLOW_BADLY", "OFFSET_OVERFLOW_ONE",
+	"OFFSET_TOO_SMALL", "NO_MATCHED_LOGIC_QUEUE", "NO_MESSAGE_IN_QUEUE", "OFFSET_RESET",
+}
+
+func (s GetStatus) String() string {
+	if s < 0 || int(s) >= len(getStatusNames) {
+		return "UNKNOWN"
+	}
+	return getStatusNames[s]
+}
+
 // Filter decides what a read returns. MatchTags sees the queue entry; MatchRecord the stored record, only where MatchTags passed.
 type Filter interface {
 	MatchTags(tagsCode int64) bool
@@ -42,7 +54,10 @@ type GetResult struct {
 	Bytes     int
 	Regions   [][]byte
 	FromSlave bool // suggestPullingFromSlave
-	// unexported: what Release has to give back
+
+	held      []*mappedFile // the files that the regions lie in
+	jointFile *mappedFile   // where the last region ends
+	joint     int64         // log offset of that
 }
 
 // Arrival says that a queue has grown; Next is its new max offset.

@@ -52,6 +52,7 @@ func (c *cleaner) loop(ctx context.Context) {
 			c.round(ctx)
 		case <-timer.C:
 			timer.Reset(every)
+			c.s.unmapIdle()
 			if c.s.now().Sub(c.started) < firstClean {
 				c.spaceShort()
 			} else {

@@ -73,12 +73,13 @@ func (l *commitLog) confirmed() int64 {
 // put appends one measured message.
 func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutResult {
 	s := l.s
-	q := s.queues.getOrCreate(m.Topic, m.QueueID, nil)
+	q := s.queues.getOrCreate(m.Topic, m.QueueID)
+	dig := s.digest(q, m)
 	l.lock.Lock()
 	now := s.now().UnixMilli()
 	l.lock.since.Store(now)
 	if q.gone {
-		q = s.queues.getOrCreate(m.Topic, m.QueueID, nil)
+		q = s.queues.getOrCreate(m.Topic, m.QueueID)
 	}
 	r := l.roomLocked(int64(lay.Total))
 	if r.Status == PutOK {
@@ -95,6 +96,9 @@ func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutR
 		} else {
 			if counted {
 				q.next++
+				s.dispatch.push(q, &dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
+			} else {
+				s.dispatch.push(nil, &dig, 0, m.PhysicalOffset, now, m.StoreSize)
 			}
 			r = PutResult{PhysicalOffset: m.PhysicalOffset, QueueOffset: m.QueueOffset, StoreTimestamp: now, Count: 1}
 			l.publishLocked(&r, int64(lay.Total), c)
@@ -109,12 +113,12 @@ func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutR
 func (l *commitLog) putBatch(b *batch, items []BatchItem, c Completion) PutResult {
 	s := l.s
 	m := &b.msg
-	q := s.queues.getOrCreate(m.Topic, m.QueueID, nil)
+	q := b.queue
 	l.lock.Lock()
 	now := s.now().UnixMilli()
 	l.lock.since.Store(now)
 	if q.gone {
-		q = s.queues.getOrCreate(m.Topic, m.QueueID, nil)
+		q = s.queues.getOrCreate(m.Topic, m.QueueID)
 	}
 	r := l.roomLocked(int64(b.total))
 	if r.Status == PutOK {
@@ -122,6 +126,9 @@ func (l *commitLog) putBatch(b *batch, items []BatchItem, c Completion) PutResul
 		if err := l.encodeBatchLocked(b, items, q.next, now); err != nil {
 			r = l.failedLocked(err)
 		} else {
+			for i := range items {
+				s.dispatch.push(q, &b.digests[i], q.next+int64(i), items[i].PhysicalOffset, now, int32(b.layouts[i].Total))
+			}
 			q.next += int64(len(items))
 			l.publishLocked(&r, int64(b.total), c)
 		}

@@ -41,6 +41,7 @@ type Store struct {
 	flags      runningFlags
 	failure    atomic.Pointer[error] // the first write error; nothing is written after it
 	stats      counters
+	delays     []int64 // ms by delay level
 
 	lifeMu   sync.Mutex // guards phase; held across Start and Close
 	phase    phase

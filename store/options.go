@@ -64,6 +64,11 @@ type Options struct {
 	Log      *slog.Logger     `prop:"-"` // nil discards
 	OnArrive func([]Arrival)  `prop:"-"` // called by the dispatcher, in order, in batches
 	Replicas Replicas         `prop:"-"` // nil: nobody waits for replicas
+	// QueueKind tells what a topic's queues are made of, from its attributes; nil: all are simple. It is asked once for a queue.
+	QueueKind func(topic string) QueueKind `prop:"-"`
+	// Memory is the machine's physical memory in bytes: messages within accessMessageInMemoryMaxRatio percent of it from the
+	// end of the log count as in memory. 0 asks the operating system.
+	Memory int64 `prop:"-"`
 
 	RootDir       string `prop:"storePathRootDir"`
 	CommitLogDir  string `prop:"storePathCommitLog"`          // empty is RootDir/commitlog
@@ -137,6 +142,9 @@ type Options struct {
 	LogicalDiskSpaceCleanForcibly float64 `prop:"logicalDiskSpaceCleanForciblyThreshold" default:"0.8" hot:"true"`
 }
 
+// memoryUnknown is what is assumed where the system does not tell.
+const memoryUnknown = 8 << 30
+
 // Defaults is the options of an empty configuration file.
 func Defaults() Options {
 	var o Options
@@ -200,6 +208,9 @@ func (o Options) prepared() (Options, error) {
 	}
 	if o.CommitLogDir == "" {
 		o.CommitLogDir = path.Join(o.RootDir, "commitlog")
+	}
+	if o.Memory == 0 {
+		o.Memory = physicalMemory()
 	}
 	// The getter rounds up to whole entries (spec: store.md 1).
 	o.MappedFileSizeConsumeQueue = (o.MappedFileSizeConsumeQueue + 19) / 20 * 20

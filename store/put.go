@@ -123,15 +123,17 @@ func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) P
 // batch is the working memory of one PutBatch.
 type batch struct {
 	msg     record.Message // the envelope, then each item in turn
+	queue   *queue
 	layouts []record.Layout
+	digests []digest
 	crcs    []uint32
 	total   int
 }
 
 func (b *batch) release() {
-	b.msg = record.Message{} // it aliases the caller's buffers
+	b.msg, b.queue = record.Message{}, nil // it aliases the caller's buffers
 	if cap(b.layouts) > 4096 {
-		b.layouts, b.crcs = nil, nil
+		b.layouts, b.digests, b.crcs = nil, nil, nil
 	}
 }
 
@@ -141,8 +143,9 @@ func (b *batch) take(item *BatchItem, crc uint32) {
 }
 
 func (s *Store) measureBatch(o *Options, b *batch, env *record.Message, items []BatchItem) (PutResult, bool) {
-	b.msg, b.total, b.layouts, b.crcs = *env, 0, b.layouts[:0], b.crcs[:0]
+	b.msg, b.total, b.layouts, b.digests, b.crcs = *env, 0, b.layouts[:0], b.digests[:0], b.crcs[:0]
 	b.msg.PreparedTransactionOffset = 0
+	b.queue = s.queues.getOrCreate(env.Topic, env.QueueID)
 	for i := range items {
 		it := &items[i]
 		if len(it.Body) > o.MaxMessageSize {
@@ -157,6 +160,7 @@ func (s *Store) measureBatch(o *Options, b *batch, env *record.Message, items []
 			return s.refuse(measureStatus(err), err), false
 		}
 		b.layouts = append(b.layouts, lay)
+		b.digests = append(b.digests, s.digest(b.queue, &b.msg))
 		b.crcs = append(b.crcs, b.msg.BodyCRC)
 		b.total += lay.Total
 		if b.total > o.MaxMessageSize { // Java's batch encoder throws here (spec: store.md 3.7)

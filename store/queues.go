@@ -11,6 +11,9 @@ type queue struct {
 	topic string
 	id    int32
 
+	kind    QueueKind
+	keyHash int32 // of "topic#", with which the index hashes of keys begin
+
 	// Under the append lock.
 	next int64 // queue offset of the next message
 	gone bool  // deleted: look the queue up again
@@ -25,6 +28,8 @@ type queueKey struct {
 
 // queueTable finds queues by topic and id without allocating. Its lock is a leaf: nothing else is taken under it.
 type queueTable struct {
+	prepare func(*queue) // completes a new queue before anybody can see it; set before the first use
+
 	mu     sync.RWMutex
 	queues map[queueKey]*queue
 }
@@ -39,8 +44,8 @@ func (t *queueTable) get(topic string, id int32) *queue {
 	return q
 }
 
-// getOrCreate finds or makes the queue; init, if not nil, completes a new one before anybody can see it.
-func (t *queueTable) getOrCreate(topic string, id int32, init func(*queue)) *queue {
+// getOrCreate finds or makes the queue. topic may alias a buffer.
+func (t *queueTable) getOrCreate(topic string, id int32) *queue {
 	if q := t.get(topic, id); q != nil {
 		return q
 	}
@@ -51,8 +56,8 @@ func (t *queueTable) getOrCreate(topic string, id int32, init func(*queue)) *que
 		return q
 	}
 	q := &queue{topic: key.topic, id: id}
-	if init != nil {
-		init(q)
+	if t.prepare != nil {
+		t.prepare(q)
 	}
 	t.queues[key] = q
 	return q

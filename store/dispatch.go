@@ -1,0 +1,361 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/store/record"
+)
+
+// dispatcher turns records of the log into queue entries and index entries, in the order of the log, and tells who listens
+// (Java ReputMessageService, which looks every millisecond; here nobody polls).
+//
+// A put leaves a slip in a ring, under the append lock. Whoever then makes records readable (the put itself, or with
+// SYNC_FLUSH the flusher) calls wake and does the work there and then, unless somebody else is at it: then that one does it,
+// since it looks once more after letting go of the right to dispatch. The work touches memory only. What would take long goes
+// to a goroutine of the dispatcher: records whose slips did not fit (they are read from the log), and a long backlog.
+//
+// Positions: pos is how far the queues are, index.pos how far the index is; neither passes commitLog.confirmed.
+type dispatcher struct {
+	s     *Store
+	slips *ring[slip]
+	pos   atomic.Int64 // the log is dispatched up to here; noMark while not running
+	help  chan struct{}
+	quit  chan struct{}
+	done  sync.WaitGroup
+
+	mu       sync.Mutex // the right to dispatch; guards all below, and consumeQueue's parts that say so
+	lastPhys int64      // start of the last record dispatched
+	lastEnd  int64      // its end, 0 for none
+	lastTime int64      // its store time
+	unsaved  []*queue   // with entries that are not in files
+	fresh    int64      // entries made by this drain
+	arrivals []Arrival
+	logFile  *mappedFile // held during a drain, for the arrivals' records
+
+	enterRecordFn func(h *record.Header, rec []byte) error // once, since a method value is an allocation
+	reportFn      func() error
+
+	heap    atomic.Int64 // bytes of chunks
+	entered atomic.Int64 // entries made
+	pending atomic.Int64 // entries that are not in files
+
+	saver saver
+}
+
+// slip is what dispatch needs to know of a record that has just been put, so that it need not read it.
+type slip struct {
+	queue *queue // nil: the record gets no queue entry
+	phys  int64
+	unit  int64
+	time  int64
+	digest
+	size int32
+}
+
+// digest is what dispatch needs to know of a message's properties.
+type digest struct {
+	tags  int64    // tags code of the queue entry; with timed, how many ms after its storing the message is due
+	keys  [3]int32 // index hashes
+	nkeys int8     // how many; tooManyKeys: read them from the record
+	timed bool
+	multi bool // goes to further queues (LMQ): read them from the record
+}
+
+const tooManyKeys = -1
+
+const (
+	slipCount = 4096
+	// drainShare bounds what one put dispatches for others before it hands over.
+	drainShare = 1024
+	// pendingMost bounds the entries in memory: dispatch waits for the saver beyond.
+	pendingMost  = 64 << 20 / unitSize
+	pendingPress = 16 << 20 / unitSize // from here on the saver writes out small pieces too
+	arrivalBatch = 128
+)
+
+func newDispatcher(s *Store) *dispatcher {
+	d := &dispatcher{s: s, slips: newRing[slip](slipCount), help: make(chan struct{}, 1), quit: make(chan struct{})}
+	d.pos.Store(noMark)
+	d.enterRecordFn = d.enterRecord
+	d.reportFn = func() error { s.options().OnArrive(d.arrivals); return nil }
+	d.saver.init()
+	return d
+}
+
+// push leaves the slip of a record that is about to be published. Under the append lock, before commitLog.written covers the record.
+func (d *dispatcher) push(q *queue, dig *digest, unit, phys, storeTime int64, size int32) {
+	e := d.slips.next()
+	if e == nil {
+		return // read from the log later
+	}
+	*e = slip{queue: q, phys: phys, unit: unit, time: storeTime, digest: *dig, size: size}
+	if dig.timed {
+		e.tags += storeTime
+	}
+	d.slips.push()
+}
+
+// wake says that confirmed() has grown. Called for each put, on its goroutine: it dispatches what it finds, never waits for
+// anybody and for no disk. Arrivals are reported from here too.
+func (d *dispatcher) wake() {
+	for d.pos.Load() < d.s.commit.confirmed() {
+		if !d.mu.TryLock() {
+			return // whoever has it looks again after letting go
+		}
+		got := d.drain(drainShare)
+		d.mu.Unlock()
+		switch got {
+		case drainMore:
+			d.callHelp()
+			return
+		case drainStuck:
+			return
+		}
+	}
+}
+
+func (d *dispatcher) callHelp() { signal(d.help) }
+
+// drained is how a drain ended.
+type drained int
+
+const (
+	drainDone  drained = iota // all that was confirmed
+	drainMore                 // its share is used up
+	drainStuck                // it cannot go on now; whoever can change that calls for help
+)
+
+// drain dispatches up to the confirmed offset, at most about share records.
+func (d *dispatcher) drain(share int) drained {
+	if d.pos.Load() == noMark {
+		return drainStuck
+	}
+	defer d.endDrain()
+	confirmed := d.s.commit.confirmed()
+	pos := d.pos.Load()
+	for pos < confirmed {
+		if d.pending.Load()+d.fresh >= pendingMost {
+			d.saver.press()
+			return drainStuck
+		}
+		if share <= 0 {
+			return drainMore
+		}
+		e := d.slips.peek()
+		if e != nil && e.phys < pos { // its record was read from the log
+			d.slips.pop()
+			continue
+		}
+		if e == nil || e.phys > pos { // slips were lost, or the file ends here
+			to := confirmed
+			if e != nil {
+				to = min(to, e.phys)
+			}
+			next, n, err := d.s.walk(pos, to, share, d.enterRecordFn)
+			if err != nil {
+				d.s.fail(err)
+			}
+			if next == pos {
+				return drainStuck
+			}
+			pos, share = next, share-n-1
+			d.pos.Store(pos)
+			continue
+		}
+		if pos+int64(e.size) > confirmed {
+			break
+		}
+		d.enterSlip(e)
+		pos += int64(e.size)
+		d.slips.pop()
+		d.pos.Store(pos)
+		share--
+	}
+	return drainDone
+}
+
+// endDrain tells the listeners and the saver.
+func (d *dispatcher) endDrain() {
+	d.arrive()
+	if d.logFile != nil {
+		d.logFile.release()
+		d.logFile = nil
+	}
+	if d.fresh > 0 {
+		d.entered.Add(d.fresh)
+		d.saver.notice(d.pending.Add(d.fresh) >= pendingPress)
+		d.fresh = 0
+	}
+	if x := d.s.index; x != nil {
+		x.notice()
+	}
+}
+
+// enterSlip dispatches a record by its slip.
+func (d *dispatcher) enterSlip(e *slip) {
+	d.lastPhys, d.lastEnd, d.lastTime = e.phys, e.phys+int64(e.size), e.time
+	if x := d.s.index; x != nil {
+		x.offer(e)
+	}
+	if e.multi {
+		if rec := d.recordAt(e.phys, e.size); rec != nil {
+			var h record.Header
+			if record.Parse(rec, &h) == nil {
+				d.enterMulti(&h, e.tags)
+			}
+		}
+	}
+	if e.queue != nil {
+		d.enter(e.queue, e.unit, e.phys, e.size, e.tags, e.time)
+	}
+}
+
+// enter gives a queue its entry of a record, and reports it.
+func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTime int64) {
+	c := &q.cq
+	if !c.served() {
+		return
+	}
+	next, added := c.put(unit, phys, size, tags, &d.heap)
+	if !added {
+		return
+	}
+	if next != unit+1 { // Java calls it a bug in its log; the entry stands where its record does not say
+		d.s.log.Error("queue offset of a record is not the next one", "topic", q.topic, "queue", q.id, "off", phys, "says", unit, "next", next-1)
+	}
+	d.fresh++
+	if !c.listed.Load() {
+		c.listed.Store(true)
+		d.unsaved = append(d.unsaved, q)
+	}
+	if d.s.options().OnArrive == nil || d.pos.Load() == noMark {
+		return
+	}
+	a := Arrival{Topic: q.topic, QueueID: q.id, Next: next, TagsCode: tags, StoreTimestamp: storeTime}
+	a.Record = d.recordAt(phys, size)
+	if d.arrivals = append(d.arrivals, a); len(d.arrivals) == arrivalBatch {
+		d.arrive()
+	}
+}
+
+// arrive reports the arrivals so far. They belong to one file, d.logFile.
+func (d *dispatcher) arrive() {
+	if len(d.arrivals) == 0 {
+		return
+	}
+	if d.logFile == nil {
+		_ = d.reportFn()
+	} else if err := d.logFile.guard(d.reportFn); err != nil {
+		d.s.log.Error("arrivals not reported", "err", err)
+	}
+	clear(d.arrivals)
+	d.arrivals = d.arrivals[:0]
+}
+
+// recordAt is the bytes of a record, valid until the end of the drain or until a record of another file is asked for; nil if
+// they cannot be had.
+func (d *dispatcher) recordAt(phys int64, size int32) []byte {
+	f := d.logFile
+	if f == nil || phys < f.base || phys >= f.end() {
+		d.arrive()
+		if f != nil {
+			f.release()
+			d.logFile = nil
+		}
+		if f = d.s.commit.files.find(phys); f == nil || f.hold() != nil {
+			return nil
+		}
+		d.logFile = f
+	}
+	pos := phys - f.base
+	if size < 0 || pos+int64(size) > f.size {
+		return nil
+	}
+	return f.data[pos : pos+int64(size) : pos+int64(size)]
+}
+
+// start runs the dispatcher from an offset of the log; it follows commitLog.confirmed().
+func (d *dispatcher) start(from int64) {
+	d.pos.Store(from)
+	if x := d.s.index; x != nil {
+		x.start(from)
+	}
+	d.done.Go(d.helper)
+	d.done.Go(func() { d.saver.loop(d) })
+	if x := d.s.index; x != nil {
+		d.done.Go(func() { x.loop(d.quit) })
+	}
+	d.callHelp()
+}
+
+// helper does what is too long for a put.
+func (d *dispatcher) helper() {
+	for {
+		select {
+		case <-d.quit:
+			return
+		case <-d.help:
+		}
+		for d.pos.Load() < d.s.commit.confirmed() && !d.quitting() {
+			d.mu.Lock()
+			got := d.drain(drainShare)
+			d.mu.Unlock()
+			if got == drainStuck {
+				break
+			}
+		}
+	}
+}
+
+func (d *dispatcher) quitting() bool {
+	select {
+	case <-d.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop lets the dispatcher reach confirmed(), for at most the timeout, ends it, and tells how many bytes are left: of the log
+// without queue entries or without index entries, whichever is more.
+func (d *dispatcher) stop(timeout time.Duration) (behind int64) {
+	if d.pos.Load() == noMark {
+		return 0
+	}
+	limit := time.NewTimer(timeout)
+	defer limit.Stop()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for d.behind() > 0 {
+		d.callHelp()
+		d.saver.press()
+		if x := d.s.index; x != nil {
+			x.press()
+		}
+		select {
+		case <-again.C:
+			continue
+		case <-limit.C:
+		}
+		break
+	}
+	close(d.quit)
+	d.done.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	behind = d.behind()
+	d.pos.Store(noMark)
+	return behind
+}
+
+// behind is how much of the confirmed log has no queue entries or no index entries.
+func (d *dispatcher) behind() int64 {
+	confirmed := d.s.commit.confirmed()
+	behind := confirmed - d.pos.Load()
+	if x := d.s.index; x != nil {
+		behind = max(behind, confirmed-x.position())
+	}
+	return max(behind, 0)
+}

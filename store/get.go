@@ -1,0 +1,237 @@
+package store
+
+import (
+	"math"
+	"runtime/debug"
+)
+
+// Limits of a read that are no configuration (DefaultMessageStore.getMessage).
+const (
+	getBytesLeast = 100
+	getBytesMost  = 128 << 20
+	noRoll        = math.MinInt64
+	getUnits      = 32 // entries looked at in one go
+)
+
+// Get reads messages of one queue, from the offset on (spec: store.md 7, behaviour.md 5.2, 5.3). res is reset first; it holds
+// on to files until its Release. Nothing is allocated once res has been used a few times. Cold data is read by whoever touches
+// the regions, and here where a filter looks at records.
+func (s *Store) Get(req *GetRequest, res *GetResult) {
+	res.Release()
+	res.Status, res.Next, res.Min, res.Max = NoMessageInQueue, req.Offset, 0, 0
+	res.Count, res.Bytes, res.FromSlave = 0, 0, false
+	g := getter{s: s, o: s.options(), req: req, res: res}
+	switch q := s.queues.get(req.Topic, req.QueueID); {
+	case q == nil && s.kindOf(req.Topic) != SimpleQueue, q != nil && !q.readable():
+		res.Status, res.Next = NoMatchedLogicQueue, g.corrected(0)
+	case q == nil:
+		res.Next = g.corrected(0) // Java makes the queue and finds nothing in it
+	default:
+		g.q = q
+		g.get()
+	}
+	if res.Status == Found {
+		s.stats.getFound.Add(1)
+		s.stats.getMessages.Add(int64(res.Count))
+		s.stats.getBytes.Add(int64(res.Bytes))
+	} else {
+		s.stats.getMiss.Add(1)
+	}
+}
+
+// getter is one read under way.
+type getter struct {
+	s   *Store
+	o   *Options
+	q   *queue
+	req *GetRequest
+	res *GetResult
+
+	end       int64 // of the log
+	nearby    int64 // so far from the end a record counts as in memory
+	most      int64 // bytes
+	next      int64
+	last      int64 // log offset of the last entry looked at
+	skipUntil int64 // entries before this log offset are known to be gone
+}
+
+// corrected is the offset that a client is told to go on at; a replica leaves it to the client (nextOffsetCorrection).
+func (g *getter) corrected(off int64) int64 {
+	if g.o.BrokerRole == Slave && !g.o.OffsetCheckInSlave {
+		return g.req.Offset
+	}
+	return off
+}
+
+func (g *getter) get() {
+	c, off, res := &g.q.cq, g.req.Offset, g.res
+	g.end = g.s.commit.end()
+	res.Min, res.Max = c.min.Load(), c.max.Load()
+	switch {
+	case res.Max == 0:
+		res.Status, res.Next = NoMessageInQueue, g.corrected(0)
+		return
+	case off < res.Min:
+		res.Status, res.Next = OffsetTooSmall, g.corrected(res.Min)
+		return
+	case off == res.Max:
+		res.Status, res.Next = OffsetOverflowOne, g.corrected(off)
+		return
+	case off > res.Max:
+		res.Status, res.Next = OffsetOverflowBadly, g.corrected(res.Max)
+		return
+	}
+	g.nearby = g.s.nearby(g.o)
+	g.most = getBytesMost
+	if g.req.MaxBytes > 0 {
+		g.most = min(max(int64(g.req.MaxBytes), getBytesLeast), getBytesMost)
+	}
+	g.next, g.skipUntil = off, noRoll
+	res.Status = NoMatchedMessage
+	// An entry file at a time: a read goes on into the next file only while it has found nothing.
+	perFile := c.files.fileSize / unitSize
+	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max; n++ {
+		if !g.scan(min(res.Max, (g.next/perFile+1)*perFile)) {
+			res.Status = OffsetFoundNull
+			g.next = g.corrected((g.next/perFile + 1) * perFile)
+			break
+		}
+	}
+	res.Next = g.next
+	res.FromSlave = g.end-g.last > g.nearby
+}
+
+// scan looks at entries up to an offset; false if they cannot be had.
+func (g *getter) scan(to int64) bool {
+	window := max(int64(g.o.MaxFilterMessageSize), int64(g.req.MaxCount)*unitSize)
+	var units [getUnits * unitSize]byte
+	for g.next < to {
+		n, err := g.q.cq.read(g.next, units[:])
+		if err != nil || n == 0 {
+			if g.res.Bytes > 0 || g.next != g.req.Offset {
+				return true // tell what has been found; the next read starts where the trouble is
+			}
+			return false
+		}
+		for i := range int(min(int64(n), to-g.next)) {
+			if (g.next-g.req.Offset)*unitSize >= window {
+				return true
+			}
+			phys, size, tags := readUnit(units[i*unitSize:])
+			if g.full(phys, int64(size)) {
+				return true
+			}
+			g.next++
+			g.last = phys
+			g.look(phys, size, tags)
+		}
+	}
+	return true
+}
+
+// full tells whether the result takes no record of that size and place (isTheBatchFull). The first one always fits.
+func (g *getter) full(phys, size int64) bool {
+	res := g.res
+	if res.Count == 0 || res.Bytes == 0 {
+		return false
+	}
+	bytes := int64(res.Bytes) + size
+	if res.Count+1 > int(g.req.MaxCount) || bytes > g.most {
+		return true
+	}
+	if g.end-phys <= g.nearby {
+		return bytes > int64(g.o.MaxTransferBytesInMemory) || res.Count > int(g.o.MaxTransferCountInMemory)-1
+	}
+	return bytes > int64(g.o.MaxTransferBytesInDisk) || res.Count > int(g.o.MaxTransferCountInDisk)-1
+}
+
+// look takes one entry's record, if it is there and wanted.
+func (g *getter) look(phys int64, size int32, tags int64) {
+	if phys < g.skipUntil {
+		return
+	}
+	// What is below the range of a hash is the place of an extension, which only Java reads: such an entry passes.
+	if f := g.req.Filter; f != nil && tags >= math.MinInt32 && !f.MatchTags(tags) {
+		g.missed(NoMatchedMessage)
+		return
+	}
+	rec, f := g.res.region(g.s, phys, int64(size))
+	if rec == nil {
+		g.missed(MessageWasRemoving)
+		g.skipUntil = g.s.commit.nextFile(phys)
+		return
+	}
+	if g.req.Filter != nil && !matchRecord(f, g.req.Filter, rec) {
+		g.missed(NoMatchedMessage)
+		return
+	}
+	g.res.add(rec, phys)
+	g.res.Status = Found
+	g.skipUntil = noRoll
+}
+
+// missed is the status as long as nothing has been found.
+func (g *getter) missed(status GetStatus) {
+	if g.res.Bytes == 0 {
+		g.res.Status = status
+	}
+}
+
+// matchRecord asks the filter about a record; one that cannot be read does not match.
+func matchRecord(f *mappedFile, filter Filter, rec []byte) (ok bool) {
+	var fault error // leaves ok false
+	defer f.caught(&fault, debug.SetPanicOnFault(true))
+	return filter.MatchRecord(rec)
+}
+
+// nearby is how far from the end of the log a record counts as in memory (StoreUtil.TOTAL_PHYSICAL_MEMORY_SIZE and
+// accessMessageInMemoryMaxRatio).
+func (s *Store) nearby(o *Options) int64 {
+	return int64(float64(o.Memory) * float64(o.AccessMessageInMemoryMaxRatio) / 100)
+}
+
+// readable tells whether Get serves the queue: compaction topics are read through a log of their own, which is not there yet.
+func (q *queue) readable() bool { return q.cq.served() && q.kind == SimpleQueue }
+
+// region finds a record, and holds its file for this result; nil if it is not in the log.
+func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile) {
+	var f *mappedFile
+	if n := len(r.held); n > 0 {
+		f = r.held[n-1]
+	}
+	if f == nil || phys < f.base || phys >= f.end() {
+		if f = s.commit.files.find(phys); f == nil || f.hold() != nil {
+			return nil, nil
+		}
+		r.held = append(r.held, f)
+	}
+	pos := phys - f.base
+	if size <= 0 || pos+size > f.wrote.Load() {
+		return nil, nil
+	}
+	return f.data[pos : pos+size : pos+size], f
+}
+
+// add takes a record into the result. Records that lie side by side make one region.
+func (r *GetResult) add(rec []byte, phys int64) {
+	if n := len(r.Regions); n > 0 && r.joint == phys && r.jointFile == r.held[len(r.held)-1] {
+		last := r.Regions[n-1]
+		r.Regions[n-1] = r.jointFile.data[phys-r.jointFile.base-int64(len(last)) : phys-r.jointFile.base+int64(len(rec))]
+	} else {
+		r.Regions = append(r.Regions, rec)
+	}
+	r.jointFile, r.joint = r.held[len(r.held)-1], phys+int64(len(rec))
+	r.Count++
+	r.Bytes += len(rec)
+}
+
+// Release lets go of the files; the regions are not to be touched after it. Releasing twice does no harm.
+func (r *GetResult) Release() {
+	clear(r.Regions)
+	r.Regions = r.Regions[:0]
+	for i, f := range r.held {
+		f.release()
+		r.held[i] = nil
+	}
+	r.held, r.jointFile = r.held[:0], nil
+}

@@ -1,0 +1,480 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/store/record"
+)
+
+// indexFiles are the files under index and what builds them (Java IndexService).
+//
+// The index follows the dispatcher, by position in the log: dispatch offers the hashes of a record's keys, and what has not
+// been offered, or was lost, is read from the log. So nothing is lost by a crash either: the files that may be damaged are
+// deleted, and the index is behind. The builder is a goroutine that lets entries collect for a moment; a query brings the
+// index up to date first.
+type indexFiles struct {
+	s      *Store
+	build  bool
+	offers *ring[offer]
+	pos    atomic.Int64 // the log is indexed up to here
+	idle   atomic.Bool  // the builder sleeps and wants to be called
+	ping   chan struct{}
+	hurry  chan struct{}
+
+	mu     sync.Mutex // guards all below; held across the writes of entries and the making of files
+	files  []*indexFile
+	resume int64 // from where to read the log at start: noMark for not known yet
+	err    error // the last one of the builder
+
+	active  *indexFile // the newest file, while records are indexed
+	entered int        // keys of the record at pos that have their entries
+
+	enterRecordFn func(h *record.Header, rec []byte) error // once, since a method value is an allocation
+	syncs         sync.WaitGroup                           // of completed files
+}
+
+// offer is what the index needs to know of a record.
+type offer struct {
+	phys, time int64
+	size       int32
+	nkeys      int8
+	keys       [3]int32
+}
+
+const (
+	offerCount = 8192
+	indexDelay = 10 * time.Millisecond // for entries to collect
+	indexShare = 4096                  // records built under one hold of mu
+	indexRetry = time.Second           // after an error
+	// queryBehind is how much of a backlog a query works off before it looks.
+	queryBehind = 64 << 20
+)
+
+// loadIndex finds the index files; after an unclean exit those newer than checkpoint.indexMsgTimestamp are deleted, as in
+// Java: nobody knows what of them is on disk. Unlike there the messages are indexed again from the log, all of them.
+func (s *Store) loadIndex(last exit) error {
+	o := s.options()
+	x := &indexFiles{
+		s: s, build: o.MessageIndexEnable && o.IndexFileWriteEnable, resume: noMark,
+		ping: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+	}
+	x.enterRecordFn = x.enterRecord
+	x.pos.Store(noMark)
+	s.index = x
+	if x.build {
+		x.offers = newRing[offer](offerCount)
+	}
+	infos, err := s.fs.ReadDir(s.files.index)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	deleted := false
+	for _, info := range infos {
+		name := path.Join(s.files.index, info.Name)
+		number, err := strconv.ParseInt(info.Name, 10, 64)
+		if err != nil || info.Dir || info.Size != indexFileSize(o.MaxHashSlotNum, o.MaxIndexNum) {
+			s.log.Warn("not an index file of this configuration, left alone", "file", name, "size", info.Size)
+			continue
+		}
+		f, err := openIndexFile(s.fs, name, number, o.MaxHashSlotNum, o.MaxIndexNum)
+		if err != nil {
+			return fmt.Errorf("load index: %w", err)
+		}
+		if last == uncleanExit && f.head.endTime > s.checkpoint.indexMsgTimestamp.Load() {
+			deleted = true
+			if err := s.fs.Remove(name); err != nil {
+				return fmt.Errorf("load index: %w", err)
+			}
+			continue
+		}
+		x.files = append(x.files, f)
+	}
+	switch n := len(x.files); {
+	case n > 0 && !deleted:
+		x.resume = x.files[n-1].head.endPhys + 1 // in the middle of the last record that has keys
+	case n > 0:
+		x.resume = x.files[n-1].head.endPhys // some of its keys may have been in the next file
+	case deleted:
+		x.resume = 0
+	}
+	return nil
+}
+
+// replayed tells of a record that recovery gave to the queues: a store without index files begins its index there.
+func (x *indexFiles) replayed(phys int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.resume == noMark {
+		x.resume = phys
+	}
+}
+
+// start sets the position: where the index has to be continued, or from, where the log ends now.
+func (x *indexFiles) start(from int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	pos := min(max(x.resume, x.s.commit.begin()), from)
+	if n := len(x.files); n > 0 && pos == x.files[n-1].head.endPhys+1 {
+		pos = x.after(pos - 1)
+	}
+	x.pos.Store(pos)
+}
+
+// after is where the record ends that starts at phys.
+func (x *indexFiles) after(phys int64) int64 {
+	next, _, err := x.s.walk(phys, x.s.commit.end(), 1, func(*record.Header, []byte) error { return nil })
+	if err != nil || next < phys {
+		return phys
+	}
+	return next
+}
+
+// position is how far the index is; what is not built is nowhere behind.
+func (x *indexFiles) position() int64 {
+	if !x.build {
+		return noMark
+	}
+	return x.pos.Load()
+}
+
+// offer gives the index a record's keys. Under the right to dispatch.
+func (x *indexFiles) offer(e *slip) {
+	if !x.build {
+		return
+	}
+	if o := x.offers.next(); o != nil && e.nkeys != tooManyKeys {
+		*o = offer{phys: e.phys, time: e.time, size: e.size, nkeys: e.nkeys, keys: e.keys}
+		x.offers.push()
+	}
+}
+
+// notice tells that there may be records to index. Cheap.
+func (x *indexFiles) notice() {
+	if x.build && x.idle.Load() && x.idle.CompareAndSwap(true, false) {
+		signal(x.ping)
+	}
+}
+
+// press makes the builder work now.
+func (x *indexFiles) press() { signal(x.hurry) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (x *indexFiles) loop(quit <-chan struct{}) {
+	if !x.build {
+		return
+	}
+	timer := time.NewTimer(indexDelay)
+	defer timer.Stop()
+	for {
+		wait := indexDelay
+		if x.behind() == 0 {
+			x.idle.Store(true)
+			if x.behind() == 0 {
+				select {
+				case <-quit:
+					return
+				case <-x.ping:
+				}
+			}
+			x.idle.Store(false)
+		} else if x.failing() {
+			wait = indexRetry
+		}
+		timer.Reset(wait)
+		select {
+		case <-quit:
+			return
+		case <-x.hurry:
+		case <-timer.C:
+		}
+		for more := true; more; {
+			more = x.catchUp()
+			select {
+			case <-quit:
+				return
+			default:
+			}
+		}
+	}
+}
+
+func (x *indexFiles) failing() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err != nil
+}
+
+// behind is how much of the dispatched log is not indexed.
+func (x *indexFiles) behind() int64 {
+	to := x.s.dispatch.pos.Load()
+	if to == noMark || !x.build {
+		return 0
+	}
+	return max(to-x.pos.Load(), 0)
+}
+
+// catchUp indexes some records; more tells whether there are further ones and it makes sense to go on.
+func (x *indexFiles) catchUp() (more bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.catchUpLocked()
+}
+
+func (x *indexFiles) catchUpLocked() (more bool) {
+	if x.behind() == 0 {
+		return false
+	}
+	err := x.advanceLocked(indexShare)
+	if err != nil && x.err == nil {
+		x.s.log.Error("index not built, to be tried again", "off", x.pos.Load(), "err", err)
+	}
+	x.err = err
+	return err == nil && x.behind() > 0
+}
+
+// errIndexFull says that the next entry needs a new file.
+var errIndexFull = errors.New("index file is full")
+
+// advanceLocked indexes about so many records.
+func (x *indexFiles) advanceLocked(share int) error {
+	for {
+		err := x.fillLocked(&share)
+		if !errors.Is(err, errIndexFull) {
+			return err
+		}
+		if err := x.rollLocked(); err != nil {
+			return err
+		}
+	}
+}
+
+// fillLocked indexes records into the newest file. A fault in that file is an error.
+func (x *indexFiles) fillLocked(share *int) (err error) {
+	x.active = nil
+	if n := len(x.files); n > 0 {
+		f := x.files[n-1]
+		if err := f.f.hold(); err != nil {
+			return err
+		}
+		defer f.f.release()
+		defer f.f.caught(&err, debug.SetPanicOnFault(true))
+		defer f.writeHeader()
+		x.active = f
+	}
+	to, pos := x.s.dispatch.pos.Load(), x.pos.Load()
+	for pos < to && *share > 0 {
+		e := x.offers.peek()
+		switch {
+		case e != nil && e.phys < pos: // read from the log meanwhile
+			x.offers.pop()
+			continue
+		case e != nil && e.phys == pos:
+			if pos+int64(e.size) > to {
+				return nil
+			}
+			for _, hash := range e.keys[x.entered:e.nkeys] {
+				if err := x.enterLocked(hash, e.phys, e.time); err != nil {
+					return err
+				}
+			}
+			x.entered = 0
+			pos += int64(e.size)
+			x.offers.pop()
+			*share--
+		default:
+			limit := to
+			if e != nil {
+				limit = min(to, e.phys)
+			}
+			next, n, err := x.s.walk(pos, limit, *share, x.enterRecordFn)
+			x.pos.Store(next)
+			if err != nil || next == pos {
+				return err
+			}
+			pos, *share = next, *share-n-1
+		}
+		x.pos.Store(pos)
+	}
+	return nil
+}
+
+// enterLocked makes one entry of the record at pos.
+func (x *indexFiles) enterLocked(hash int32, phys, storeTime int64) error {
+	if x.active == nil || x.active.full() {
+		return errIndexFull
+	}
+	if err := x.active.put(indexHash(hash), phys, storeTime); err != nil {
+		return err
+	}
+	x.entered++
+	return nil
+}
+
+// enterRecord makes the entries of a record that was read from the log; those that were made before an error or the end of a
+// file are passed over.
+func (x *indexFiles) enterRecord(h *record.Header, _ []byte) error {
+	if h.Tran() == record.SysTranRollback {
+		return nil
+	}
+	words, _, _ := readKeys(h.Properties)
+	words.topic = keyHash(stringView(h.Topic))
+	for n := 0; ; n++ {
+		hash, ok := words.next()
+		if !ok {
+			break
+		}
+		if n >= x.entered {
+			if err := x.enterLocked(hash, h.PhysicalOffset, h.StoreTimestamp); err != nil {
+				return err
+			}
+		}
+	}
+	x.entered = 0
+	return nil
+}
+
+// rollLocked makes the next file. The full one is synced aside; then the checkpoint may count it.
+func (x *indexFiles) rollLocked() error {
+	s, o := x.s, x.s.options()
+	if err := mkdirDurable(s.fs, s.files.index); err != nil {
+		return err
+	}
+	var before *indexFile
+	number := indexFileNumber(s.now())
+	if n := len(x.files); n > 0 {
+		before = x.files[n-1]
+		number = max(number, before.name+1) // the order of the names is the order of the files, whatever the clock does
+	}
+	f, err := createIndexFile(s.fs, s.files.index, number, o.MaxHashSlotNum, o.MaxIndexNum, before)
+	if err != nil {
+		return fmt.Errorf("create index file: %w", err)
+	}
+	x.files = append(x.files, f)
+	if before != nil {
+		end := before.head.endTime
+		x.syncs.Go(func() {
+			if err := x.sync(before); err != nil {
+				s.log.Error("index file not flushed", "file", before.f.path, "err", err)
+				return
+			}
+			for was := s.checkpoint.indexMsgTimestamp.Load(); end > was && !s.checkpoint.indexMsgTimestamp.CompareAndSwap(was, end); {
+				was = s.checkpoint.indexMsgTimestamp.Load()
+			}
+		})
+	}
+	return nil
+}
+
+// indexFileNumber is the name of a file made now: yyyyMMddHHmmssSSS of the local time.
+func indexFileNumber(now time.Time) int64 {
+	n := int64(0)
+	for _, part := range []struct{ value, width int }{
+		{now.Year(), 10000}, {int(now.Month()), 100}, {now.Day(), 100},
+		{now.Hour(), 100}, {now.Minute(), 100}, {now.Second(), 100}, {now.Nanosecond() / 1e6, 1000},
+	} {
+		n = n*int64(part.width) + int64(part.value)
+	}
+	return n
+}
+
+// sync makes a file and its name durable.
+func (x *indexFiles) sync(f *indexFile) error {
+	file, err := f.f.fs.Open(f.f.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close(), f.f.fs.SyncDir(path.Dir(f.f.path)))
+}
+
+// found is what a look-up in the index gives: log offsets, and how far the newest file goes.
+type found struct {
+	phys     []int64
+	lastTime int64
+	lastPhys int64
+}
+
+// query collects the log offsets of records whose keys have a hash, at most so many, the newest first (IndexService.queryOffset).
+func (x *indexFiles) query(hash int32, most int, begin, end int64) (found, error) {
+	var r found
+	for x.behind() > 0 && x.behind() <= queryBehind && x.catchUp() {
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	hash = indexHash(hash)
+	for i := len(x.files) - 1; i >= 0; i-- {
+		f := x.files[i]
+		if i == len(x.files)-1 {
+			r.lastTime, r.lastPhys = f.head.endTime, f.head.endPhys
+		}
+		if f.covers(begin, end) {
+			var err error
+			if r.phys, err = f.find(r.phys, hash, most, begin, end); err != nil {
+				return r, fmt.Errorf("read index: %w", err)
+			}
+		}
+		if f.head.beginTime < begin || len(r.phys) >= most {
+			break
+		}
+	}
+	return r, nil
+}
+
+// flushIndex makes the index durable.
+func (s *Store) flushIndex() error {
+	x := s.index
+	if x == nil {
+		return nil
+	}
+	x.syncs.Wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n := len(x.files); n > 0 && x.build {
+		return x.sync(x.files[n-1])
+	}
+	return nil
+}
+
+// clean deletes files that only know records before a log offset, never the last one.
+func (x *indexFiles) clean(minPhysical int64) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for len(x.files) > 1 && x.files[0].head.endPhys < minPhysical {
+		if err := x.files[0].f.remove(); err != nil {
+			return fmt.Errorf("delete index file: %w", err)
+		}
+		x.files = x.files[1:]
+	}
+	return nil
+}
+
+// unmapIdle drops mappings that have not been used for a while.
+func (x *indexFiles) unmapIdle() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range x.files {
+		f.f.unmapIdle()
+	}
+}
+
+func (x *indexFiles) close() {
+	x.syncs.Wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range x.files {
+		f.f.close()
+	}
+}

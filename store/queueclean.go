@@ -1,0 +1,145 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"path"
+)
+
+// cleanQueues moves min offsets to the first records that are still in the log, and deletes queue and index files that only
+// know older ones; never the last file of a queue, which holds its place.
+func (s *Store) cleanQueues(minPhysical int64) error {
+	var errs error
+	for _, q := range s.queues.all() {
+		if !q.cq.served() {
+			continue
+		}
+		if err := s.cleanQueue(&q.cq, minPhysical); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("clean consume queue %s/%d: %w", q.topic, q.id, err))
+		}
+	}
+	return errors.Join(errs, s.index.clean(minPhysical))
+}
+
+func (s *Store) cleanQueue(c *consumeQueue, minPhysical int64) error {
+	if err := c.correctMin(minPhysical, s.physEnd(c)); err != nil {
+		return err
+	}
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	for l := c.files.list(); len(l) > 1 && l[0].end() <= c.min.Load()*unitSize; l = c.files.list() {
+		if err := c.files.removeFirst(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// physEnd is the end of the furthest record a queue knows, 0 for none.
+func (s *Store) physEnd(c *consumeQueue) int64 {
+	s.dispatch.mu.Lock()
+	defer s.dispatch.mu.Unlock()
+	return c.physEnd
+}
+
+// idlePasses is how many looks of unmapIdle a queue stays mapped without being read.
+const idlePasses = 2
+
+// unmapIdle drops mappings that have not been used for a while; called every now and then.
+func (s *Store) unmapIdle() {
+	for _, f := range s.commit.files.list() {
+		f.unmapIdle()
+	}
+	for _, q := range s.queues.all() {
+		c := &q.cq
+		if c.reads.Load() == 0 {
+			continue
+		}
+		c.reads.Add(-1)
+		for _, f := range c.files.list() {
+			f.unmapIdle()
+		}
+	}
+	s.index.unmapIdle()
+}
+
+// closeQueues unmaps queue and index files.
+func (s *Store) closeQueues() {
+	for _, q := range s.queues.all() {
+		if q.cq.served() {
+			q.cq.files.close()
+		}
+	}
+	if s.index != nil {
+		s.index.close()
+	}
+}
+
+// Queues lists topic to queue ids that the store has, for admin codes and cleaning.
+func (s *Store) Queues() map[string][]int32 { return s.queues.ids() }
+
+// DeleteTopics removes the consume queues of topics and forgets their offsets: the next message of such a queue has offset 0.
+// Their messages stay in the log.
+func (s *Store) DeleteTopics(topics ...string) error {
+	gone := map[string]bool{}
+	for _, t := range topics {
+		gone[t] = true
+	}
+	return s.destroyThose(func(q *queue) bool { return gone[q.topic] })
+}
+
+// CleanExpiredQueues removes queues whose messages are all gone from the log (never of the topics that keep says).
+func (s *Store) CleanExpiredQueues(keep func(topic string) bool) error {
+	begin := s.commit.begin()
+	return s.destroyThose(func(q *queue) bool {
+		if keep(q.topic) {
+			return false
+		}
+		end := s.physEnd(&q.cq)
+		return end > 0 && end <= begin
+	})
+}
+
+// destroyQueues removes every consume queue, for a directory without a log.
+func (s *Store) destroyQueues() error { return s.destroyThose(func(*queue) bool { return true }) }
+
+func (s *Store) destroyThose(which func(*queue) bool) error {
+	var errs error
+	for _, q := range s.queues.all() {
+		if q.cq.served() && which(q) {
+			if err := s.destroyQueue(q); err != nil {
+				errs = errors.Join(errs, fmt.Errorf("remove consume queue %s/%d: %w", q.topic, q.id, err))
+			}
+		}
+	}
+	return errs
+}
+
+// destroyQueue removes a queue. A put of the same topic may make a new one at once; the saver is kept out meanwhile, since the
+// new one has the same file names.
+func (s *Store) destroyQueue(q *queue) error {
+	d, c := s.dispatch, &q.cq
+	d.saver.passMu.Lock()
+	defer d.saver.passMu.Unlock()
+	s.queues.remove(q)
+	s.commit.retire(q)
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	d.mu.Lock()
+	c.dropped.Store(true)
+	d.pending.Add(c.saved.Load() - c.max.Load())
+	c.saved.Store(c.max.Load())
+	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
+		d.heap.Add(-int64(len(ch.buf)))
+	}
+	c.tail.Store(nil)
+	d.mu.Unlock()
+	if err := c.files.destroy(); err != nil {
+		return err
+	}
+	dir := path.Join(s.files.queues, q.topic)
+	if infos, err := s.fs.ReadDir(dir); err == nil && len(infos) == 0 {
+		return s.fs.Remove(dir)
+	}
+	return nil
+}

@@ -1,0 +1,398 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"apogee/store/record"
+)
+
+// QueueKind is what the queues of a topic are made of; the topic's attributes decide (Java queue.type, cleanup.policy).
+type QueueKind int
+
+const (
+	SimpleQueue     QueueKind = iota // entries of 20 bytes under consumequeue
+	BatchQueue                       // entries of 46 bytes under batchconsumequeue
+	CompactionQueue                  // simple queues for dispatch, read through the compaction log
+)
+
+// prepareQueue completes a new queue of the table.
+func (s *Store) prepareQueue(q *queue) {
+	q.keyHash = keyHash(q.topic)
+	q.kind = s.kindOf(q.topic)
+	if q.kind == BatchQueue || !dirName(q.topic) {
+		return
+	}
+	dir := path.Join(s.files.queues, q.topic, strconv.Itoa(int(q.id)))
+	q.cq.files = newMappedQueue(s.fs, dir, s.options().MappedFileSizeConsumeQueue, 3)
+}
+
+func (s *Store) kindOf(topic string) QueueKind {
+	if kind := s.options().QueueKind; kind != nil {
+		return kind(topic)
+	}
+	return SimpleQueue
+}
+
+// dirName tells whether a topic can be the name of a directory.
+func dirName(topic string) bool {
+	return topic != "" && topic != "." && topic != ".." && !strings.ContainsAny(topic, "/\x00")
+}
+
+// loadQueues finds the consume queues on disk and puts them into s.queues; it makes s.dispatch.
+//
+// What cannot be a queue is left alone: a queue whose topic is of another kind (Java refuses to start), other files and
+// directories. The directory batchconsumequeue is not looked at.
+func (s *Store) loadQueues() error {
+	var err error
+	if s.delays, err = parseDelays(s.options().MessageDelayLevel); err != nil {
+		return err
+	}
+	s.queues.prepare = s.prepareQueue
+	s.dispatch = newDispatcher(s)
+	topics, err := s.fs.ReadDir(s.files.queues)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return inParallel(len(topics), func(i int) error {
+		if !topics[i].Dir {
+			return nil
+		}
+		return s.loadTopic(topics[i].Name)
+	})
+}
+
+func (s *Store) loadTopic(topic string) error {
+	ids, err := s.fs.ReadDir(path.Join(s.files.queues, topic))
+	if err != nil {
+		return err
+	}
+	for _, info := range ids {
+		id, err := strconv.ParseInt(info.Name, 10, 32)
+		if err != nil || id < 0 || !info.Dir {
+			s.log.Warn("not a consume queue", "topic", topic, "name", info.Name)
+			continue
+		}
+		q := s.queues.getOrCreate(topic, int32(id))
+		if !q.cq.served() {
+			s.log.Warn("consume queue of a topic of another kind left alone", "topic", topic, "queue", id)
+			continue
+		}
+		if err := q.cq.files.load(s.lastExit); err != nil {
+			return fmt.Errorf("load consume queue %s/%d: %w", topic, id, err)
+		}
+	}
+	return nil
+}
+
+// inParallel calls fn for 0 to n-1 on all processors and joins what goes wrong.
+func inParallel(n int, fn func(i int) error) error {
+	var mu sync.Mutex
+	var errs error
+	next := make(chan int)
+	var done sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		done.Go(func() {
+			for i := range next {
+				if err := fn(i); err != nil {
+					mu.Lock()
+					errs = errors.Join(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	done.Wait()
+	return errs
+}
+
+// recoverQueues finds the end of each queue (spec: store.md 4.2) and returns the furthest record that any of them knows. After
+// an unclean exit what it finds may be in the page cache only, so it counts as not flushed.
+func (s *Store) recoverQueues(last exit) (extent, error) {
+	all := s.queues.all()
+	ends := make([]extent, len(all))
+	durable := int64(noMark)
+	if last == uncleanExit {
+		durable = s.checkpoint.logicsPhysicalOffset.Load()
+	}
+	err := inParallel(len(all), func(i int) (err error) {
+		if ends[i], err = all[i].cq.recover(durable); err != nil {
+			return fmt.Errorf("recover consume queue %s/%d: %w", all[i].topic, all[i].id, err)
+		}
+		return nil
+	})
+	var most extent
+	for i, q := range all {
+		if ends[i].end > most.end {
+			most = ends[i]
+		}
+		if q.cq.synced < q.cq.saved.Load() {
+			q.cq.toSync = true
+			s.dispatch.saver.unsynced = append(s.dispatch.saver.unsynced, q)
+		}
+	}
+	return most, err
+}
+
+// recover scans the last three files up to the first unit that cannot be one, and returns where the last unit's record lies.
+// Entries of records after durable may not be on disk yet.
+func (c *consumeQueue) recover(durable int64) (last extent, err error) {
+	if !c.served() || c.files.last() == nil {
+		return last, nil
+	}
+	list := c.files.list()
+	c.minPhys = -1
+	if len(list) > 3 {
+		list = list[len(list)-3:]
+	} else {
+		c.minPhys = 0 // the scan will tell
+	}
+	end, first := list[0].base, int64(-1)
+	for _, f := range list {
+		if f.base != end {
+			break // a file is missing, or the one before is not full
+		}
+		r, err := scanUnits(f)
+		if err != nil {
+			return last, err
+		}
+		if r.real > 0 {
+			last = r.last
+			if first < 0 {
+				first = (end + r.firstAt) / unitSize
+				if c.minPhys == 0 {
+					c.minPhys = r.firstPhys
+				}
+			}
+		}
+		end += r.size
+		if r.size < f.size {
+			break
+		}
+	}
+	c.physEnd = last.end
+	c.max.Store(end / unitSize)
+	c.saved.Store(end / unitSize)
+	c.synced = end / unitSize
+	c.min.Store(min(c.files.minOffset(), end) / unitSize)
+	if c.minPhys > 0 {
+		c.min.Store(first)
+	}
+	if err := c.files.truncate(end); err != nil {
+		return last, err
+	}
+	if last.start > durable {
+		c.synced = list[0].base / unitSize
+		for _, f := range c.files.from(list[0].base) {
+			f.flushed.Store(0)
+		}
+		c.files.markUnsynced()
+	}
+	return last, nil
+}
+
+// unitScan is what the valid units at the start of a file are.
+type unitScan struct {
+	size      int64 // bytes
+	real      int   // how many are not blank
+	firstAt   int64 // position of the first of those
+	firstPhys int64
+	last      extent // record of the last of those
+}
+
+func scanUnits(f *mappedFile) (r unitScan, err error) {
+	file, err := f.fs.Open(f.path)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	// Most queues are small: begin with about a page, go on in larger pieces.
+	buf := make([]byte, 200*unitSize)
+	for r.size < f.size {
+		piece := buf[:min(int64(len(buf)), f.size-r.size)]
+		got, err := file.ReadAt(piece, r.size)
+		if got < len(piece) && !errors.Is(err, io.EOF) {
+			return r, err
+		}
+		for p := 0; p+unitSize <= got; p += unitSize {
+			phys, size, _ := readUnit(piece[p:])
+			if phys < 0 || size <= 0 {
+				return r, nil
+			}
+			if !blankUnit(phys, size) {
+				if r.real++; r.real == 1 {
+					r.firstAt, r.firstPhys = r.size, phys
+				}
+				r.last = extent{phys, phys + int64(size)}
+			}
+			r.size += unitSize
+		}
+		if got < len(piece) {
+			return r, nil
+		}
+		if len(buf) < 3200*unitSize {
+			buf = make([]byte, 3200*unitSize)
+		}
+	}
+	return r, nil
+}
+
+// replay gives recovery's records to queues, in order, without telling anybody of arrivals. What they have already is ignored.
+// The index catches up by itself, later, from the log.
+func (s *Store) replay(physical int64, rec []byte) error {
+	d := s.dispatch
+	var h record.Header
+	if err := record.Parse(rec, &h); err != nil {
+		return err
+	}
+	h.PhysicalOffset = physical
+	if s.index != nil {
+		s.index.replayed(physical)
+	}
+	d.mu.Lock()
+	err := d.enterRecord(&h, rec)
+	d.entered.Add(d.fresh)
+	full := d.pending.Add(d.fresh) >= pendingPress
+	d.fresh = 0
+	d.mu.Unlock()
+	if full {
+		err = errors.Join(err, s.flushQueues(false))
+	}
+	return err
+}
+
+// truncateQueues drops entries of records at or after a log offset. What follows in the files is cleared: it would look like
+// entries to the next recovery, and by then the log may have other records there.
+func (s *Store) truncateQueues(physical int64) error {
+	if err := s.flushQueues(false); err != nil {
+		return err
+	}
+	all := s.queues.all()
+	return inParallel(len(all), func(i int) error {
+		c := &all[i].cq
+		if !c.served() || c.physEnd <= physical && c.tail.Load() == nil {
+			return nil
+		}
+		if err := s.truncateQueue(c, physical); err != nil {
+			return fmt.Errorf("truncate consume queue %s/%d: %w", all[i].topic, all[i].id, err)
+		}
+		return nil
+	})
+}
+
+func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
+	if _, err := c.save(&s.dispatch.heap); err != nil {
+		return err
+	}
+	end, err := c.search(c.files.minOffset()/unitSize, c.max.Load(), func(phys int64, _ int32) bool { return phys >= physical })
+	if err != nil {
+		return err
+	}
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	old := c.max.Load()
+	if ch := c.tail.Swap(nil); ch != nil {
+		s.dispatch.heap.Add(-int64(len(ch.buf)))
+	}
+	c.max.Store(end)
+	c.saved.Store(end)
+	c.synced = min(c.synced, end)
+	c.min.Store(min(c.min.Load(), end))
+	c.physEnd = physical
+	if end == old {
+		return nil
+	}
+	if f := c.files.find(end * unitSize); f != nil {
+		if err := clearFile(f, end*unitSize-f.base, min(old*unitSize-f.base, f.size)); err != nil {
+			return err
+		}
+	}
+	return c.files.truncate(end * unitSize)
+}
+
+func clearFile(f *mappedFile, from, to int64) error {
+	file, err := f.fs.Open(f.path)
+	if err != nil {
+		return err
+	}
+	zero := make([]byte, min(64<<10, to-from))
+	for err == nil && from < to {
+		part := zero[:min(int64(len(zero)), to-from)]
+		_, err = file.WriteAt(part, from)
+		from += int64(len(part))
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// search is the first unit in [from, to) that pred holds for, to if there is none; it must hold for all that follow one it holds for.
+func (c *consumeQueue) search(from, to int64, pred func(phys int64, size int32) bool) (int64, error) {
+	var b [unitSize]byte
+	for from < to {
+		mid := from + (to-from)/2
+		if n, err := c.read(mid, b[:]); err != nil {
+			return 0, err
+		} else if n == 0 {
+			return 0, errNoUnit
+		}
+		if phys, size, _ := readUnit(b[:]); pred(phys, size) {
+			to = mid
+		} else {
+			from = mid + 1
+		}
+	}
+	return from, nil
+}
+
+// settleQueues ends recovery: min offsets by the log's first offset, q.next of each queue.
+func (s *Store) settleQueues(minPhysical int64) error {
+	all := s.queues.all()
+	return inParallel(len(all), func(i int) error {
+		c := &all[i].cq
+		if !c.served() {
+			return nil
+		}
+		all[i].next = c.max.Load()
+		return c.correctMin(minPhysical, c.physEnd)
+	})
+}
+
+// correctMin moves the min offset to the first entry whose record is still in the log (spec: store.md 4.1), and past the blank
+// units of a queue that starts inside a file. (Java takes those for entries while the log begins at 0.) physEnd is the queue's.
+func (c *consumeQueue) correctMin(minPhysical, physEnd int64) error {
+	if c.minPhys >= minPhysical || c.min.Load() >= c.max.Load() {
+		return nil
+	}
+	first := c.files.first()
+	if first == nil {
+		return nil // all in memory: nothing is old
+	}
+	max := c.max.Load()
+	if physEnd <= minPhysical { // all gone: no need to read it
+		c.min.Store(max)
+		return nil
+	}
+	from, err := c.search(first.base/unitSize, max, func(phys int64, size int32) bool { return phys >= minPhysical && !blankUnit(phys, size) })
+	if err != nil {
+		return err
+	}
+	c.min.Store(from)
+	c.minPhys, _, _, _ = c.unit(from)
+	return nil
+}

@@ -1,0 +1,369 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/store/vfs"
+)
+
+// saver writes the entries of consume queues into their files: every flushIntervalConsumeQueue those queues that have two
+// pages or more to write, every flushConsumeQueueThoroughInterval all, and then it syncs them and moves the checkpoint
+// (spec: store.md 9). With nothing to do it sleeps until dispatch calls.
+type saver struct {
+	ping  chan struct{} // entries have come while idle
+	hurry chan struct{} // too many are in memory
+	idle  atomic.Bool
+
+	passMu   sync.Mutex // one pass at a time; held across its writes and syncs
+	unsynced []*queue   // written since the last thorough pass
+	cooling  []*queue   // with a chunk in memory, and nothing new at the last thorough pass
+	done     mark       // the last record whose entry, and all before it, is durable
+	spare    []*queue
+	failing  bool
+}
+
+// mark is a record and its store time.
+type mark struct {
+	rec  extent
+	time int64
+}
+
+// pageUnits is what two pages hold (Java: flushConsumeQueueLeastPages 2).
+const pageUnits = 2 * vfs.PageSize / unitSize
+
+func (v *saver) init() {
+	v.ping, v.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
+}
+
+// notice tells that there are new entries. Cheap.
+func (v *saver) notice(press bool) {
+	if press {
+		v.press()
+	}
+	if v.idle.Load() && v.idle.CompareAndSwap(true, false) {
+		signal(v.ping)
+	}
+}
+
+// press asks for a pass now.
+func (v *saver) press() { signal(v.hurry) }
+
+func (v *saver) loop(d *dispatcher) {
+	o := d.s.options
+	last, seen := d.s.now(), int64(-1)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait := max(time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond-d.s.now().Sub(last), 0)
+		if entered := d.entered.Load(); entered != seen { // there may be more: look at short intervals
+			seen = entered
+			wait = min(wait, time.Duration(o().FlushIntervalConsumeQueueMs)*time.Millisecond)
+		} else {
+			if v.outstanding(d) == 0 {
+				wait = forever
+			}
+			v.idle.Store(true)
+			if d.entered.Load() != seen { // came before it could be seen that we are idle
+				v.idle.Store(false)
+				continue
+			}
+		}
+		if !v.sleep(d, timer, wait) {
+			return
+		}
+		now := d.s.now()
+		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond
+		if all {
+			last = now
+		}
+		if err := v.pass(d, all); err != nil {
+			d.s.log.Error("consume queues not written", "err", err)
+		}
+		d.callHelp() // dispatch may have waited for memory
+	}
+}
+
+// sleep waits for as long as that or until somebody calls; false when the dispatcher stops.
+func (v *saver) sleep(d *dispatcher, timer *time.Timer, wait time.Duration) bool {
+	timer.Reset(wait)
+	select {
+	case <-d.quit:
+		return false
+	case <-v.hurry:
+	case <-v.ping:
+	case <-timer.C:
+	}
+	v.idle.Store(false)
+	return true
+}
+
+// forever is longer than any process lives.
+const forever = 1 << 62 * time.Nanosecond
+
+// outstanding is how many queues a thorough pass would look at.
+func (v *saver) outstanding(d *dispatcher) int {
+	v.passMu.Lock()
+	defer v.passMu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.unsaved) + len(v.unsynced) + len(v.cooling)
+}
+
+// pass writes what is worth it; a thorough pass everything, makes it durable and moves the checkpoint. A queue that cannot be
+// written stays on the list, its entries in memory.
+func (v *saver) pass(d *dispatcher, thorough bool) error {
+	v.passMu.Lock()
+	defer v.passMu.Unlock()
+	d.mu.Lock()
+	list := d.unsaved
+	d.unsaved = v.spare[:0]
+	now := mark{extent{d.lastPhys, d.lastEnd}, d.lastTime} // all entries up to this record are in memory, on a list
+	d.mu.Unlock()
+
+	all := thorough || d.pending.Load() >= pendingPress
+	var errs error
+	keep := list[:0]
+	for _, q := range list {
+		c := &q.cq
+		if !all && c.max.Load()-c.saved.Load() < pageUnits {
+			keep = append(keep, q)
+			continue
+		}
+		c.listed.Store(false) // before save looks at max
+		n, err := c.save(&d.heap)
+		d.pending.Add(-n)
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
+			if c.listed.CompareAndSwap(false, true) {
+				keep = append(keep, q)
+			}
+		}
+		if n > 0 && !c.toSync {
+			c.toSync = true
+			v.unsynced = append(v.unsynced, q)
+		}
+	}
+	d.mu.Lock()
+	d.unsaved = append(d.unsaved, keep...)
+	d.mu.Unlock()
+	clear(list[len(keep):])
+	v.spare = list[:0]
+
+	v.flag(d.s, errs != nil)
+	if thorough && errs == nil {
+		errs = v.sync(d)
+	}
+	if thorough && errs == nil {
+		v.done = now
+	}
+	// Recovery starts reading at this record, so it must be durable itself.
+	if m := v.done; m.rec.end > 0 && m.rec.end <= d.s.flush.flushed.Load() {
+		d.s.checkpoint.logicsPhysicalOffset.Store(m.rec.start)
+		d.s.checkpoint.logicsMsgTimestamp.Store(m.time)
+		v.done = mark{}
+	}
+	return errs
+}
+
+// flag closes the store for messages while queues cannot be written (Java: WRITE_LOGICS_QUEUE_ERROR, which it never takes back).
+func (v *saver) flag(s *Store, failed bool) {
+	if failed {
+		s.flags.set(flagQueueWriteError)
+	} else if v.failing {
+		s.flags.clear(flagQueueWriteError)
+	}
+	v.failing = failed
+}
+
+// sync makes what has been written durable, and lets go of chunks that have had nothing new for a whole interval.
+func (v *saver) sync(d *dispatcher) error {
+	idle := v.cooling
+	v.cooling = nil
+	for i, q := range v.unsynced {
+		c := &q.cq
+		if err := c.sync(); err != nil {
+			err = fmt.Errorf("sync consume queue %s/%d: %w", q.topic, q.id, err)
+			v.unsynced = v.unsynced[i:]
+			v.cooling = idle
+			d.s.fail(err)
+			return err
+		}
+		c.idleAt, c.toSync = c.saved.Load(), false
+		v.cooling = append(v.cooling, q)
+	}
+	clear(v.unsynced)
+	v.unsynced = v.unsynced[:0]
+	for len(idle) > 0 {
+		n := min(len(idle), 256) // a bounded hold of the lock
+		d.mu.Lock()
+		for _, q := range idle[:n] {
+			if c := &q.cq; c.max.Load() == c.idleAt {
+				c.dropTail(&d.heap)
+			}
+		}
+		d.mu.Unlock()
+		idle = idle[n:]
+	}
+	return nil
+}
+
+// save writes the entries that are not in files yet, and returns how many those were.
+func (c *consumeQueue) save(heap *atomic.Int64) (n int64, err error) {
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	from, to := c.saved.Load(), c.max.Load()
+	if c.dropped.Load() {
+		c.saved.Store(to)
+		c.unlink(heap)
+		return to - from, nil
+	}
+	err = c.write(to)
+	c.unlink(heap)
+	return c.saved.Load() - from, err
+}
+
+// write brings the files up to entry to. Under saveMu.
+func (c *consumeQueue) write(to int64) (err error) {
+	var f *mappedFile
+	var file vfs.File
+	closeFile := func() {
+		if file != nil {
+			err = errors.Join(err, file.Close())
+			file = nil
+		}
+	}
+	defer closeFile()
+	for from := c.saved.Load(); from < to && err == nil; from = c.saved.Load() {
+		off := from * unitSize
+		if f == nil || off >= f.end() {
+			closeFile()
+			if f, err = c.fileFor(off); err != nil {
+				return err
+			}
+			if file, err = f.fs.Open(f.path); err != nil {
+				return err
+			}
+		}
+		ch := c.chunkOf(from)
+		end := min(to, ch.end(), f.end()/unitSize)
+		if _, err = file.WriteAt(ch.buf[(from-ch.base)*unitSize:(end-ch.base)*unitSize], off-f.base); err != nil {
+			return err
+		}
+		f.wrote.Store(end*unitSize - f.base)
+		c.saved.Store(end)
+	}
+	return err
+}
+
+// chunkOf is the chunk that an entry which is not in files lies in.
+func (c *consumeQueue) chunkOf(unit int64) *chunk {
+	ch := c.tail.Load()
+	for unit < ch.base {
+		ch = ch.prev.Load()
+	}
+	return ch
+}
+
+// unlink lets go of chunks ahead of the one that has the first entry that is not in files.
+func (c *consumeQueue) unlink(heap *atomic.Int64) {
+	saved := c.saved.Load()
+	ch := c.tail.Load()
+	for ch != nil && ch.base > saved {
+		ch = ch.prev.Load()
+	}
+	if ch == nil {
+		return
+	}
+	for old := ch.prev.Load(); old != nil; old = old.prev.Load() {
+		heap.Add(-int64(len(old.buf)))
+	}
+	ch.prev.Store(nil)
+}
+
+// dropTail lets go of the last chunk where all of it is in files. Under the right to dispatch.
+func (c *consumeQueue) dropTail(heap *atomic.Int64) {
+	if ch := c.tail.Load(); ch != nil && ch.prev.Load() == nil && c.saved.Load() == c.max.Load() {
+		heap.Add(-int64(len(ch.buf)))
+		c.tail.Store(nil)
+	}
+}
+
+// fileFor is the file for the next entry, made if need be. The first file of a queue that starts inside it is filled with
+// blank units up to there.
+func (c *consumeQueue) fileFor(off int64) (*mappedFile, error) {
+	if f := c.files.find(off); f != nil {
+		return f, nil
+	}
+	first := c.files.last() == nil
+	f, err := c.files.create(off)
+	if err != nil {
+		return nil, err
+	}
+	if off < f.base || off >= f.end() {
+		return nil, fmt.Errorf("next file starts at %d, next entry at %d", f.base, off)
+	}
+	if first && off > f.base {
+		return f, fillBlank(f, off-f.base)
+	}
+	return f, nil
+}
+
+func fillBlank(f *mappedFile, n int64) error {
+	file, err := f.fs.Open(f.path)
+	if err != nil {
+		return err
+	}
+	var piece [1024 * unitSize]byte
+	for p := 0; p < len(piece); p += unitSize {
+		putUnit(piece[p:], 0, blankSize, 0)
+	}
+	for at := int64(0); at < n && err == nil; {
+		part := piece[:min(n-at, int64(len(piece)))]
+		_, err = file.WriteAt(part, at)
+		at += int64(len(part))
+	}
+	f.wrote.Store(n)
+	return errors.Join(err, file.Close())
+}
+
+// sync makes what is in files durable.
+func (c *consumeQueue) sync() error {
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	if c.dropped.Load() {
+		return nil
+	}
+	saved := c.saved.Load()
+	for _, f := range c.files.from(c.synced * unitSize) {
+		if err := syncFile(f, min(saved*unitSize-f.base, f.size)); err != nil {
+			return err
+		}
+	}
+	if err := c.files.syncDirs(); err != nil {
+		return err
+	}
+	c.synced = saved
+	return nil
+}
+
+func syncFile(f *mappedFile, to int64) error {
+	if to <= f.flushed.Load() {
+		return nil
+	}
+	file, err := f.fs.Open(f.path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	f.flushed.Store(to)
+	return nil
+}
+
+// flushQueues makes queue entries durable; a thorough one all of them, and moves the checkpoint's logics fields.
+func (s *Store) flushQueues(thorough bool) error { return s.dispatch.saver.pass(s.dispatch, thorough) }

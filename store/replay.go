@@ -1,0 +1,236 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"apogee/store/record"
+)
+
+// walk calls fn for the records of the log in [from, to), about so many at most. It returns the offset after the last one, and
+// how many there were. fn's error ends the walk at the record that it is about. The header's physical offset is the record's
+// true place; both arguments die with the call.
+//
+// A walk ends at the end of a file. Where no record can be read it goes on behind the damage, as Java does (spec: store.md 7).
+func (s *Store) walk(from, to int64, most int, fn func(h *record.Header, rec []byte) error) (next int64, n int, err error) {
+	l := s.commit
+	if begin := l.begin(); from < begin {
+		return begin, 0, nil // the files are gone
+	}
+	b, f, err := l.holdRest(from, to)
+	if err != nil {
+		if errors.Is(err, errFileGone) {
+			return max(from, l.begin()), 0, nil
+		}
+		return from, 0, err
+	}
+	if f == nil {
+		return from, 0, nil
+	}
+	defer f.release()
+	next = from
+	err = f.guard(func() error {
+		var h record.Header
+		for n < most && len(b) > 0 {
+			skip, err := s.step(b, next, &h)
+			if err == nil && skip == h.Size {
+				h.PhysicalOffset = next
+				err = fn(&h, b[:h.Size])
+				n++
+			}
+			if err != nil {
+				return err
+			}
+			if skip > len(b) {
+				next = l.nextFile(next)
+				return nil
+			}
+			next, b = next+int64(skip), b[skip:]
+		}
+		return nil
+	})
+	return next, n, err
+}
+
+// step parses what starts b, and tells how far to go on: the record's size, more than there is for the next file.
+func (s *Store) step(b []byte, off int64, h *record.Header) (int, error) {
+	err := record.Parse(b, h)
+	switch {
+	case err == nil:
+		return h.Size, nil
+	case errors.Is(err, record.ErrBlank):
+		return math.MaxInt, nil
+	case errors.Is(err, record.ErrMalformed) && h.Size > 0:
+		s.log.Error("invalid record in the commit log, skipped", "off", off, "size", h.Size, "err", err)
+		size := h.Size
+		h.Size = -1
+		return size, nil
+	default:
+		s.log.Error("no record in the commit log, rest skipped", "off", off, "bytes", len(b), "err", err)
+		h.Size = -1
+		return len(b), nil
+	}
+}
+
+// enterRecord dispatches a record that was read from the log. Under the right to dispatch.
+func (d *dispatcher) enterRecord(h *record.Header, _ []byte) error {
+	d.lastPhys, d.lastEnd, d.lastTime = h.PhysicalOffset, h.PhysicalOffset+int64(h.Size), h.StoreTimestamp
+	if t := h.Tran(); t == record.SysTranPrepared || t == record.SysTranRollback || h.QueueID < 0 {
+		return nil
+	}
+	words, delay, multi := readKeys(h.Properties)
+	code := record.TagsCode(h.Topic, words.tags, delay, h.StoreTimestamp, d.s.delays)
+	q := d.s.queues.getOrCreate(stringView(h.Topic), h.QueueID)
+	d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
+	if multi {
+		d.enterMulti(h, code)
+	}
+	return nil
+}
+
+const (
+	lmqPrefix    = "%LMQ%"
+	systemPrefix = "rmq_sys_"
+)
+
+// multiDispatched tells whether records of a topic go to further queues as well (MultiDispatchUtils).
+func multiDispatched(o *Options, topic string) bool {
+	return o.EnableMultiDispatch && !strings.HasPrefix(topic, retryTopicPrefix) && !strings.HasPrefix(topic, systemPrefix) &&
+		topic != record.ScheduleTopic
+}
+
+// enterMulti gives the further queues that a record names their entries of it, at the offsets that were fixed when it was put.
+func (d *dispatcher) enterMulti(h *record.Header, code int64) {
+	o := d.s.options()
+	if !multiDispatched(o, stringView(h.Topic)) {
+		return
+	}
+	props := stringView(h.Properties)
+	names := strings.Split(record.Property(props, record.PropMultiDispatch), ",")
+	offsets := strings.Split(record.Property(props, record.PropMultiDispatchQueue), ",")
+	if len(names) != len(offsets) {
+		d.s.log.Error("record names queues and offsets of different number", "off", h.PhysicalOffset)
+		return
+	}
+	for i, name := range names {
+		unit, err := strconv.ParseInt(offsets[i], 10, 64)
+		if err != nil || unit < 0 || !dirName(name) {
+			continue
+		}
+		id := h.QueueID
+		if o.EnableLmq && strings.HasPrefix(name, lmqPrefix) {
+			id = 0
+		}
+		d.enter(d.s.queues.getOrCreate(name, id), unit, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
+	}
+}
+
+// digest reads what dispatch needs to know from a message that is about to be put.
+func (s *Store) digest(q *queue, m *record.Message) (d digest) {
+	words, delay, multi := readKeys(unsafe.Slice(unsafe.StringData(m.Properties), len(m.Properties)))
+	d.multi = multi
+	if delay != nil && q.topic == record.ScheduleTopic {
+		// The due time counts from the store time, which is not known yet.
+		if level := record.DelayLevel(delay, len(s.delays)); level > 0 {
+			d.tags, d.timed = s.delays[level-1], true
+		}
+	}
+	if !d.timed && words.tags != nil {
+		d.tags = int64(record.HashBytes(words.tags))
+	}
+	if s.index == nil || !s.index.build || m.SysFlag&record.SysTranMask == record.SysTranRollback {
+		return d
+	}
+	words.topic = q.keyHash
+	for {
+		hash, ok := words.next()
+		if !ok {
+			return d
+		}
+		if int(d.nkeys) == len(d.keys) {
+			d.nkeys = tooManyKeys
+			return d
+		}
+		d.keys[d.nkeys] = hash
+		d.nkeys++
+	}
+}
+
+// keyWords are the index keys of a record (IndexService.buildIndex): its unique key, each of its keys, its tags.
+type keyWords struct {
+	topic            int32 // keyHash of the topic
+	uniq, keys, tags []byte
+}
+
+// readKeys picks what dispatch is interested in from a record's properties.
+func readKeys(props []byte) (words keyWords, delay []byte, multi bool) {
+	for c := record.Pairs(props); c.Next(); {
+		switch string(c.Name) {
+		case record.PropUniqKey:
+			words.uniq = c.Value
+		case record.PropKeys:
+			words.keys = c.Value
+		case record.PropTags:
+			words.tags = c.Value
+		case record.PropDelay:
+			delay = c.Value
+		case record.PropMultiDispatchQueue:
+			multi = true
+		}
+	}
+	return words, delay, multi
+}
+
+// next takes one key and returns its hash.
+func (k *keyWords) next() (hash int32, ok bool) {
+	if k.uniq != nil {
+		hash, k.uniq = record.HashMore(k.topic, k.uniq), nil
+		return hash, true
+	}
+	for len(k.keys) > 0 {
+		word := k.keys
+		if i := bytes.IndexByte(word, ' '); i >= 0 {
+			word, k.keys = word[:i], word[i+1:]
+		} else {
+			k.keys = nil
+		}
+		if len(word) > 0 {
+			return record.HashMore(k.topic, word), true
+		}
+	}
+	if k.tags != nil {
+		hash, k.tags = record.HashMore(tagsHash(k.topic), k.tags), nil
+		return hash, true
+	}
+	return 0, false
+}
+
+// keyHash starts the index hash of a topic's keys: that of "topic#".
+func keyHash(topic string) int32 { return record.HashMore(record.HashString(topic), []byte{'#'}) }
+
+// tagsHash starts that of its tags: "topic#T#".
+func tagsHash(topic int32) int32 { return record.HashMore(topic, []byte("T#")) }
+
+// stringView is the string that shares b's bytes.
+func stringView(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// parseDelays reads messageDelayLevel: "1s 5s 10s ..." to ms by level.
+func parseDelays(text string) ([]int64, error) {
+	units := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}
+	var delays []int64
+	for _, word := range strings.Fields(text) {
+		unit, ok := units[word[len(word)-1]]
+		n, err := strconv.ParseInt(word[:len(word)-1], 10, 64)
+		if !ok || err != nil || n < 0 {
+			return nil, fmt.Errorf("messageDelayLevel=%s: %q is not a delay", text, word)
+		}
+		delays = append(delays, n*unit.Milliseconds())
+	}
+	return delays, nil
+}
