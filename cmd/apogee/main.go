@@ -55,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:  "apogee",
 		Usage: "RocketMQ's name server and broker, on Java's protocol and files",
 		Description: "Examples:\n" +
@@ -82,6 +82,16 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			storeCommand(),
 			versionCommand(),
 		},
+	}
+	hideHelpCommands(app.Commands)
+	return app
+}
+
+// hideHelpCommands takes the command help out of every list of commands; there is --help.
+func hideHelpCommands(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		hideHelpCommands(c.Subcommands)
 	}
 }
 

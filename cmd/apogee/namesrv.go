@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,5 +101,8 @@ type nameServer struct {
 }
 
 func (n *nameServer) Success() []string {
-	return []string{fmt.Sprintf("The Name Server boot success. serializeType=%s, address %s", n.serializeType, n.Addr())}
+	// The address as configured, like Java, but with the port that is really open.
+	_, port, _ := net.SplitHostPort(n.Addr().String())
+	return []string{fmt.Sprintf("The Name Server boot success. serializeType=%s, address %s",
+		n.serializeType, net.JoinHostPort(n.Config().BindAddress, port))}
 }

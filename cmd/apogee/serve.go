@@ -47,6 +47,7 @@ func serve(c *cli.Context, kind string, build func(log *slog.Logger) (server, er
 		return exit(exitFailure, err)
 	}
 	defer logFile.Close()
+	toFile := c.String("log-dir") != ""
 
 	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
@@ -62,12 +63,15 @@ func serve(c *cli.Context, kind string, build func(log *slog.Logger) (server, er
 	}
 	defer pidFile(kind, log)()
 	if err := s.Start(); err != nil {
-		log.Error("start failed", "err", err)
+		started() // run shows the error on stderr; here it goes to the log file, if there is one
+		if toFile {
+			log.Error("start failed", "err", err)
+		}
 		return exit(exitFailure, err)
 	}
 	for _, line := range s.Success() {
 		fmt.Fprintln(c.App.Writer, line)
-		if c.String("log-dir") != "" { // else the reader of the log sees the line anyway
+		if toFile { // else the reader of the log sees the line anyway
 			log.Info(line)
 		}
 	}
@@ -77,7 +81,9 @@ func serve(c *cli.Context, kind string, build func(log *slog.Logger) (server, er
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
 	defer cancel()
 	if err := s.Shutdown(wait); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		log.Error("stop failed", "err", err)
+		if toFile {
+			log.Error("stop failed", "err", err)
+		}
 		return exit(exitFailure, err)
 	}
 	log.Info("stopped")

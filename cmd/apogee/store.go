@@ -37,9 +37,8 @@ func storeCommand() *cli.Command {
 			"  apogee store dump --topic Orders --queue 0 --count 5 ~/store\n" +
 			"  apogee store dump --offset 0 --count 10 --body hex ~/store the log itself, record by record\n" +
 			"  apogee store config topics.json ~/store                    one configuration file",
-		HideHelpCommand: true,
-		OnUsageError:    usageError,
-		Action:          needsCommand,
+		OnUsageError: usageError,
+		Action:       needsCommand,
 		Subcommands: []*cli.Command{
 			{
 				Name: "inspect", Usage: "the state of the directory", ArgsUsage: "DIR", Flags: with(), OnUsageError: usageError,
