@@ -130,10 +130,14 @@ func (m message) filled() message {
 }
 
 // send sends with compact names and must succeed.
-func (r *raw) send(m message) *wire.Frame { return r.ok(code.SendMessageV2, m.short(), m.filled().body) }
+func (r *raw) send(m message) *wire.Frame {
+	return r.ok(code.SendMessageV2, m.short(), m.filled().body)
+}
 
 // trySend sends with compact names; any answer will do.
-func (r *raw) trySend(m message) *wire.Frame { return r.call(code.SendMessageV2, m.short(), m.filled().body) }
+func (r *raw) trySend(m message) *wire.Frame {
+	return r.call(code.SendMessageV2, m.short(), m.filled().body)
+}
 
 // pull flags
 const (
