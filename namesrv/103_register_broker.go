@@ -13,8 +13,8 @@ import (
 // Request 103 REGISTER_BROKER: a broker tells who it is and which topics it has. topology_register.go has the rules.
 //
 // Answers: SUCCESS with the master's addresses for a slave, and with namespace ORDER_TOPIC_CONFIG as the body
-// (returnOrderTopicConfigToBroker); SYSTEM_ERROR "crc32 not match", SYSTEM_ERROR "register broker failed" for an increment without its base, SYSTEM_ERROR
-// for a body that cannot be read.
+// (returnOrderTopicConfigToBroker); SYSTEM_ERROR "crc32 not match", SYSTEM_ERROR "register broker failed" for an increment without
+// its base, SYSTEM_ERROR for a body that cannot be read.
 //
 // Java's broker leaves the header's compressed flag false even where it compressed, which Java's name server then cannot read; this
 // one looks at the body (body.DecodeRegisterBroker). Checked against DefaultRequestProcessor.registerBroker.

@@ -12,11 +12,12 @@ import (
 
 // Request 105 GET_ROUTEINFO_BY_TOPIC: where are the queues of a topic?
 //
-// Answers: SUCCESS with TopicRouteData, as standard JSON for clients from 4.9.4 on and those that say acceptStandardJsonOnly, with bare integer keys for
-// older ones; TOPIC_NOT_EXIST (17) where no broker has the topic; SYSTEM_ERROR "name server not ready" during the first
-// waitSecondsForService with needWaitForService. With __ZONE_MODE=true and a __ZONE_NAME only that zone is shown.
+// Answers: SUCCESS with TopicRouteData, as standard JSON for clients from 4.9.4 on and those that say acceptStandardJsonOnly, with
+// bare integer keys for older ones; TOPIC_NOT_EXIST (17) where no broker has the topic; SYSTEM_ERROR "name server not ready"
+// during the first waitSecondsForService with needWaitForService. With __ZONE_MODE=true and a __ZONE_NAME only that zone is shown.
 //
-// With clusterTest, name servers of another environment are asked for topics that are unknown here, and queue orders are always shown.
+// With clusterTest, name servers of another environment are asked for topics that are unknown here, and queue orders are always
+// shown.
 //
 // Checked against ClientRequestProcessor, ClusterTestRequestProcessor and ZoneRouteRPCHook.
 
@@ -32,12 +33,13 @@ const (
 
 func (s *Server) getRouteInfo(r *remoting.Request) {
 	var h header.GetRouteInfoByTopicRequest
-	if !decode(r, &h) || !s.ready(r) {
+	_ = r.Decode(&h)
+	if !s.ready(r) {
 		return
 	}
 	route := s.findRoute(r, &h)
 	if route == nil {
-		r.Fail(code.TopicNotExist, "%s", noRoute+h.Topic+faqSuffix)
+		r.Fail(code.TopicNotExist, "%s", noRoute+orNull(r, "topic")+faqSuffix)
 		return
 	}
 	reply(r, nil, route)
@@ -69,15 +71,13 @@ func (s *Server) findRoute(r *remoting.Request, h *header.GetRouteInfoByTopicReq
 // getRouteInfoOrAsk is getRouteInfo for clusterTest. It waits for other servers, so it has a lane.
 func (s *Server) getRouteInfoOrAsk(r *remoting.Request) {
 	var h header.GetRouteInfoByTopicRequest
-	if !decode(r, &h) {
-		return
-	}
+	_ = r.Decode(&h)
 	route := s.findRoute(r, &h)
 	if route == nil {
 		route = s.askUpstream(r, &h)
 	}
 	if route == nil {
-		r.Fail(code.TopicNotExist, "%s", noRoute+h.Topic+faqSuffix)
+		r.Fail(code.TopicNotExist, "%s", noRoute+orNull(r, "topic")+faqSuffix)
 		return
 	}
 	reply(r, nil, route)

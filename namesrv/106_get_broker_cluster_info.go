@@ -22,9 +22,7 @@ func (s *Server) getBrokerClusterInfo(r *remoting.Request) {
 
 func (s *Server) getBrokerMemberGroup(r *remoting.Request) {
 	var h header.GetBrokerMemberGroupRequest
-	if !decode(r, &h) {
-		return
-	}
+	_ = r.Decode(&h)
 	g := s.topology.memberGroup(strings.Clone(h.ClusterName), strings.Clone(h.BrokerName))
 	r.Reply(&remoting.Reply{
 		Code: code.Success, Remark: "not set any response code", // Java forgets to clear it; code and body are right

@@ -10,8 +10,8 @@ import (
 	"apogee/remoting/header"
 )
 
-// Requests 216 DELETE_TOPIC_IN_NAMESRV (in one cluster, or everywhere without one) and 217 REGISTER_TOPIC_IN_NAMESRV (a broker adds the queues
-// of one topic: enableSingleTopicRegister).
+// Requests 216 DELETE_TOPIC_IN_NAMESRV (in one cluster, or everywhere without one) and 217 REGISTER_TOPIC_IN_NAMESRV (a broker
+// adds the queues of one topic: enableSingleTopicRegister).
 //
 // Answers: SUCCESS, also for an unknown topic or cluster and for queues that were not taken because their broker is unknown;
 // SYSTEM_ERROR for a body that cannot be read.
@@ -20,9 +20,7 @@ import (
 
 func (s *Server) deleteTopic(r *remoting.Request) {
 	var h header.DeleteTopicInNamesrvRequest
-	if !decode(r, &h) {
-		return
-	}
+	_ = r.Decode(&h)
 	s.topology.deleteTopic(h.Topic, h.ClusterName)
 	s.log.Info("topic deleted", "topic", h.Topic, "cluster", h.ClusterName, "addr", remoteText(r))
 	reply(r, nil, nil)
@@ -30,9 +28,7 @@ func (s *Server) deleteTopic(r *remoting.Request) {
 
 func (s *Server) registerTopic(r *remoting.Request) {
 	var h header.RegisterTopicInNamesrvRequest
-	if !decode(r, &h) {
-		return
-	}
+	_ = r.Decode(&h)
 	var route body.TopicRouteData
 	if len(r.Body) > 0 {
 		if err := fastjson.Unmarshal(r.Body, &route); err != nil {
@@ -40,6 +36,8 @@ func (s *Server) registerTopic(r *remoting.Request) {
 			return
 		}
 	}
-	s.topology.addTopic(strings.Clone(h.Topic), route.QueueDatas)
+	if h.Topic != "" {
+		s.topology.addTopic(strings.Clone(h.Topic), route.QueueDatas)
+	}
 	reply(r, nil, nil)
 }

@@ -4,19 +4,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path"
+	"strings"
 
 	"apogee/compat/properties"
 	"apogee/remoting"
 	"apogee/remoting/code"
-	"apogee/store/vfs"
 )
 
-// Requests 318 UPDATE_NAMESRV_CONFIG (settings as java.util.Properties text) and 319 GET_NAMESRV_CONFIG (all settings, key=value lines).
+// Requests 318 UPDATE_NAMESRV_CONFIG (settings as java.util.Properties text) and 319 GET_NAMESRV_CONFIG (all settings, key=value
+// lines).
 //
-// Answers: SUCCESS, also for unknown keys; NO_PERMISSION (16) if one key is in configBlackList or is always refused, and then nothing is changed;
-// SYSTEM_ERROR for a value that cannot be read (Java keeps the old value and answers SUCCESS) or when the file cannot be written.
-// An update without a body is a SUCCESS that changes nothing.
+// Answers: SUCCESS, also for unknown keys; NO_PERMISSION (16) if one key is in configBlackList or is always refused, and then
+// nothing is changed; SYSTEM_ERROR for a value that cannot be read (Java keeps the old value and answers SUCCESS) or when the file
+// cannot be written. An update without a body is a SUCCESS that changes nothing.
 //
 // All settings are then written to configStorePath, the content before to its .bak. Which ones take effect at once says [Config].
 //
@@ -64,10 +64,7 @@ func (s *Server) applyConfig(update *properties.File) error {
 	if err != nil {
 		return err
 	}
-	if err := s.deps.FS.MkdirAll(path.Dir(cfg.ConfigStorePath)); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
-	}
-	if err := vfs.WriteFileAtomic(s.deps.FS, cfg.ConfigStorePath, settings.Format()); err != nil {
+	if err := writeFile(s.deps.FS, cfg.ConfigStorePath, settings.Format()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	s.source = source
@@ -87,6 +84,9 @@ func (s *Server) getConfig(r *remoting.Request) {
 	}
 	var text bytes.Buffer
 	for _, e := range settings.Entries() {
+		if strings.HasPrefix(e.Key, "tls.") {
+			continue // Java shows none of them, and one is a password
+		}
 		text.WriteString(e.Key + "=" + e.Value + "\n") // unescaped, as in Java
 	}
 	reply(r, nil, text.Bytes())

@@ -8,9 +8,11 @@ import (
 	"apogee/remoting/header"
 )
 
-// Requests 322 QUERY_DATA_VERSION (a broker asks whether it has to register, forceRegister=false) and 904 BROKER_HEARTBEAT. Both are signs of life.
+// Requests 322 QUERY_DATA_VERSION (a broker asks whether it has to register, forceRegister=false) and 904 BROKER_HEARTBEAT. Both
+// are signs of life.
 //
-// Answers: SUCCESS; 322 with changed and, where the broker is known, with the version that it registered. SYSTEM_ERROR for a body that cannot be read.
+// Answers: SUCCESS; 322 with changed and, where the broker is known, with the version that it registered. SYSTEM_ERROR for a body
+// that cannot be read.
 //
 // Checked against DefaultRequestProcessor.
 

@@ -8,11 +8,11 @@ import (
 	"apogee/remoting/header"
 )
 
-// Request 905 NOTIFY_MIN_BROKER_ID_CHANGE, which the name server makes: with notifyMinBrokerIdChanged it tells the brokers of a name, one-way,
-// that the lowest id among them has changed, so that a slave begins or stops acting as master.
+// Request 905 NOTIFY_MIN_BROKER_ID_CHANGE, which the name server makes: with notifyMinBrokerIdChanged it tells the brokers of a
+// name, one-way, that the lowest id among them has changed, so that a slave begins or stops acting as master.
 //
-// It goes to everybody when a broker went away, or when there is only one; else to all but the one with the lowest id, who is the news.
-// It goes to the brokers' own ports, because Java's broker serves it only there.
+// It goes to everybody when a broker went away, or when there is only one; else to all but the one with the lowest id, who is the
+// news. It goes to the brokers' own ports, because Java's broker serves it only there.
 //
 // Checked against RouteInfoManager.notifyMinBrokerIdChanged.
 

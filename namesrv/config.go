@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Config is the name server's configuration under Java's key names (NamesrvConfig, NettyServerConfig). Fields tagged hot take effect when
-// UPDATE_NAMESRV_CONFIG changes them; the others are stored and take effect at the next start. A Config is never changed once
-// a server has it.
+// Config is the name server's configuration under Java's key names (NamesrvConfig, NettyServerConfig). Fields tagged hot take
+// effect when UPDATE_NAMESRV_CONFIG changes them; the others are stored and take effect at the next start. A Config is never
+// changed once a server has it.
 type Config struct {
 	RocketmqHome    string `prop:"rocketmqHome"`
 	KVConfigPath    string `prop:"kvConfigPath"`    // see FillPaths
@@ -52,7 +52,8 @@ func (c *Config) FillPaths(userHome string) {
 	}
 }
 
-// alwaysBlack are the keys that no UPDATE_NAMESRV_CONFIG may set, whatever configBlackList says (DefaultRequestProcessor.initConfigBlackList).
+// alwaysBlack are the keys that no UPDATE_NAMESRV_CONFIG may set, whatever configBlackList says
+// (DefaultRequestProcessor.initConfigBlackList).
 var alwaysBlack = []string{"configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"}
 
 // blackListed tells whether an update may not touch key.

@@ -41,14 +41,23 @@ func (s *Server) routes() []remoting.Route {
 	}
 }
 
-// decode reads the custom header and answers SYSTEM_ERROR where it cannot be worked with: Java fails on the missing field a little later, with
-// that code and an exception as the remark.
+// decode reads a custom header that cannot be worked with unless it is complete: the answer names what is missing, with the code
+// that Java's exception gets a little later. Handlers that Java gets through without a field (the value is null, which no table
+// has) call r.Decode and go on.
 func decode(r *remoting.Request, h header.Decoder) bool {
 	if err := r.Decode(h); err != nil {
 		r.Fail(code.SystemError, "%v", err)
 		return false
 	}
 	return true
+}
+
+// orNull is a field's value as Java prints it in a remark.
+func orNull(r *remoting.Request, field string) string {
+	if v, ok := r.Fields.Get(field); ok {
+		return v
+	}
+	return "null"
 }
 
 // reply answers SUCCESS with a header (nil for none) and a body.

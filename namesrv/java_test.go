@@ -19,9 +19,9 @@ import (
 	"apogee/remoting/code"
 )
 
-// The scenario below was played to the Java name server once; testdata/java.json has what it answered, see testdata/README.md. The test
-// plays it to ours and compares. With -java=HOST:PORT it plays it to a Java name server that was just started, and writes
-// the file.
+// The scenario below was played to the Java name server once; testdata/java.json has what it answered, see testdata/README.md. The
+// test plays it to ours and compares. With -java=HOST:PORT it plays it to a Java name server that was just started, and writes the
+// file.
 var javaAddr = flag.String("java", "", "play the scenario to the Java name server at this address and keep its answers")
 
 const javaFile = "testdata/java.json"
@@ -143,7 +143,23 @@ func scenario() []step {
 	return []step{
 		{name: "unknown code", code: 999},
 		{name: "route of an unknown topic", code: code.GetRouteInfoByTopic, ext: topic("T1")},
-		{name: "route without a topic", code: code.GetRouteInfoByTopic, differs: "Java looks for the topic null and answers 17; here the missing field is named"},
+		{name: "route without a topic", code: code.GetRouteInfoByTopic},
+		{name: "get without anything", code: code.GetKVConfig},
+		{name: "get without a key", code: code.GetKVConfig, ext: kv("NS", "", "")},
+		{name: "delete without anything", code: code.DeleteKVConfig},
+		{name: "put without a value", code: code.PutKVConfig, ext: kv("NS0", "k", "")},
+		{name: "get what was put without a value", code: code.GetKVConfig, ext: kv("NS0", "k", "")},
+		{name: "list without a namespace", code: code.GetKVListByNamespace},
+		{name: "topics of no cluster", code: code.GetTopicsByCluster},
+		{name: "delete no topic", code: code.DeleteTopicInNamesrv},
+		{name: "wipe nobody", code: code.WipeWritePermOfBroker},
+		{name: "member group of nobody", code: code.GetBrokerMemberGroup},
+		{name: "version of nobody", code: code.QueryDataVersion, anyRemark: true},
+		{name: "version of nobody in particular", code: code.QueryDataVersion, body: version(1), anyRemark: true},
+		{name: "heartbeat of nobody", code: code.BrokerHeartbeat, anyRemark: true},
+		{name: "register nothing", code: code.RegisterBroker, anyRemark: true},
+		{name: "register nobody", code: code.RegisterBroker, body: first, anyRemark: true},
+		{name: "add no topic", code: code.RegisterTopicInNamesrv},
 		{name: "clusters without brokers", code: code.GetBrokerClusterInfo},
 		{name: "topics without brokers", code: code.GetAllTopicListFromNameServer},
 		{name: "system topics without brokers", code: code.GetSystemTopicListFromNS},

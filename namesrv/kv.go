@@ -90,13 +90,35 @@ func (k *kvStore) change(namespace string, edit func(map[string]string) bool) er
 		return nil
 	}
 	table[namespace] = keys
-	if err := k.fs.MkdirAll(path.Dir(k.path)); err != nil {
-		return fmt.Errorf("write the KV store: %w", err)
-	}
 	text := fastjson.Marshal(&body.KVConfigSerializeWrapper{ConfigTable: table, Extras: k.extras})
-	if err := vfs.WriteFileAtomic(k.fs, k.path, text); err != nil {
+	if err := writeFile(k.fs, k.path, text); err != nil {
 		return fmt.Errorf("write the KV store: %w", err)
 	}
 	k.table.Store(&table)
 	return nil
+}
+
+// writeFile puts a file in the place of the one before, and makes the folders above it where they are missing; all of it survives a
+// power cut.
+func writeFile(fsys vfs.FS, name string, text []byte) error {
+	if err := makeDir(fsys, path.Dir(name)); err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(fsys, name, text)
+}
+
+func makeDir(fsys vfs.FS, dir string) error {
+	if _, err := fsys.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := path.Dir(dir)
+	if parent != dir {
+		if err := makeDir(fsys, parent); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent)
 }

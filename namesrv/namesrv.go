@@ -1,7 +1,7 @@
 // Package namesrv is the name server: brokers register their topics with it, clients ask it where a topic is.
 //
-// It serves the 23 request codes of the spec's table (request-codes.tsv); dispatch.go lists them, and there is one file for each family of codes,
-// numbered by its first code. What brokers tell is kept in memory by the topology; only the KV store (kv.go) and
+// It serves the 23 request codes of the spec's table (request-codes.tsv); dispatch.go lists them, and there is one file for each
+// family of codes, numbered by its first code. What brokers tell is kept in memory by the topology; only the KV store (kv.go) and
 // changed settings (318_config.go) are on disk. It does not coordinate with other name servers: brokers tell each of them.
 //
 // Start reading at [Server], then dispatch.go, then topology.go.

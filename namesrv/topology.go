@@ -11,8 +11,8 @@ import (
 	"apogee/compat/body"
 )
 
-// topology is what the brokers have told: who they are, where they are and which topics they hold (Java: RouteInfoManager). It lives in
-// memory only; brokers tell it again within 30 s.
+// topology is what the brokers have told: who they are, where they are and which topics they hold (Java: RouteInfoManager). It
+// lives in memory only; brokers tell it again within 30 s.
 //
 // It is changed in topology_register.go, topology_remove.go and topology_edit.go and read in topology_route.go and topology_list.go.
 type topology struct {

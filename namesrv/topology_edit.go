@@ -27,8 +27,8 @@ func (t *topology) setPerm(broker string, perm func(int32) int32) int {
 	return count
 }
 
-// deleteTopic forgets a topic, in one cluster or (cluster "") everywhere. The brokers still have it: one that registers with a changed
-// data version brings it back.
+// deleteTopic forgets a topic, in one cluster or (cluster "") everywhere. The brokers still have it: one that registers with a
+// changed data version brings it back.
 func (t *topology) deleteTopic(name, cluster string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,8 +41,8 @@ func (t *topology) deleteTopic(name, cluster string) {
 	}
 }
 
-// addTopic merges queues into a topic (REGISTER_TOPIC_IN_NAMESRV). At the first queue of an unknown broker it stops: a known topic keeps what
-// came before, a new one is not made (RouteInfoManager.registerTopic).
+// addTopic merges queues into a topic (REGISTER_TOPIC_IN_NAMESRV). At the first queue of an unknown broker it stops: a known topic
+// keeps what came before, a new one is not made (RouteInfoManager.registerTopic).
 func (t *topology) addTopic(name string, queues []body.QueueData) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -20,7 +20,8 @@ type minIDChange struct {
 	haAddr  string           // of who came
 }
 
-// remove takes brokers away, in one go: what follows from it (topics without a broker, names without an address) costs a walk over all topics.
+// remove takes brokers away, in one go: what follows from it (topics without a broker, names without an address) costs a walk over
+// all topics.
 func (t *topology) remove(leaving []departure) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,8 +80,8 @@ func (t *topology) leaveLocked(d departure, changed map[string]minIDChange) bool
 	return true
 }
 
-// cleanTopicsLocked takes the queues of brokers that are gone from all topics. Where a master went but slaves are left that may act for it, the queues
-// stop being writable, which is what makes a route show an acting master.
+// cleanTopicsLocked takes the queues of brokers that are gone from all topics. Where a master went but slaves are left that may
+// act for it, the queues stop being writable, which is what makes a route show an acting master.
 func (t *topology) cleanTopicsLocked(gone, reduced map[string]bool) {
 	masterless := make([]string, 0, len(reduced))
 	for name := range reduced {
@@ -135,7 +136,8 @@ func (t *topology) departing(which func(brokerKey, *liveBroker) bool) []departur
 	return list
 }
 
-// departureLocked finds the name and id of a broker process. One that no name has any more keeps its key, so that it can be forgotten.
+// departureLocked finds the name and id of a broker process. One that no name has any more keeps its key, so that it can be
+// forgotten.
 func (t *topology) departureLocked(key brokerKey) departure {
 	for name, b := range t.brokers {
 		if b.Cluster != key.cluster {

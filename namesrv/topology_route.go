@@ -18,14 +18,15 @@ const (
 	dialects
 )
 
-// cachedRoute are the encoded answers of one topic, valid as long as topology.changes stands at at and the topic has not changed. Empty
-// texts mean that there is no route.
+// cachedRoute are the encoded answers of one topic, valid as long as topology.changes stands at at and the topic has not changed.
+// Empty texts mean that there is no route.
 type cachedRoute struct {
 	at    uint64
 	texts [dialects][]byte
 }
 
-// syncMemberPrefix starts the topics over which the members of a broker group tell each other what they have: those need the real ids.
+// syncMemberPrefix starts the topics over which the members of a broker group tell each other what they have: those need the real
+// ids.
 const syncMemberPrefix = "rmq_sys_SYNC_BROKER_MEMBER_"
 
 // route is the encoded route of a topic, nil if there is none. It belongs to the cache and must not be changed. Answering the same
@@ -80,8 +81,8 @@ func (t *topology) zoneRoute(name, zone string) []byte {
 	return fastjson.Marshal(r)
 }
 
-// pickLocked puts a route together, nil if no broker of the topic is known (RouteInfoManager.pickupTopicRouteData). QueueDatas belongs
-// to the topic.
+// pickLocked puts a route together, nil if no broker of the topic is known (RouteInfoManager.pickupTopicRouteData). QueueDatas
+// belongs to the topic.
 func (t *topology) pickLocked(name string) *body.TopicRouteData {
 	e := t.topics[name]
 	if e == nil {
@@ -118,8 +119,8 @@ func (t *topology) pickLocked(name string) *body.TopicRouteData {
 	return r
 }
 
-// presentActingMasters shows the lowest id of a broker name without a master as its master, where the name allows it and its queues cannot be
-// written (so that nobody sends to a slave).
+// presentActingMasters shows the lowest id of a broker name without a master as its master, where the name allows it and its
+// queues cannot be written (so that nobody sends to a slave).
 func presentActingMasters(r *body.TopicRouteData) {
 	for i := range r.BrokerDatas {
 		b := &r.BrokerDatas[i]

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"apogee/compat/fastjson"
 )
@@ -235,18 +238,23 @@ func readFile(t *testing.T, file string, v any) []byte {
 	return text
 }
 
+// fileShapes are the types of configuration files.
+var fileShapes = map[string]func() any{
+	"topics":             func() any { return &TopicConfigSerializeWrapper{} },
+	"subscriptionGroup":  func() any { return &SubscriptionGroupWrapper{} },
+	"consumerOffset":     func() any { return &ConsumerOffsetSerializeWrapper{} },
+	"lmqConsumerOffset":  func() any { return &ConsumerOffsetSerializeWrapper{} },
+	"delayOffset":        func() any { return &DelayOffsetSerializeWrapper{} },
+	"consumerFilter":     func() any { return &ConsumerFilterWrapper{} },
+	"timermetrics":       func() any { return &TimerMetrics{} },
+	"transactionMetrics": func() any { return &TransactionMetrics{} },
+	"kvConfig":           func() any { return &KVConfigSerializeWrapper{} },
+	"messageRequestMode": func() any { return &MessageRequestModeSerializeWrapper{} },
+	"topicQueueMapping":  func() any { return &TopicQueueMappingSerializeWrapper{} },
+}
+
 // Reading a configuration file and writing it again must lose nothing: neither of what we know nor of what we do not.
 func TestFilesSurvive(t *testing.T) {
-	shapes := map[string]func() any{
-		"topics":             func() any { return &TopicConfigSerializeWrapper{} },
-		"subscriptionGroup":  func() any { return &SubscriptionGroupWrapper{} },
-		"consumerOffset":     func() any { return &ConsumerOffsetSerializeWrapper{} },
-		"lmqConsumerOffset":  func() any { return &ConsumerOffsetSerializeWrapper{} },
-		"delayOffset":        func() any { return &DelayOffsetSerializeWrapper{} },
-		"consumerFilter":     func() any { return &ConsumerFilterWrapper{} },
-		"timermetrics":       func() any { return &TimerMetrics{} },
-		"transactionMetrics": func() any { return &TransactionMetrics{} },
-	}
 	files, err := filepath.Glob("testdata/java_*.json")
 	if err != nil || len(files) < 8 {
 		t.Fatal(files, err)
@@ -254,7 +262,7 @@ func TestFilesSurvive(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(file), ".json")[len("java_5_5_"):]
-			v := shapes[name]()
+			v := fileShapes[name]()
 			text := readFile(t, file, v)
 			written := fastjson.MarshalPretty(v)
 			if strings.HasPrefix(filepath.Base(file), "java_5_5_") {
@@ -357,8 +365,10 @@ func TestDataVersion(t *testing.T) {
 		t.Errorf("next: %+v", w)
 	}
 	ordered := []DataVersion{
-		{StateVersion: 0, Counter: 9, Timestamp: 9}, {StateVersion: 1, Counter: 0, Timestamp: 9},
-		{StateVersion: 1, Counter: 1, Timestamp: 1}, {StateVersion: 1, Counter: 1, Timestamp: 2},
+		{StateVersion: 0, Counter: 9, Timestamp: 9},
+		{StateVersion: 1, Counter: 0, Timestamp: 9},
+		{StateVersion: 1, Counter: 1, Timestamp: 1},
+		{StateVersion: 1, Counter: 1, Timestamp: 2},
 	}
 	for i := range ordered {
 		for j := range ordered {
@@ -397,7 +407,7 @@ func FuzzBodies(f *testing.F) {
 			return
 		}
 		v := samples[names[i]]()
-		if fastjson.Unmarshal(data, v) != nil {
+		if fastjson.Unmarshal(data, v) != nil || !utf8.Valid(data) { // bytes that are no text become others, which sort elsewhere
 			return
 		}
 		text := fastjson.Marshal(v)
@@ -406,6 +416,39 @@ func FuzzBodies(f *testing.F) {
 			t.Fatalf("%s: %q became %q: %v", names[i], data, text, err)
 		}
 		if got := fastjson.Marshal(again); !bytes.Equal(got, text) {
+			t.Fatalf("%s: %q became %q, then %q", names[i], data, text, got)
+		}
+	})
+}
+
+// FuzzFiles does the same with the configuration files.
+func FuzzFiles(f *testing.F) {
+	names := slices.Sorted(maps.Keys(fileShapes))
+	seeds := map[string]string{
+		"kvConfig": `{"configTable":{"NS":{"k":"v"}},"later":1}`, "messageRequestMode": `{"messageRequestModeMap":{"T":{"G":{"mode":"POP"}}}}`,
+		"topics": `{"topicConfigTable":{"T":{"topicName":"T","perm":6}}}`, "subscriptionGroup": `{"subscriptionGroupTable":{"G":{"groupName":"G"}}}`,
+		"consumerOffset": "{\n\t\"offsetTable\":{\n\t\t\"T@G\":{\n\t\t\t0:5\n\t\t}\n\t}\n}", "lmqConsumerOffset": `{"lmqOffsetTable":{"%LMQ%a@g":1}}`,
+		"delayOffset": `{"offsetTable":{1:10,3:42}}`, "consumerFilter": `{"filterDataByTopic":{"T":{"groupFilterData":{}}}}`,
+		"timermetrics": `{"timingCount":{"T":{"count":1,"timeStamp":2}}}`, "transactionMetrics": `{"transactionCount":{}}`,
+		"topicQueueMapping": `{"topicQueueMappingInfoMap":{"T":{"hostedQueues":{0:[{"gen":1}]}}}}`,
+	}
+	for i, name := range names {
+		f.Add(i, []byte(seeds[name]))
+	}
+	f.Fuzz(func(t *testing.T, i int, data []byte) {
+		if i < 0 || i >= len(names) {
+			return
+		}
+		v := fileShapes[names[i]]()
+		if fastjson.Unmarshal(data, v) != nil || !utf8.Valid(data) { // bytes that are no text become others, which sort elsewhere
+			return
+		}
+		text := fastjson.MarshalPretty(v)
+		again := fileShapes[names[i]]()
+		if err := fastjson.Unmarshal(text, again); err != nil {
+			t.Fatalf("%s: %q became %q: %v", names[i], data, text, err)
+		}
+		if got := fastjson.MarshalPretty(again); !bytes.Equal(got, text) {
 			t.Fatalf("%s: %q became %q, then %q", names[i], data, text, got)
 		}
 	})

@@ -7,12 +7,12 @@ import (
 	"apogee/compat/fastjson"
 )
 
-// ConsumerOffsetSerializeWrapper is the file consumerOffset.json, lmqConsumerOffset.json (where LMQOffsetTable is there), and the answer to GET_ALL_CONSUMER_OFFSET (43).
-// Keys are topic@group, inner keys queue ids.
+// ConsumerOffsetSerializeWrapper is the file consumerOffset.json, lmqConsumerOffset.json (where LMQOffsetTable is there), and the
+// answer to GET_ALL_CONSUMER_OFFSET (43). Keys are topic@group, inner keys queue ids.
 type ConsumerOffsetSerializeWrapper struct {
 	DataVersion     DataVersion                `json:"dataVersion"`
 	GroupTopicMap   map[string][]string        `json:"groupTopicMap"` // of the file only; derived, see SetGroupTopicMap
-	OffsetTable     map[string]map[int32]int64 `json:"offsetTable,nonnull"`
+	OffsetTable     map[string]map[int32]int64 `json:"offsetTable" fastjson:"nonnull"`
 	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
 	LMQOffsetTable  map[string]int64           `json:"lmqOffsetTable"`
 	Extras          fastjson.Extras            `json:"-"`
@@ -48,7 +48,7 @@ func (w *ConsumerOffsetSerializeWrapper) SetGroupTopicMap() {
 // offset of its queue.
 type DelayOffsetSerializeWrapper struct {
 	DataVersion *DataVersion    `json:"dataVersion"` // 4.9 has none
-	OffsetTable map[int32]int64 `json:"offsetTable,nonnull"`
+	OffsetTable map[int32]int64 `json:"offsetTable" fastjson:"nonnull"`
 	Extras      fastjson.Extras `json:"-"`
 }
 
@@ -67,7 +67,7 @@ func (w *DelayOffsetSerializeWrapper) UnmarshalJSON(text []byte) error {
 
 // MessageRequestModeSerializeWrapper is the file messageRequestMode.json: topic, group, how the group gets its messages.
 type MessageRequestModeSerializeWrapper struct {
-	MessageRequestModeMap map[string]map[string]SetMessageRequestModeRequestBody `json:"messageRequestModeMap,nonnull"`
+	MessageRequestModeMap map[string]map[string]SetMessageRequestModeRequestBody `json:"messageRequestModeMap" fastjson:"nonnull"`
 }
 
 // SetMessageRequestModeRequestBody is the body of SET_MESSAGE_REQUEST_MODE (401). Mode is PULL or POP.
@@ -80,7 +80,7 @@ type SetMessageRequestModeRequestBody struct {
 
 // ConsumerFilterWrapper is the file consumerFilter.json.
 type ConsumerFilterWrapper struct {
-	FilterDataByTopic map[string]FilterDataMapByTopic `json:"filterDataByTopic,nonnull"`
+	FilterDataByTopic map[string]FilterDataMapByTopic `json:"filterDataByTopic" fastjson:"nonnull"`
 	Extras            fastjson.Extras                 `json:"-"`
 }
 
@@ -99,7 +99,7 @@ func (w *ConsumerFilterWrapper) UnmarshalJSON(text []byte) error {
 
 // FilterDataMapByTopic has the filters of a topic, by group.
 type FilterDataMapByTopic struct {
-	GroupFilterData map[string]ConsumerFilterData `json:"groupFilterData,nonnull"`
+	GroupFilterData map[string]ConsumerFilterData `json:"groupFilterData" fastjson:"nonnull"`
 	Topic           string                        `json:"topic,omitempty"`
 }
 
@@ -125,13 +125,13 @@ type BloomFilterData struct {
 // TimerMetrics is the file timermetrics and the answer to GET_TIMER_METRICS (61).
 type TimerMetrics struct {
 	DataVersion DataVersion       `json:"dataVersion"`
-	TimingCount map[string]Metric `json:"timingCount,nonnull"`
+	TimingCount map[string]Metric `json:"timingCount" fastjson:"nonnull"`
 }
 
 // TransactionMetrics is the file transactionMetrics.
 type TransactionMetrics struct {
 	DataVersion      DataVersion       `json:"dataVersion"`
-	TransactionCount map[string]Metric `json:"transactionCount,nonnull"`
+	TransactionCount map[string]Metric `json:"transactionCount" fastjson:"nonnull"`
 }
 
 // Metric counts what waits for a topic.
@@ -142,7 +142,7 @@ type Metric struct {
 
 // KVConfigSerializeWrapper is the name server's file kvConfig.json: namespace, key, value.
 type KVConfigSerializeWrapper struct {
-	ConfigTable map[string]map[string]string `json:"configTable,nonnull"`
+	ConfigTable map[string]map[string]string `json:"configTable" fastjson:"nonnull"`
 	Extras      fastjson.Extras              `json:"-"`
 }
 

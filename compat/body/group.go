@@ -18,7 +18,7 @@ type SubscriptionGroupConfig struct {
 	GroupSysFlag                   int32                    `json:"groupSysFlag"`
 	ConsumeTimeoutMinute           int32                    `json:"consumeTimeoutMinute"`
 	SubscriptionDataSet            []SimpleSubscriptionData `json:"subscriptionDataSet"`
-	Attributes                     map[string]string        `json:"attributes,nonnull"`
+	Attributes                     map[string]string        `json:"attributes" fastjson:"nonnull"`
 	Extras                         fastjson.Extras          `json:"-"`
 }
 
@@ -92,10 +92,11 @@ type SimpleSubscriptionData struct {
 	Version        int64  `json:"version"`
 }
 
-// SubscriptionGroupWrapper is a broker's group table: the file subscriptionGroup.json and the answer to GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
+// SubscriptionGroupWrapper is a broker's group table: the file subscriptionGroup.json and the answer to
+// GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
 type SubscriptionGroupWrapper struct {
-	SubscriptionGroupTable map[string]*SubscriptionGroupConfig `json:"subscriptionGroupTable,nonnull"`
-	ForbiddenTable         map[string]map[string]int32         `json:"forbiddenTable,nonnull"` // group, topic, bits
+	SubscriptionGroupTable map[string]*SubscriptionGroupConfig `json:"subscriptionGroupTable" fastjson:"nonnull"`
+	ForbiddenTable         map[string]map[string]int32         `json:"forbiddenTable" fastjson:"nonnull"` // group, topic, bits
 	DataVersion            DataVersion                         `json:"dataVersion"`
 	Extras                 fastjson.Extras                     `json:"-"`
 }
@@ -118,7 +119,7 @@ const ForbidRead int32 = 1 << 2
 
 // SubscriptionGroupList is the body of UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (225).
 type SubscriptionGroupList struct {
-	GroupConfigList []*SubscriptionGroupConfig `json:"groupConfigList,nonnull"`
+	GroupConfigList []*SubscriptionGroupConfig `json:"groupConfigList" fastjson:"nonnull"`
 }
 
 // GroupForbidden is the answer to UPDATE_AND_GET_GROUP_FORBIDDEN (353).
@@ -130,5 +131,5 @@ type GroupForbidden struct {
 
 // GroupList is a set of group names.
 type GroupList struct {
-	GroupList []string `json:"groupList,nonnull"`
+	GroupList []string `json:"groupList" fastjson:"nonnull"`
 }

@@ -54,8 +54,8 @@ const (
 // HeartbeatData is the body of HEART_BEAT (34).
 type HeartbeatData struct {
 	ClientID             string         `json:"clientID,omitempty"`
-	ProducerDataSet      []ProducerData `json:"producerDataSet,nonnull"`
-	ConsumerDataSet      []ConsumerData `json:"consumerDataSet,nonnull"`
+	ProducerDataSet      []ProducerData `json:"producerDataSet" fastjson:"nonnull"`
+	ConsumerDataSet      []ConsumerData `json:"consumerDataSet" fastjson:"nonnull"`
 	HeartbeatFingerprint int32          `json:"heartbeatFingerprint"`
 	WithoutSub           bool           `json:"withoutSub"`
 }
@@ -71,7 +71,7 @@ type ConsumerData struct {
 	ConsumeType         ConsumeType        `json:"consumeType,omitempty"`
 	MessageModel        MessageModel       `json:"messageModel,omitempty"`
 	ConsumeFromWhere    ConsumeFromWhere   `json:"consumeFromWhere,omitempty"`
-	SubscriptionDataSet []SubscriptionData `json:"subscriptionDataSet,nonnull"`
+	SubscriptionDataSet []SubscriptionData `json:"subscriptionDataSet" fastjson:"nonnull"`
 	UnitMode            bool               `json:"unitMode"`
 }
 
@@ -80,8 +80,8 @@ type SubscriptionData struct {
 	ClassFilterMode bool     `json:"classFilterMode"`
 	Topic           string   `json:"topic,omitempty"`
 	SubString       string   `json:"subString,omitempty"`
-	TagsSet         []string `json:"tagsSet,nonnull"`
-	CodeSet         []int32  `json:"codeSet,nonnull"`
+	TagsSet         []string `json:"tagsSet" fastjson:"nonnull"`
+	CodeSet         []int32  `json:"codeSet" fastjson:"nonnull"`
 	SubVersion      int64    `json:"subVersion"`
 	ExpressionType  string   `json:"expressionType,omitempty"`
 }
@@ -104,8 +104,8 @@ type Connection struct {
 
 // ConsumerConnection is the answer to GET_CONSUMER_CONNECTION_LIST (203).
 type ConsumerConnection struct {
-	ConnectionSet     []Connection                `json:"connectionSet,nonnull"`
-	SubscriptionTable map[string]SubscriptionData `json:"subscriptionTable,nonnull"`
+	ConnectionSet     []Connection                `json:"connectionSet" fastjson:"nonnull"`
+	SubscriptionTable map[string]SubscriptionData `json:"subscriptionTable" fastjson:"nonnull"`
 	ConsumeType       ConsumeType                 `json:"consumeType,omitempty"`
 	MessageModel      MessageModel                `json:"messageModel,omitempty"`
 	ConsumeFromWhere  ConsumeFromWhere            `json:"consumeFromWhere,omitempty"`
@@ -113,12 +113,12 @@ type ConsumerConnection struct {
 
 // ProducerConnection is the answer to GET_PRODUCER_CONNECTION_LIST (204).
 type ProducerConnection struct {
-	ConnectionSet []Connection `json:"connectionSet,nonnull"`
+	ConnectionSet []Connection `json:"connectionSet" fastjson:"nonnull"`
 }
 
 // ProducerTableInfo is the answer to GET_ALL_PRODUCER_INFO (328).
 type ProducerTableInfo struct {
-	Data map[string][]ProducerInfo `json:"data,nonnull"`
+	Data map[string][]ProducerInfo `json:"data" fastjson:"nonnull"`
 }
 
 // ProducerInfo is one producer of a group.

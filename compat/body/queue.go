@@ -26,17 +26,17 @@ type LockBatchRequestBody struct {
 	ConsumerGroup  string         `json:"consumerGroup,omitempty"`
 	ClientID       string         `json:"clientId,omitempty"`
 	OnlyThisBroker bool           `json:"onlyThisBroker"`
-	MQSet          []MessageQueue `json:"mqSet,nonnull"`
+	MQSet          []MessageQueue `json:"mqSet" fastjson:"nonnull"`
 }
 
 // LockBatchResponseBody lists the queues that the client holds now.
 type LockBatchResponseBody struct {
-	LockOKMQSet []MessageQueue `json:"lockOKMQSet,nonnull"`
+	LockOKMQSet []MessageQueue `json:"lockOKMQSet" fastjson:"nonnull"`
 }
 
 // TopicStatsTable is the answer to GET_TOPIC_STATS_INFO (202).
 type TopicStatsTable struct {
-	OffsetTable map[MessageQueue]TopicOffset `json:"offsetTable,nonnull"`
+	OffsetTable map[MessageQueue]TopicOffset `json:"offsetTable" fastjson:"nonnull"`
 	TopicPutTps float64                      `json:"topicPutTps"`
 }
 
@@ -49,7 +49,7 @@ type TopicOffset struct {
 
 // ConsumeStats is the answer to GET_CONSUME_STATS (208).
 type ConsumeStats struct {
-	OffsetTable map[MessageQueue]OffsetWrapper `json:"offsetTable,nonnull"`
+	OffsetTable map[MessageQueue]OffsetWrapper `json:"offsetTable" fastjson:"nonnull"`
 	ConsumeTps  float64                        `json:"consumeTps"`
 }
 
@@ -63,7 +63,7 @@ type OffsetWrapper struct {
 
 // ConsumeStatsList is the answer to GET_BROKER_CONSUME_STATS (317).
 type ConsumeStatsList struct {
-	ConsumeStatsList []map[string][]ConsumeStats `json:"consumeStatsList,nonnull"`
+	ConsumeStatsList []map[string][]ConsumeStats `json:"consumeStatsList" fastjson:"nonnull"`
 	BrokerAddr       string                      `json:"brokerAddr,omitempty"`
 	TotalDiff        int64                       `json:"totalDiff"`
 	TotalInflight    int64                       `json:"totalInflightDiff"`
@@ -89,21 +89,22 @@ type MessageQueueForC struct {
 
 // GetConsumerStatusBody is a client's answer to 221 (messageQueueTable) and the broker's to 223 (consumerTable).
 type GetConsumerStatusBody struct {
-	MessageQueueTable map[MessageQueue]int64            `json:"messageQueueTable,nonnull"`
-	ConsumerTable     map[string]map[MessageQueue]int64 `json:"consumerTable,nonnull"`
+	MessageQueueTable map[MessageQueue]int64            `json:"messageQueueTable" fastjson:"nonnull"`
+	ConsumerTable     map[string]map[MessageQueue]int64 `json:"consumerTable" fastjson:"nonnull"`
 }
 
 // QueryCorrectionOffsetBody is the answer to QUERY_CORRECTION_OFFSET (308).
 type QueryCorrectionOffsetBody struct {
-	CorrectionOffsets map[int32]int64 `json:"correctionOffsets,nonnull"`
+	CorrectionOffsets map[int32]int64 `json:"correctionOffsets" fastjson:"nonnull"`
 }
 
 // QueryConsumeTimeSpanBody is the answer to QUERY_CONSUME_TIME_SPAN (303).
 type QueryConsumeTimeSpanBody struct {
-	ConsumeTimeSpanSet []QueueTimeSpan `json:"consumeTimeSpanSet,nonnull"`
+	ConsumeTimeSpanSet []QueueTimeSpan `json:"consumeTimeSpanSet" fastjson:"nonnull"`
 }
 
-// QueueTimeSpan is how old the first, last and next message of a queue are. The texts are what Java's getters add: UtilAll.timeMillisToHumanString2 of each stamp.
+// QueueTimeSpan is how old the first, last and next message of a queue are. The texts are what Java's getters add:
+// UtilAll.timeMillisToHumanString2 of each stamp.
 type QueueTimeSpan struct {
 	MessageQueue        *MessageQueue `json:"messageQueue"`
 	MinTimeStamp        int64         `json:"minTimeStamp"`
@@ -154,7 +155,7 @@ type HARuntimeInfo struct {
 	Master                   bool                      `json:"master"`
 	MasterCommitLogMaxOffset int64                     `json:"masterCommitLogMaxOffset"`
 	InSyncSlaveNums          int32                     `json:"inSyncSlaveNums"`
-	HAConnectionInfo         []HAConnectionRuntimeInfo `json:"haConnectionInfo,nonnull"`
+	HAConnectionInfo         []HAConnectionRuntimeInfo `json:"haConnectionInfo" fastjson:"nonnull"`
 	HAClientRuntimeInfo      HAClientRuntimeInfo       `json:"haClientRuntimeInfo"`
 }
 

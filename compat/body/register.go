@@ -18,7 +18,7 @@ import (
 // RegisterBrokerBody is the body of REGISTER_BROKER (103). Java class RegisterBrokerBody.
 type RegisterBrokerBody struct {
 	TopicConfigSerializeWrapper TopicConfigAndMappingSerializeWrapper `json:"topicConfigSerializeWrapper"`
-	FilterServerList            []string                              `json:"filterServerList,nonnull"`
+	FilterServerList            []string                              `json:"filterServerList" fastjson:"nonnull"`
 }
 
 // Versions (MQVersion ordinals) at which the body of a registration changed.

@@ -3,9 +3,9 @@ package body
 // TopicRouteData is the answer to GET_ROUTEINFO_BY_TOPIC (105).
 type TopicRouteData struct {
 	OrderTopicConf            string                            `json:"orderTopicConf,omitempty"`
-	QueueDatas                []QueueData                       `json:"queueDatas,nonnull"`
-	BrokerDatas               []BrokerData                      `json:"brokerDatas,nonnull"`
-	FilterServerTable         map[string][]string               `json:"filterServerTable,nonnull"`
+	QueueDatas                []QueueData                       `json:"queueDatas" fastjson:"nonnull"`
+	BrokerDatas               []BrokerData                      `json:"brokerDatas" fastjson:"nonnull"`
+	FilterServerTable         map[string][]string               `json:"filterServerTable" fastjson:"nonnull"`
 	TopicQueueMappingByBroker map[string]*TopicQueueMappingInfo `json:"topicQueueMappingByBroker"`
 }
 
@@ -22,7 +22,7 @@ type QueueData struct {
 type BrokerData struct {
 	Cluster            string           `json:"cluster,omitempty"`
 	BrokerName         string           `json:"brokerName,omitempty"`
-	BrokerAddrs        map[int64]string `json:"brokerAddrs,nonnull"`
+	BrokerAddrs        map[int64]string `json:"brokerAddrs" fastjson:"nonnull"`
 	ZoneName           string           `json:"zoneName,omitempty"`
 	EnableActingMaster bool             `json:"enableActingMaster"`
 }
@@ -32,8 +32,8 @@ const MasterID int64 = 0
 
 // ClusterInfo is the answer to GET_BROKER_CLUSTER_INFO (106).
 type ClusterInfo struct {
-	BrokerAddrTable  map[string]*BrokerData `json:"brokerAddrTable,nonnull"`
-	ClusterAddrTable map[string][]string    `json:"clusterAddrTable,nonnull"`
+	BrokerAddrTable  map[string]*BrokerData `json:"brokerAddrTable" fastjson:"nonnull"`
+	ClusterAddrTable map[string][]string    `json:"clusterAddrTable" fastjson:"nonnull"`
 }
 
 // GetBrokerMemberGroupResponseBody is the answer to GET_BROKER_MEMBER_GROUP (901).
@@ -45,5 +45,5 @@ type GetBrokerMemberGroupResponseBody struct {
 type BrokerMemberGroup struct {
 	Cluster     string           `json:"cluster,omitempty"`
 	BrokerName  string           `json:"brokerName,omitempty"`
-	BrokerAddrs map[int64]string `json:"brokerAddrs,nonnull"`
+	BrokerAddrs map[int64]string `json:"brokerAddrs" fastjson:"nonnull"`
 }

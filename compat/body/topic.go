@@ -35,7 +35,7 @@ type TopicConfig struct {
 	TopicFilterType string            `json:"topicFilterType,omitempty"`
 	TopicSysFlag    int32             `json:"topicSysFlag"`
 	Order           bool              `json:"order"`
-	Attributes      map[string]string `json:"attributes,nonnull"`
+	Attributes      map[string]string `json:"attributes" fastjson:"nonnull"`
 	Extras          fastjson.Extras   `json:"-"`
 }
 
@@ -59,7 +59,7 @@ func (c *TopicConfig) UnmarshalJSON(text []byte) error {
 
 // TopicConfigSerializeWrapper is a broker's topic table: the file topics.json, and the first part of what a broker registers.
 type TopicConfigSerializeWrapper struct {
-	TopicConfigTable map[string]*TopicConfig `json:"topicConfigTable,nonnull"`
+	TopicConfigTable map[string]*TopicConfig `json:"topicConfigTable" fastjson:"nonnull"`
 	DataVersion      DataVersion             `json:"dataVersion"`
 	Extras           fastjson.Extras         `json:"-"`
 }
@@ -77,12 +77,13 @@ func (w *TopicConfigSerializeWrapper) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// TopicConfigAndMappingSerializeWrapper is a topic table with the static topics' mapping: the answer to GET_ALL_TOPIC_CONFIG (21) and the main part of a registration.
+// TopicConfigAndMappingSerializeWrapper is a topic table with the static topics' mapping: the answer to GET_ALL_TOPIC_CONFIG (21)
+// and the main part of a registration.
 type TopicConfigAndMappingSerializeWrapper struct {
-	TopicConfigTable           map[string]*TopicConfig             `json:"topicConfigTable,nonnull"`
+	TopicConfigTable           map[string]*TopicConfig             `json:"topicConfigTable" fastjson:"nonnull"`
 	DataVersion                DataVersion                         `json:"dataVersion"`
-	TopicQueueMappingInfoMap   map[string]*TopicQueueMappingInfo   `json:"topicQueueMappingInfoMap,nonnull"`
-	TopicQueueMappingDetailMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingDetailMap,nonnull"`
+	TopicQueueMappingInfoMap   map[string]*TopicQueueMappingInfo   `json:"topicQueueMappingInfoMap" fastjson:"nonnull"`
+	TopicQueueMappingDetailMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingDetailMap" fastjson:"nonnull"`
 	MappingDataVersion         *DataVersion                        `json:"mappingDataVersion"`
 }
 
@@ -94,13 +95,13 @@ type TopicQueueMappingInfo struct {
 	Bname       string          `json:"bname,omitempty"`
 	Epoch       int64           `json:"epoch"`
 	Dirty       bool            `json:"dirty"`
-	CurrIDMap   map[int32]int32 `json:"currIdMap,nonnull"` // logic queue to physical queue
+	CurrIDMap   map[int32]int32 `json:"currIdMap" fastjson:"nonnull"` // logic queue to physical queue
 }
 
 // TopicQueueMappingDetail adds where each logic queue has been over time.
 type TopicQueueMappingDetail struct {
 	TopicQueueMappingInfo
-	HostedQueues map[int32][]LogicQueueMappingItem `json:"hostedQueues,nonnull"`
+	HostedQueues map[int32][]LogicQueueMappingItem `json:"hostedQueues" fastjson:"nonnull"`
 }
 
 // LogicQueueMappingItem is one stretch of a logic queue on one physical queue. Java class LogicQueueMappingItem.
@@ -117,7 +118,7 @@ type LogicQueueMappingItem struct {
 
 // TopicQueueMappingSerializeWrapper is the file topicQueueMapping.json.
 type TopicQueueMappingSerializeWrapper struct {
-	TopicQueueMappingInfoMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingInfoMap,nonnull"`
+	TopicQueueMappingInfoMap map[string]*TopicQueueMappingDetail `json:"topicQueueMappingInfoMap" fastjson:"nonnull"`
 	DataVersion              DataVersion                         `json:"dataVersion"`
 }
 
@@ -147,13 +148,13 @@ type CreateTopicListRequestBody struct {
 
 // TopicList is a set of topic names, sorted where we write it.
 type TopicList struct {
-	TopicList  []string `json:"topicList,nonnull"`
+	TopicList  []string `json:"topicList" fastjson:"nonnull"`
 	BrokerAddr string   `json:"brokerAddr,omitempty"`
 }
 
 // KVTable is a table of strings.
 type KVTable struct {
-	Table map[string]string `json:"table,nonnull"`
+	Table map[string]string `json:"table" fastjson:"nonnull"`
 }
 
 var _ json.Unmarshaler = (*TopicConfig)(nil)

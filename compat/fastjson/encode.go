@@ -12,12 +12,14 @@ import (
 	"sync"
 )
 
-// Marshal returns v as fastjson 2 writes it: members in alphabetical order, nil pointers, maps and slices left out (Java's null), empty ones
-// written, doubles with a fraction, integer map keys bare, struct map keys as objects. Entries of maps, whose order in Java is that of a hash table, are sorted.
+// Marshal returns v as fastjson 2 writes it: members in alphabetical order, nil pointers, maps and slices left out (Java's null),
+// empty ones written, doubles with a fraction, integer map keys bare, struct map keys as objects. Entries of maps, whose order in
+// Java is that of a hash table, are sorted.
 //
-// A field is named by its json tag; "omitempty" leaves out an empty string too, for fields that are null in Java when unset; "nonnull" writes a nil map or slice
-// as an empty one, for those that Java makes with the bean; "-" leaves out the field. Fields of embedded structs count as the outer struct's. A field of type [Extras] is spread out among the others. The types are ours, so one
-// that cannot be written is a mistake in the program and panics.
+// A field is named by its json tag; "omitempty" leaves out an empty string too, for fields that are null in Java when unset; "-"
+// leaves out the field. The tag fastjson:"nonnull" has a nil map or slice written as an empty one, for those that Java makes with
+// the bean. Fields of embedded structs count as the outer struct's. A field of type [Extras] is spread out among the others. The
+// types are ours, so one that cannot be written is a mistake in the program and panics.
 func Marshal(v any) []byte { return Append(nil, v) }
 
 // Append is Marshal to the end of dst.
@@ -27,8 +29,8 @@ func Append(dst []byte, v any) []byte {
 	return e.buf
 }
 
-// MarshalStandard returns v as fastjson 2 writes it with BrowserCompatible and MapSortField, which is standard JSON: integer keys are quoted, and integers that a
-// JavaScript number cannot hold are strings.
+// MarshalStandard returns v as fastjson 2 writes it with BrowserCompatible and MapSortField, which is standard JSON: integer keys are
+// quoted, and integers that a JavaScript number cannot hold are strings.
 func MarshalStandard(v any) []byte {
 	e := encoder{standard: true}
 	e.any(reflect.ValueOf(v))
@@ -38,8 +40,8 @@ func MarshalStandard(v any) []byte {
 // MarshalPretty returns v as the Java servers write their configuration files.
 func MarshalPretty(v any) []byte { return Pretty(nil, Marshal(v)) }
 
-// Extras are members of a JSON object that its Go type does not know, kept so that writing the object again does not lose what a newer
-// (or older) Java server had put there. Values are standard, compact JSON.
+// Extras are members of a JSON object that its Go type does not know, kept so that writing the object again does not lose what a
+// newer (or older) Java server had put there. Values are standard, compact JSON.
 type Extras map[string]json.RawMessage
 
 type encoder struct {
@@ -341,7 +343,7 @@ func (o *object) collect(t reflect.Type, at []int) {
 		case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
 			m.nilable = true
 			switch {
-			case opts != "nonnull":
+			case f.Tag.Get("fastjson") != "nonnull":
 			case kind == reflect.Map:
 				m.empty = "{}"
 			case kind == reflect.Slice:

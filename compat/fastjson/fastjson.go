@@ -36,15 +36,16 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("json: %s at byte %d", e.Reason, e.Offset)
 }
 
-// reader decodes standard JSON. Strings are copied, because the text is usually a frame that will be reused.
-var reader = sonic.Config{CopyString: true}.Froze()
+// reader decodes standard JSON. Strings are copied, because the text is usually a frame that will be reused. Names match exactly, as in
+// fastjson 2.
+var reader = sonic.Config{CopyString: true, CaseSensitive: true}.Froze()
 
 // refKey marks a text in which fastjson 1.2 may have left out what it wrote before.
 var refKey = []byte(`"$ref"`)
 
-// Unmarshal decodes data into v. Text that is standard JSON with values of the expected types, the common case, is decoded straight away; anything else is
-// normalised first, and read with fastjson's conversions (a number in quotes, a constant by its ordinal) if need be. v may be partly written when
-// an error comes back.
+// Unmarshal decodes data into v. Text that is standard JSON with values of the expected types, the common case, is decoded
+// straight away; anything else is normalised first, and read with fastjson's conversions (a number in quotes, a constant by its
+// ordinal) if need be. v may be partly written when an error comes back.
 //
 // An object used as a map key becomes the text of that object, so the key type has to be a string or an encoding.TextUnmarshaler.
 func Unmarshal(data []byte, v any) error {

@@ -143,8 +143,8 @@ type sample struct {
 	Bytes    []byte           `json:"bytes"`
 	Raw      json.RawMessage  `json:"raw"`
 	OnlyHere bool             `json:"onlyHere"`
-	Sure     []int32          `json:"sure,nonnull"`
-	SureMap  map[string]int32 `json:"sureMap,nonnull"`
+	Sure     []int32          `json:"sure" fastjson:"nonnull"`
+	SureMap  map[string]int32 `json:"sureMap" fastjson:"nonnull"`
 	inner
 }
 
@@ -259,6 +259,12 @@ func TestUnmarshalKeeping(t *testing.T) {
 	k.Extras = extras
 	if got, want := string(Marshal(&k)), `{"aa":"\"","big":7,"later":{"a":[1,"x,}"]},"name":"n","z":null}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if _, err := UnmarshalKeeping([]byte(`{"name":"a\E"}`), &k); err == nil {
+		t.Error("an unknown escape was read")
+	}
+	if extras, err := UnmarshalKeeping([]byte(`{"Name":"x","name":"n"}`), &k); string(extras["Name"]) != `"x"` || k.Name != "n" || err != nil {
+		t.Errorf("name in another case: %v, %q, %v", extras, k.Name, err)
 	}
 	if extras, err := UnmarshalKeeping([]byte(`{"name":"n"}`), &k); extras != nil || err != nil {
 		t.Errorf("%v, %v", extras, err)

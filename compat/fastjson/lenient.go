@@ -13,8 +13,8 @@ import (
 // the C++ client sends it.
 type Enum interface{ Names() []string }
 
-// lenient decodes standard JSON as fastjson would, where sonic says that a value has the wrong type: numbers in quotes, text that is not quoted, constants by ordinal.
-// It runs only after sonic has refused, so it may be slow.
+// lenient decodes standard JSON as fastjson would, where sonic says that a value has the wrong type: numbers in quotes, text that
+// is not quoted, constants by ordinal. It runs only after sonic has refused, so it may be slow.
 func lenient(raw []byte, v reflect.Value) error {
 	raw = trimBlanks(raw)
 	if len(raw) == 0 {

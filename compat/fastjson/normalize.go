@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Normalize appends to dst the standard, compact JSON text that means what src means to fastjson: it quotes bare and
-// single-quoted names, turns object keys into strings, drops comments and superfluous commas, escapes raw control characters, reads NaN
-// and undefined as null, and puts the value in the place of a {"$ref":path}.
+// Normalize appends to dst the standard, compact JSON text that means what src means to fastjson: it quotes bare and single-quoted
+// names, turns object keys into strings, drops comments and superfluous commas, escapes raw control characters, reads NaN and
+// undefined as null, and puts the value in the place of a {"$ref":path}.
 //
 // Accepted beyond what fastjson writes is only what fastjson 1.2 accepts too.
 func Normalize(dst, src []byte) ([]byte, error) {
@@ -227,8 +227,8 @@ func (n *normalizer) key(depth int) error {
 	return n.fail("no name")
 }
 
-// objectKey normalises the object in a normalizer of its own and quotes the result. Keys in keys are quoted again at each level, which
-// doubles backslashes; no bean has them, so the second level is refused.
+// objectKey normalises the object in a normalizer of its own and quotes the result. Keys in keys are quoted again at each level,
+// which doubles backslashes; no bean has them, so a third level is refused.
 func (n *normalizer) objectKey(depth int) error {
 	sub := normalizer{src: n.src, pos: n.pos}
 	if depth >= MaxDepth {

@@ -1,8 +1,8 @@
 package fastjson
 
-// Pretty appends text, laid out as fastjson 2 does with PrettyFormat: a TAB for each level, a line for each member and element, nothing after a
-// colon, no newline at the end. Lists of numbers stay on one line, as Java's primitive arrays do (which is what the configuration files hold).
-// Text is what [Marshal] or [Normalize] wrote: compact, object and bare keys allowed.
+// Pretty appends text, laid out as fastjson 2 does with PrettyFormat: a TAB for each level, a line for each member and element,
+// nothing after a colon, no newline at the end. Lists of numbers stay on one line, as Java's primitive arrays do (which is what
+// the configuration files hold). Text is what [Marshal] or [Normalize] wrote: compact, object and bare keys allowed.
 func Pretty(dst, text []byte) []byte {
 	p := printer{dst: dst, text: text}
 	p.value(0)

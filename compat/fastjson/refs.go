@@ -5,8 +5,9 @@ import (
 	"strconv"
 )
 
-// fastjson 1.2 writes {"$ref":path} for an object that the text has already: "$.a.b" and "$.a[0]" are paths from the root, ".." is the parent, "@" the
-// object itself. The last two, and any path to an ancestor, describe a cycle; no bean has one, so they read as null, as does a path that leads nowhere.
+// fastjson 1.2 writes {"$ref":path} for an object that the text has already: "$.a.b" and "$.a[0]" are paths from the root, ".." is
+// the parent, "@" the object itself. The last two, and any path to an ancestor, describe a cycle; no bean has one, so they read as
+// null, as does a path that leads nowhere.
 //
 // A first look collects the paths that are asked for; the walk over the text then notes where each of them is, and resolve copies. A
 // path is carried as a hash of its steps, so that following it costs nothing that grows with its length.
@@ -65,8 +66,8 @@ func newRefs(src []byte) *refs {
 	return r
 }
 
-// hashPath reads "$.a.b[0]". fastjson escapes in a step what is no letter or digit (T1\\@CG in the JSON text); a dot or bracket inside a step
-// is only told from a separator by that.
+// hashPath reads "$.a.b[0]". fastjson escapes in a step what is no letter or digit (T1\\@CG in the JSON text); a dot or bracket
+// inside a step is only told from a separator by that.
 func hashPath(p []byte) (uint64, bool) {
 	if len(p) == 0 || p[0] != '$' {
 		return 0, false

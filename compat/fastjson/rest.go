@@ -8,10 +8,18 @@ import (
 )
 
 // UnmarshalKeeping decodes data into v, a pointer to a struct, and returns the members that the struct does not know. It is for
-// UnmarshalJSON methods of types with an [Extras] field: data is standard JSON, and v has another type without that method.
+// UnmarshalJSON methods of types with an [Extras] field; v has another type, without that method.
 func UnmarshalKeeping(data []byte, v any) (Extras, error) {
-	if err := decode(data, v); err != nil {
-		return nil, err
+	if reader.Unmarshal(data, v) != nil {
+		// A decoder that calls UnmarshalJSON has found where the object ends, and may have looked no closer.
+		std, err := Normalize(nil, data)
+		if err != nil {
+			return nil, err
+		}
+		if err := decode(std, v); err != nil {
+			return nil, err
+		}
+		data = std
 	}
 	o := objectOf(reflect.TypeOf(v).Elem())
 	var extras Extras
@@ -28,7 +36,7 @@ func UnmarshalKeeping(data []byte, v any) (Extras, error) {
 		}
 		var compact bytes.Buffer
 		if json.Compact(&compact, value) == nil {
-			extras[key] = json.RawMessage(bytes.Clone(compact.Bytes()))
+			extras[key] = json.RawMessage(bytes.ToValidUTF8(compact.Bytes(), []byte("\uFFFD")))
 		}
 	})
 	return extras, nil
