@@ -1,0 +1,320 @@
+// Package broker puts the broker together: store, tables, handlers, background services and ports, in the order in which they start
+// and the reverse in which they stop (ARCHITECTURE.md, Start and stop).
+//
+// What a request does is in broker/processor; what is remembered in broker/meta, broker/client and the store. Start at [New] and
+// [Broker.Start].
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/broker/client"
+	"apogee/broker/config"
+	"apogee/broker/delay"
+	"apogee/broker/hold"
+	"apogee/broker/meta"
+	"apogee/broker/processor"
+	"apogee/broker/stats"
+	"apogee/compat/body"
+	"apogee/compat/properties"
+	"apogee/internal/clock"
+	"apogee/remoting"
+	"apogee/store"
+	"apogee/store/vfs"
+)
+
+// Config is the broker's configuration.
+type Config = config.Broker
+
+// Env is what a broker takes from outside. Zero fields take the machine's.
+type Env struct {
+	FS  vfs.FS
+	Now func() time.Time
+	Log *slog.Logger
+
+	// Settings are the keys as they were read, for operators who ask for them and for the file that a change at run time writes.
+	Settings *properties.File
+
+	TLS           *remoting.TLSPolicy // of the ports
+	ClientTLS     *tls.Config         // towards name servers
+	Serialization remoting.Serialization
+}
+
+// Broker is one broker.
+type Broker struct {
+	env      Env
+	live     *config.Live
+	settings *settings
+
+	store     *store.Store
+	storeOpts store.Options
+
+	maxMessage atomic.Int64 // maxMessageSize, which can change at run time
+
+	topics    *meta.Topics
+	groups    *meta.Groups
+	offsets   *meta.Offsets
+	consumers *client.Consumers
+	producers *client.Producers
+	locks     *client.Locks
+	notifier  *client.Notifier
+	hold      *hold.Table
+	delay     *delay.Scheduler
+	stats     *stats.Stats
+	rates     *stats.Rates
+	lanes     *processor.Lanes
+	proc      *processor.Processor
+
+	client    *remoting.Client
+	registrar *registrar
+	server    *remoting.Server
+	second    *remoting.Server // the "VIP" port: everything but pulls
+
+	ctx      context.Context // ends when the background services shall
+	cancel   context.CancelFunc
+	services sync.WaitGroup
+	stopping sync.Once
+	stopErr  error
+}
+
+// New checks a configuration. Nothing is touched until Start. The broker keeps cfg.
+func New(cfg *Config, storeOpts store.Options, env Env) (*Broker, error) {
+	if env.FS == nil {
+		env.FS = vfs.OS()
+	}
+	if env.Now == nil {
+		env.Now = clock.Now
+	}
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	if env.Settings == nil {
+		env.Settings = properties.New("")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("broker configuration: %w", err)
+	}
+	b := &Broker{env: env, live: config.NewLive(cfg), storeOpts: storeOpts}
+	b.storeOpts.FS, b.storeOpts.Now, b.storeOpts.Log, b.storeOpts.OnArrive = env.FS, env.Now, env.Log, b.arrive
+	b.settings = &settings{
+		fs: env.FS, now: env.Now, live: b.live, source: env.Settings, broker: *cfg, store: b.storeOpts,
+		version: body.NewDataVersion(env.Now()), apply: b.reconfigure,
+		permission: b.permissionChanged,
+	}
+	b.maxMessage.Store(int64(storeOpts.MaxMessageSize))
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b, nil
+}
+
+// reconfigure makes the hot part of new store options effective.
+func (b *Broker) reconfigure(o store.Options) {
+	b.store.Reconfigure(o)
+	b.maxMessage.Store(int64(o.MaxMessageSize))
+}
+
+// Start opens the directory and the ports and registers. When it returns without an error, clients find the broker. After an error
+// everything is closed again.
+func (b *Broker) Start() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Shutdown(context.Background()))
+		}
+	}()
+	if err := b.open(); err != nil {
+		return err
+	}
+	b.wire()
+	if err := b.store.Start(); err != nil {
+		return err
+	}
+	b.delay.Start()
+	if err := b.listen(); err != nil {
+		return err
+	}
+	b.registrar.full(b.ctx)
+	b.startServices()
+	return nil
+}
+
+// open locks and loads the directory: store, topics, groups, offsets, delay levels.
+func (b *Broker) open() (err error) {
+	c := b.live.Get()
+	levels, err := delay.ParseLevels(c.DelayLevels)
+	if err != nil {
+		return fmt.Errorf("messageDelayLevel: %w", err)
+	}
+	if b.store, err = store.Open(b.storeOpts); err != nil {
+		return err
+	}
+	fs, dir, now, log := b.env.FS, b.storeOpts.RootDir, b.env.Now, b.env.Log
+	b.topics = meta.NewTopics(meta.TopicOptions{
+		FS: fs, Dir: dir, Now: now, Log: log, System: b.systemTopics(c, len(levels)), LMQ: c.LMQ,
+		AutoCreate: func() bool { return b.live.Get().AutoCreateTopic }, OnChange: b.topicsChanged,
+	})
+	b.groups = meta.NewGroups(meta.GroupOptions{
+		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ,
+		AutoCreate:       func() bool { return b.live.Get().AutoCreateGroup },
+		AutoCreateSystem: func() bool { return b.live.Get().CreateSystemGroup },
+	})
+	b.offsets = meta.NewOffsets(meta.OffsetOptions{
+		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep,
+	})
+	if err := errors.Join(b.topics.Load(), b.groups.Load(), b.offsets.Load()); err != nil {
+		return err
+	}
+	b.delay, err = delay.Open(delay.Options{
+		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, FlushEvery: c.FlushDelayOffset,
+		VersionStep: c.DelayOffsetStep, Flushed: func() int64 { return b.store.Stats().Flushed },
+	})
+	return err
+}
+
+func (b *Broker) systemTopics(c *Config, levels int) []body.TopicConfig {
+	trace := ""
+	if c.TraceTopic {
+		trace = c.TraceTopicName
+	}
+	return meta.SystemTopics(meta.SystemConfig{
+		Cluster: c.ClusterName, Broker: c.Name, AutoCreate: c.AutoCreateTopic, DefaultQueues: int32(c.DefaultQueues),
+		ClusterTopic: c.ClusterTopic, BrokerTopic: c.BrokerTopic, TraceTopic: trace, ReviveQueues: int32(c.ReviveQueues),
+		DelayLevel: int32(levels), Timer: c.TimerWheel,
+	})
+}
+
+// wire makes what lives in memory only.
+func (b *Broker) wire() {
+	c, now, log := b.live.Get(), b.env.Now, b.env.Log
+	b.notifier = client.NewNotifier(client.NotifierOptions{
+		Channels: func(group string) []client.Channel { return b.consumers.Channels(group) },
+		Enabled:  func() bool { return b.live.Get().NotifyIDsChanged },
+		RealTime: func() bool { return b.live.Get().NotifyRealTime },
+		Delay:    client.NotifyDelay, Log: log,
+	})
+	b.consumers = client.NewConsumers(now, b.notifier.Changed)
+	b.producers = client.NewProducers(now)
+	b.locks = client.NewLocks(now)
+	b.hold = hold.New(hold.Options{Now: now})
+	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
+	b.lanes = processor.NewLanes(c)
+	b.proc = processor.New(processor.Deps{
+		Config: b.live, Settings: b.settings, Log: log, Now: now,
+		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay,
+		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Consumers: b.consumers, Producers: b.producers,
+		Locks: b.locks, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
+	})
+	b.client = remoting.NewClient(remoting.ClientOptions{
+		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
+	})
+	b.registrar = newRegistrar(b.client, b.live, b.topics, log)
+}
+
+// listen opens the main port and the second one, two below it. Port 0 lets the kernel choose both.
+func (b *Broker) listen() error {
+	c := b.live.Get()
+	host, err := resolve(c.IP1)
+	if err != nil {
+		return fmt.Errorf("brokerIP1: %w", err)
+	}
+	if b.server, err = b.listenOn(c.ListenPort, false); err != nil {
+		return err
+	}
+	port := b.server.Addr().(*net.TCPAddr).Port
+	b.proc.SetAddress(processor.Address{Host: netip.AddrPortFrom(host, uint16(port)), Text: c.Address(port)})
+	second := 0
+	if c.ListenPort != 0 {
+		second = c.ListenPort - 2
+	}
+	if b.second, err = b.listenOn(second, true); err != nil {
+		return err
+	}
+	b.registrar.open(b.Address())
+	return nil
+}
+
+func (b *Broker) listenOn(port int, second bool) (*remoting.Server, error) {
+	c := b.live.Get()
+	return remoting.Listen(remoting.ServerOptions{
+		Addr: net.JoinHostPort(c.BindAddress, strconv.Itoa(port)), Routes: b.proc.Routes(second), Serialization: b.env.Serialization,
+		Limits: remoting.Limits{Idle: c.ChannelMaxIdle, WriteHighMark: c.WriteHighMark},
+		TLS:    b.env.TLS, Log: b.env.Log, Now: b.env.Now, OnClose: b.connClosed, GoAway: c.ShutdownGrace,
+	})
+}
+
+// resolve finds the address that goes into message ids.
+func resolve(host string) (netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a, nil
+	}
+	a, err := net.ResolveIPAddr("ip", host)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addr, _ := netip.AddrFromSlice(a.IP)
+	return addr.Unmap(), nil
+}
+
+// Addr is where the main port listens.
+func (b *Broker) Addr() net.Addr { return b.server.Addr() }
+
+// SecondAddr is where the second ("VIP") port listens.
+func (b *Broker) SecondAddr() net.Addr { return b.second.Addr() }
+
+// Address is what clients are told.
+func (b *Broker) Address() string { return b.proc.Address().Text }
+
+// Shutdown is the reverse of Start: name servers first, so that clients look elsewhere; then ports, held requests, delivery, lanes,
+// services; then everything goes to disk, and the abort file goes last. Requests under way have until ctx ends.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	b.stopping.Do(func() { b.stopErr = b.shutdown(ctx) })
+	return b.stopErr
+}
+
+func (b *Broker) shutdown(ctx context.Context) error {
+	var errs error
+	also := func(err error) { errs = errors.Join(errs, err) }
+	if b.registrar != nil && b.registrar.ready() {
+		b.registrar.unregister(ctx)
+	}
+	b.cancel()
+	b.services.Wait()
+	if b.hold != nil {
+		b.hold.Close() // what is held is answered while its connection is still open
+	}
+	for _, s := range []*remoting.Server{b.second, b.server} {
+		if s != nil {
+			also(s.Shutdown(ctx))
+		}
+	}
+	if b.delay != nil {
+		also(b.delay.Stop())
+	}
+	if b.lanes != nil {
+		b.lanes.Close()
+		b.client.Close()
+	}
+	if b.store != nil {
+		if b.offsets != nil && b.delay != nil { // loaded, hence not to be overwritten by emptiness
+			also(b.persist())
+		}
+		also(b.store.Close())
+		if b.delay != nil {
+			also(b.delay.Save())
+		}
+	}
+	return errs
+}
+
+func (b *Broker) persist() error {
+	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist())
+}

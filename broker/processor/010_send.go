@@ -1,0 +1,290 @@
+package processor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"apogee/broker/delay"
+	"apogee/broker/meta"
+	"apogee/compat/body"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store/record"
+)
+
+// 010 SEND_MESSAGE, 310 SEND_MESSAGE_V2 (the same with one-letter names) and 320 SEND_BATCH_MESSAGE: store what a producer sends
+// (SendMessageProcessor, AbstractSendMessageProcessor; HookUtils for what happens at the put).
+//
+// Answers, checked in this order:
+//   - 1 before startAcceptSendRequestTimeStamp
+//   - 16 if the broker is not writeable and the topic is ordered, 29 for a name that is none, 16 for topics that only the broker writes
+//   - 17 if the topic is missing and cannot be made after the model of the header's default topic
+//   - 29 for a queue beyond both queue numbers; a negative one means any. The topic's own write permission is not looked at, as in Java:
+//     producers learn it from the route
+//   - to a retry topic: 26 without the group; into the dead letters after too many attempts, or while the group holds queue locks
+//   - 13 for a compacted topic without KEYS, 16 for half messages, 1 for timer messages
+//   - then the store's word: 0, 10, 11, 12 with the header; 13, 14, 2, 1 without
+//
+// Every answer carries MSG_REGION and TRACE_ON. A one-way send is stored and not answered, and waits for no flush.
+//
+// Not here yet: transactions and arbitrary timers are refused, since a half message that nobody can commit, or a timed message that is
+// delivered at once, would do harm; static topics; queues of type BatchCQ.
+func (p *Processor) send(r *remoting.Request) { p.serveSend(r, false) }
+
+// serveSend works a send. On the event loop it must not block: where it would, it goes on in the lane with a copy of the request.
+func (p *Processor) serveSend(r *remoting.Request, mayBlock bool) {
+	op := p.newSend(r)
+	if err := op.hdr.DecodeFields(r.Fields); err != nil && !sendable(r.Fields) {
+		op.fail(r, code.SystemError, err.Error())
+		return
+	}
+	step := op.admit(r, mayBlock)
+	if step == goOn {
+		step = op.prepare(r, mayBlock)
+	}
+	switch step {
+	case goOn:
+		op.put(r)
+	case moveOn:
+		op.release()
+		d := r.Detach()
+		if !p.Lanes.Send.Submit(func() { p.serveSend(d, true) }) {
+			p.newSend(r).fail(r, code.SystemBusy, remarkOverload)
+		}
+	}
+}
+
+// step is what comes after a part of the work.
+type step uint8
+
+const (
+	goOn   step = iota
+	ended       // answered
+	moveOn      // has to block: go on in a lane
+)
+
+// sendable tells whether a header that lacks required fields has all that Java really needs.
+func sendable(f header.Fields) bool {
+	_, long := f.Get("topic")
+	_, short := f.Get("b")
+	return (long || short) && (number(f, "queueId", 32) || number(f, "e", 32)) && (number(f, "sysFlag", 32) || number(f, "f", 32)) &&
+		(number(f, "bornTimestamp", 64) || number(f, "g", 64)) && (number(f, "flag", 32) || number(f, "h", 32))
+}
+
+// admit checks the broker, the topic and the queue (preSend, msgCheck).
+func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
+	p, cfg, h := op.p, op.view.cfg, &op.hdr
+	if cfg.StartAcceptSend > 0 {
+		if ms := cfg.StartAcceptSend; p.Now().UnixMilli() < ms {
+			op.fail(r, code.SystemError, "broker unable to service, until "+javaTime(time.UnixMilli(ms)))
+			return ended
+		}
+	}
+	if cfg.Permission&int(body.PermWrite) == 0 && p.Topics.Order(h.Topic) {
+		op.fail(r, code.NoPermission, fmt.Sprintf("the broker[%s] sending message is forbidden", cfg.IP1))
+		return ended
+	}
+	if wrong := meta.ValidateTopic(h.Topic); wrong != "" {
+		op.fail(r, code.InvalidParameter, wrong)
+		return ended
+	}
+	if !meta.SendAllowed(h.Topic) {
+		op.fail(r, code.NoPermission, fmt.Sprintf("Sending message to topic[%s] is forbidden.", h.Topic))
+		return ended
+	}
+	topic, ok := p.Topics.Get(h.Topic)
+	if !ok {
+		if !mayBlock {
+			return moveOn
+		}
+		if topic = op.create(r); topic == nil {
+			return ended
+		}
+	}
+	if h.QueueID >= max(topic.ReadQueueNums, topic.WriteQueueNums) {
+		op.fail(r, code.InvalidParameter, fmt.Sprintf("request queueId[%d] is illegal, %s Producer: %s", h.QueueID, topicText(topic), remoteText(r.Conn())))
+		return ended
+	}
+	if len(topic.Attributes) > 0 && topic.Attributes["queue.type"] == "BatchCQ" {
+		// A plain record would not be dispatched to a batch queue by Java either; here it would land in a queue of the wrong kind.
+		op.fail(r, code.NoPermission, fmt.Sprintf("topic[%s] has queues of type BatchCQ, which this broker does not serve yet", topic.TopicName))
+		return ended
+	}
+	op.topic = topic
+	return goOn
+}
+
+// create makes the topic of a send, or answers that it cannot.
+func (op *sendOp) create(r *remoting.Request) *body.TopicConfig {
+	p, h := op.p, &op.hdr
+	retry := strings.HasPrefix(h.Topic, meta.RetryPrefix)
+	var sys int32
+	if h.UnitMode.Or(false) {
+		sys = sysUnit
+		if retry {
+			sys = sysUnitSub
+		}
+	}
+	if t, ok := p.Topics.CreateOnSend(h.Topic, h.DefaultTopic, h.DefaultTopicQueueNums, sys, remoteText(r.Conn())); ok {
+		return t
+	}
+	if retry {
+		t, err := p.Topics.CreateOnSendBack(h.Topic, 1, body.PermRead|body.PermWrite, false, sys)
+		if err != nil {
+			p.Log.Error("retry topic created but not on disk", "topic", h.Topic, "err", err)
+		}
+		if t != nil {
+			return t
+		}
+	}
+	op.fail(r, code.TopicNotExist, fmt.Sprintf("topic[%s] not exist, apply first please!%s", h.Topic, faq))
+	return nil
+}
+
+// Bits of a topic's sysFlag.
+const (
+	sysUnit    = 1
+	sysUnitSub = 2
+)
+
+// prepare turns the request into the record that is stored.
+func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
+	p, h, m := op.p, &op.hdr, &op.msg
+	op.batch = r.Code == code.SendBatchMessage && h.Batch.Or(true) || h.Batch.Or(false)
+	if len(r.Body) == 0 {
+		op.fail(r, code.SystemError, "the message has no body")
+		return ended
+	}
+	op.queue = h.QueueID
+	if op.queue < 0 {
+		if op.topic.WriteQueueNums <= 0 {
+			op.fail(r, code.SystemError, fmt.Sprintf("topic[%s] has no queue to write to", op.topic.TopicName))
+			return ended
+		}
+		op.queue = rand.Int32N(op.topic.WriteQueueNums)
+	}
+	*m = record.Message{
+		Topic: op.topic.TopicName, QueueID: op.queue, Flag: h.Flag, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
+		BornHost: remoteAddr(r), StoreHost: op.view.addr.Host, ReconsumeTimes: h.ReconsumeTimes.Or(0), Body: r.Body,
+	}
+	op.buf = op.props.rewrite(op.buf[:0], h.Properties)
+	if op.batch {
+		return op.prepareBatch(r)
+	}
+	if strings.HasPrefix(m.Topic, meta.RetryPrefix) {
+		if s := op.retry(r, mayBlock); s != goOn {
+			return s
+		}
+	}
+	if op.topic.TopicFilterType == body.MultiTag {
+		m.SysFlag |= record.SysMultiTags
+	}
+	if op.props.uniqKey == "" {
+		op.uniq = p.keys.append(op.uniq[:0], op.view.addr.Host.Addr(), p.Now())
+		op.props.uniqKey = viewOf(op.uniq)
+		op.buf = record.AppendProperty(op.buf, record.PropUniqKey, op.props.uniqKey)
+	}
+	op.buf = append(op.buf, op.view.suffix...)
+	m.Properties = viewOf(op.buf)
+	if s := op.special(r); s != goOn {
+		return s
+	}
+	return op.schedule(r)
+}
+
+// special is what only some messages are: compacted, half, with a priority, of a lite topic.
+func (op *sendOp) special(r *remoting.Request) step {
+	m, props := &op.msg, &op.props
+	if len(op.topic.Attributes) > 0 && op.topic.Attributes["cleanup.policy"] == "COMPACTION" && strings.TrimSpace(props.keys) == "" {
+		op.fail(r, code.MessageIllegal, "Required message key is missing")
+		return ended
+	}
+	if props.tran && (m.ReconsumeTimes <= 0 || op.level() <= 0) {
+		remark := fmt.Sprintf("the broker[%s] sending transaction message is forbidden", op.view.cfg.IP1)
+		if !op.view.cfg.RejectTransaction {
+			remark += ": transactions are not served yet"
+		}
+		op.fail(r, code.NoPermission, remark)
+		return ended
+	}
+	if props.innerNum != "" && m.SysFlag&record.SysInnerBatch == 0 || m.SysFlag&record.SysInnerBatch != 0 {
+		// Inner batches belong to BatchCQ topics, which were refused before (HookUtils.checkInnerBatch).
+		op.fail(r, code.MessageIllegal, fmt.Sprintf("the message is illegal, maybe msg body or properties length not matched. msg body length limit %dB, msg properties length limit 32KB.", op.p.maxMessage()))
+		return ended
+	}
+	if props.priority != "" {
+		op.prioritise()
+	}
+	if props.lite != "" {
+		op.spare = append(append(append(op.spare[:0], "%LMQ%$"...), op.topic.TopicName...), '$')
+		op.spare = append(op.spare, props.lite...)
+		target := string(op.spare)
+		op.spare = record.SetProperty(op.spare[:0], m.Properties, record.PropMultiDispatch, target)
+		op.swap()
+	}
+	return goOn
+}
+
+// swap makes spare the properties.
+func (op *sendOp) swap() {
+	op.buf, op.spare = op.spare, op.buf
+	op.msg.Properties = viewOf(op.buf)
+}
+
+// level is the delay level that the message asks for.
+func (op *sendOp) level() int {
+	n, _, _ := op.view.levels.Of(op.props.delay)
+	return n
+}
+
+// prioritise picks the queue of a message with a priority; messages of another kind lose the property (5.5: SendMessageProcessor).
+func (op *sendOp) prioritise() {
+	m, props := &op.msg, &op.props
+	if props.tran || props.timer || props.sharding || props.delay != "" {
+		op.spare = appendWithout(op.spare[:0], m.Properties, propPriority)
+		op.swap()
+		return
+	}
+	if n, err := strconv.ParseInt(props.priority, 10, 32); err == nil && n >= 0 && op.topic.WriteQueueNums > 0 {
+		op.queue = min(int32(n), op.topic.WriteQueueNums-1)
+		m.QueueID = op.queue
+	}
+}
+
+// schedule sends delayed messages to the schedule topic (HookUtils.handleScheduleMessage).
+func (op *sendOp) schedule(r *remoting.Request) step {
+	m, props := &op.msg, &op.props
+	if props.delay == "" && !props.timer {
+		return goOn
+	}
+	if tran := m.SysFlag & record.SysTranMask; tran == record.SysTranPrepared || tran == record.SysTranRollback {
+		return goOn
+	}
+	level, clipped, err := op.view.levels.Of(props.delay)
+	switch {
+	case err != nil:
+		op.fail(r, code.SystemError, err.Error())
+		return ended
+	case level <= 0 && props.timer && !props.timerOut && m.Topic != meta.TimerTopic:
+		op.fail(r, code.SystemError, remarkNoTimer)
+		return ended
+	case level <= 0:
+		return goOn
+	}
+	if props.timer { // the level wins
+		op.spare = appendWithout(op.spare[:0], m.Properties, propTimerDelaySec, propTimerDelayMs, propTimerDeliver)
+		op.swap()
+	}
+	op.spare = delay.Schedule(m, level, clipped, op.spare)
+	op.buf, op.spare = op.spare, op.buf
+	return goOn
+}
+
+// javaTime is UtilAll.timeMillisToHumanString2.
+func javaTime(t time.Time) string {
+	return t.Format("2006-01-02 15:04:05") + fmt.Sprintf(",%03d", t.UnixMilli()%1000)
+}

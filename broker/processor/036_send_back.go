@@ -1,0 +1,143 @@
+package processor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+
+	"apogee/broker/delay"
+	"apogee/broker/meta"
+	"apogee/compat/body"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store/record"
+)
+
+// 036 CONSUMER_SEND_MSG_BACK: a consumer could not work a message and wants it again later (AbstractSendMessageProcessor.consumerSendMsgBack).
+// A copy is stored for the group's retry topic, with a delay that grows with the attempts; after the last attempt, or for a negative
+// delay level, in the group's dead letters.
+//
+// Answers, checked in this order:
+//   - 26 without the group, 16 if the broker is not writeable
+//   - 0 and nothing else if the group has no retry queues
+//   - 16 if the retry topic is not writeable, 1 if the message is not there
+//   - 1 with the status if the store refuses the copy
+//
+// It reads the log and may create topics: it runs in the send lane.
+func (p *Processor) sendBack(r *remoting.Request) {
+	var h header.ConsumerSendMsgBackRequest
+	if !decode(r, &h) {
+		return
+	}
+	cfg := p.cfg()
+	group, ok := p.Groups.Ensure(h.Group)
+	switch {
+	case !ok:
+		r.Fail(code.SubscriptionGroupNotExist, "subscription group not exist, %s %s", h.Group, faq)
+		return
+	case cfg.Permission&int(body.PermWrite) == 0:
+		r.Fail(code.NoPermission, "the broker[%s] sending message is forbidden", cfg.IP1)
+		return
+	case group.RetryQueueNums <= 0:
+		replyOK(r)
+		return
+	}
+	topic, err := p.retryTopic(group, h.UnitMode)
+	if topic == nil {
+		r.Fail(code.SystemError, "topic[%s] not exist: %v", meta.RetryTopic(group.GroupName), err)
+		return
+	}
+	if topic.Perm&body.PermWrite == 0 {
+		r.Fail(code.NoPermission, "the topic[%s] sending message is forbidden", topic.TopicName)
+		return
+	}
+	rec, release, err := p.Reader.View(h.Offset)
+	if err != nil {
+		r.Fail(code.SystemError, "look message by offset failed, %d", h.Offset)
+		return
+	}
+	defer release()
+	var m record.Message
+	if err := record.Decode(rec, &m); err != nil {
+		r.Fail(code.SystemError, "look message by offset failed, %d", h.Offset)
+		return
+	}
+	p.storeBack(r, &h, &m, group, topic)
+}
+
+func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (*body.TopicConfig, error) {
+	var sys int32
+	if unit {
+		sys = sysUnitSub
+	}
+	name := meta.RetryTopic(group.GroupName)
+	t, err := p.Topics.CreateOnSendBack(name, group.RetryQueueNums, body.PermRead|body.PermWrite, false, sys)
+	if t != nil && err != nil {
+		p.Log.Error("retry topic created but not on disk", "topic", name, "err", err)
+	}
+	return t, err
+}
+
+// storeBack stores the copy of m, which aliases the log.
+func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBackRequest, m *record.Message, group *body.SubscriptionGroupConfig, retry *body.TopicConfig) {
+	view := p.sendView()
+	limit := group.RetryMaxTimes
+	if r.Version >= headerRetryVersion && h.MaxReconsumeTimes.Valid {
+		limit = h.MaxReconsumeTimes.Value
+	}
+	dead := m.ReconsumeTimes >= limit || h.DelayLevel < 0
+	level := h.DelayLevel
+	switch {
+	case dead:
+		level = 0
+	case level == 0:
+		level = 3 + m.ReconsumeTimes
+	}
+	source := m.Topic
+	m.Properties = backProperties(m, level)
+	m.Topic, m.QueueID = retry.TopicName, rand.Int32N(group.RetryQueueNums)
+	if dead {
+		t, err := p.deadLetters(meta.DLQTopic(group.GroupName))
+		if t == nil {
+			r.Fail(code.SystemError, "topic[%s] not exist: %v", meta.DLQTopic(group.GroupName), err)
+			return
+		}
+		m.Topic, m.QueueID = t.TopicName, 0
+	}
+	m.ReconsumeTimes++
+	m.StoreHost = view.addr.Host
+	m.PreparedTransactionOffset, m.TagsCode = 0, 0
+	if n, clipped, _ := view.levels.Of(strconv.Itoa(int(level))); n > 0 {
+		delay.Schedule(m, n, clipped, nil)
+	}
+	// Nobody waits for a flush: the copy says WAIT=false, as in Java.
+	res := p.Store.Put(m, nil)
+	if _, stored := putCode(res.Status); !stored {
+		r.Fail(code.SystemError, "%s", p.putRemark(&res))
+		return
+	}
+	p.Stats.SentBack(source, group.GroupName)
+	if dead {
+		p.Stats.DeadLettered(source, group.GroupName)
+		p.Log.Info("dead letter", "group", group.GroupName, "topic", source, "off", h.Offset, "attempts", m.ReconsumeTimes, "addr", remoteText(r.Conn()))
+	}
+	replyOK(r)
+}
+
+// backProperties is the properties of the copy: where the message was first, which one it was, its delay level, and that nobody waits.
+// What an earlier attempt has set of the first two stays.
+func backProperties(m *record.Message, level int32) string {
+	drop := []string{record.PropDelay, record.PropWait}
+	b := appendWithout(make([]byte, 0, len(m.Properties)+192), m.Properties, drop...)
+	if record.Property(m.Properties, propRetryTopic) == "" {
+		b = record.AppendProperty(b, propRetryTopic, m.Topic)
+	}
+	if record.Property(m.Properties, propOriginMessageID) == "" {
+		var id [record.MaxMessageID]byte
+		b = record.AppendProperty(b, propOriginMessageID, viewOf(record.AppendMessageID(id[:0], m.StoreHost, m.PhysicalOffset)))
+	}
+	b = record.AppendProperty(b, record.PropDelay, fmt.Sprint(level))
+	b = record.AppendProperty(b, record.PropWait, "false")
+	return string(b)
+}

@@ -1,0 +1,50 @@
+package processor
+
+import (
+	"fmt"
+	"strings"
+
+	"apogee/broker/meta"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/store"
+	"apogee/store/record"
+)
+
+// 320 SEND_BATCH_MESSAGE, and 010/310 with batch=true: a body of several messages, all for one queue (sendBatchMessage). Each becomes
+// a record of its own with the properties that it brought; those of the envelope (WAIT apart) are not stored.
+//
+// Answers, after the checks of a single send: 13 for a retry topic or a name of more than 127 characters, 13 for an envelope with a
+// delay level or a transaction type, 1 for a body that is no batch or too long. msgId is a comma list of offset ids, queueOffset that of
+// the first; transactionId is there only if the envelope has a unique key.
+func (op *sendOp) prepareBatch(r *remoting.Request) step {
+	m, props := &op.msg, &op.props
+	switch {
+	case len(m.Topic) > 127:
+		op.fail(r, code.MessageIllegal, fmt.Sprintf("message topic length too long %d", len(m.Topic)))
+		return ended
+	case strings.HasPrefix(m.Topic, meta.RetryPrefix):
+		op.fail(r, code.MessageIllegal, "batch request does not support retry group "+m.Topic)
+		return ended
+	case op.level() > 0 || m.SysFlag&record.SysTranMask != 0:
+		op.fail(r, code.MessageIllegal, op.p.putRemark(&store.PutResult{Status: store.MessageIllegal}))
+		return ended
+	case props.timer && !props.timerOut:
+		op.fail(r, code.SystemError, remarkNoTimer)
+		return ended
+	case len(r.Body) > op.p.maxMessage():
+		op.fail(r, code.SystemError, fmt.Sprintf("message body size exceeded: %d bytes, the limit is %d", len(r.Body), op.p.maxMessage()))
+		return ended
+	}
+	m.Body, m.Properties = nil, ""
+	for rest := r.Body; len(rest) > 0; {
+		var b record.BatchRecord
+		var err error
+		if b, rest, err = record.CutBatch(rest); err != nil {
+			op.fail(r, code.SystemError, err.Error())
+			return ended
+		}
+		op.items = append(op.items, store.BatchItem{Flag: b.Flag, Body: b.Body, Properties: viewOf(b.Properties)})
+	}
+	return goOn
+}

@@ -1,0 +1,91 @@
+package processor
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"apogee/compat/body"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store"
+)
+
+// maxQueueEntries bounds one answer of 321: it is what one read looks at.
+const maxQueueEntries = 800
+
+// 321 QUERY_CONSUME_QUEUE: entries of a consume queue, for mqadmin queryCq (AdminBrokerProcessor.queryConsumeQueue).
+//
+// Answers:
+//   - 1: no such queue, or a group was named that is not online in the topic
+//   - 0 with a remark and no body: there is no entry at the index (Java, too)
+//   - 0 with up to count entries
+func (p *Processor) queueEntries(r *remoting.Request) {
+	var h header.QueryConsumeQueueRequest
+	if !decode(r, &h) {
+		return
+	}
+	q, index, count := h.QueueID.Or(0), h.Index.Or(0), h.Count.Or(0)
+	lo, hi := p.Queues.MinOffset(h.Topic, q), p.Queues.MaxOffset(h.Topic, q)
+	if lo < 0 || hi < 0 {
+		r.Fail(code.SystemError, "%d@%s is not exist!", q, h.Topic)
+		return
+	}
+	b := &body.QueryConsumeQueueResponseBody{MinQueueIndex: lo, MaxQueueIndex: hi}
+	if h.ConsumerGroup != "" {
+		g := p.Consumers.Group(h.ConsumerGroup)
+		if g == nil || g.Subscriptions[h.Topic] == nil {
+			r.Fail(code.SystemError, "%s@%s is not online!", h.ConsumerGroup, h.Topic)
+			return
+		}
+		b.SubscriptionData = g.Subscriptions[h.Topic]
+		b.FilterData = "null" // of an SQL subscription, Java's filter data
+	}
+	c := &entryCollector{max: int(min(max(count, 0), maxQueueEntries)), online: b.SubscriptionData != nil}
+	var res store.GetResult
+	p.Reader.Get(&store.GetRequest{Topic: h.Topic, QueueID: q, Offset: index, MaxCount: maxQueueEntries, MaxBytes: 1 << 30, Filter: c}, &res)
+	res.Release()
+	if index < lo || index >= hi || (len(c.entries) == 0 && count > 0) {
+		r.Reply(&remoting.Reply{Remark: fmt.Sprintf("Index %d of %d@%s is not exist!", index, q, h.Topic)})
+		return
+	}
+	b.QueueData = c.entries
+	replyJSON(r, b)
+}
+
+// entryCollector is a filter that takes nothing and notes what it is shown.
+type entryCollector struct {
+	max     int
+	online  bool
+	tags    int64
+	entries []body.ConsumeQueueData
+}
+
+func (c *entryCollector) MatchTags(tagsCode int64) bool {
+	c.tags = tagsCode
+	return len(c.entries) < c.max
+}
+
+// Fields of a stored record (docs/format/commitlog.md).
+const (
+	recordSizeAt     = 0
+	recordPhysicalAt = 28
+)
+
+func (c *entryCollector) MatchRecord(rec []byte) bool {
+	if len(rec) >= recordPhysicalAt+8 {
+		c.entries = append(c.entries, body.ConsumeQueueData{
+			PhysicOffset: int64(binary.BigEndian.Uint64(rec[recordPhysicalAt:])),
+			PhysicSize:   int32(binary.BigEndian.Uint32(rec[recordSizeAt:])),
+			TagsCode:     c.tags, Eval: c.online,
+		})
+	}
+	return false
+}
+
+// 907 GET_BROKER_HA_STATUS: replication as the master sees it (AdminBrokerProcessor.getBrokerHaStatus). There are no replicas.
+func (p *Processor) haStatus(r *remoting.Request) {
+	replyJSON(r, &body.HARuntimeInfo{
+		Master: true, MasterCommitLogMaxOffset: p.Upkeep.Stats().MaxPhysical, HAConnectionInfo: []body.HAConnectionRuntimeInfo{},
+	})
+}

@@ -1,0 +1,183 @@
+package processor
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"apogee/broker/client"
+	"apogee/broker/config"
+	"apogee/broker/hold"
+	"apogee/broker/meta"
+	"apogee/broker/stats"
+	"apogee/compat/body"
+	"apogee/compat/properties"
+	"apogee/remoting"
+	"apogee/store"
+	"apogee/store/record"
+	"apogee/store/vfs"
+)
+
+// Appender takes messages in.
+type Appender interface {
+	Put(m *record.Message, c store.Completion) store.PutResult
+	PutBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult
+	PutWait(m *record.Message) store.PutResult
+	Writable() (bool, string)
+}
+
+// Reader gives messages back.
+type Reader interface {
+	Get(req *store.GetRequest, res *store.GetResult)
+	Cold(topic string, queueID int32, offset int64) bool
+	View(physical int64) (rec []byte, release func(), err error)
+	Query(topic, key, indexType string, max int, begin, end int64) (store.QueryResult, error)
+}
+
+// Queues knows how far each queue reaches.
+type Queues interface {
+	MinOffset(topic string, queueID int32) int64
+	MaxOffset(topic string, queueID int32) int64
+	OffsetByTime(topic string, queueID int32, ms int64, upper bool) int64
+	StoreTime(topic string, queueID int32, offset int64) int64
+	InMemory(topic string, queueID int32, offset int64) bool
+}
+
+// Upkeep is what operators ask of the store.
+type Upkeep interface {
+	Queues() map[string][]int32
+	DeleteTopics(topics ...string) error
+	CleanExpiredQueues(keep func(topic string) bool) error
+	DeleteExpired() error
+	Stats() store.Stats
+	AppendLockHeldMs() int64
+}
+
+// Delays is the delivery of delayed messages.
+type Delays interface {
+	// JSON is delayOffset.json as Java's slaves read it.
+	JSON() []byte
+}
+
+// Settings is the configuration as operators see it.
+type Settings interface {
+	// Text is every key and its value, key=value a line.
+	Text() []byte
+	Version() body.DataVersion
+	// Update applies settings and rewrites the configuration file. It refuses unreadable values, and then applies nothing.
+	Update(f *properties.File) error
+}
+
+// Deps is what a Processor works with. All of it is set and stays.
+type Deps struct {
+	Config   *config.Live
+	Settings Settings
+	Log      *slog.Logger
+	Now      func() time.Time
+
+	Store  Appender
+	Reader Reader
+	Queues Queues
+	Upkeep Upkeep
+	Delays Delays
+
+	Topics    *meta.Topics
+	Groups    *meta.Groups
+	Offsets   *meta.Offsets
+	Consumers *client.Consumers
+	Producers *client.Producers
+	Locks     *client.Locks
+	Hold      *hold.Table
+	Stats     *stats.Stats
+	Rates     *stats.Rates
+	Lanes     *Lanes
+
+	FS     vfs.FS
+	LogDir string // where the commit log is
+
+	// MaxMessage is maxMessageSize of the store, for remarks.
+	MaxMessage func() int
+}
+
+// Processor answers the requests of one broker.
+type Processor struct {
+	Deps
+
+	addr    atomic.Pointer[Address]
+	started time.Time
+
+	messaging
+}
+
+// Address is what the broker calls itself: in message ids, and in answers that name it.
+type Address struct {
+	Host netip.AddrPort // brokerIP1 and port, as stored with each message
+	Text string         // the same as clients dial it
+}
+
+// New makes a Processor. SetAddress has to follow before it gets requests.
+func New(deps Deps) *Processor {
+	p := &Processor{Deps: deps, started: deps.Now(), messaging: newMessaging()}
+	p.SetAddress(Address{})
+	return p
+}
+
+// SetAddress tells the address, which is known only once the port is open.
+func (p *Processor) SetAddress(a Address) { p.addr.Store(&a) }
+
+// Address is where the broker can be reached.
+func (p *Processor) Address() *Address { return p.addr.Load() }
+
+// cfg is the present configuration. A handler asks once, so that it does not see two.
+func (p *Processor) cfg() *config.Broker { return p.Config.Get() }
+
+// Lanes are the queues and workers for requests that may block. The names are those of Java's executors; runtime info shows them.
+type Lanes struct {
+	Send      *remoting.Lane // sends that must create a topic, send back
+	Pull      *remoting.Lane // reads of data that is not in memory
+	LitePull  *remoting.Lane
+	Query     *remoting.Lane // by key, by id
+	Heartbeat *remoting.Lane
+	Client    *remoting.Lane // unregister, check
+	Consumer  *remoting.Lane // lists, offsets of unknown groups
+	Admin     *remoting.Lane
+	Reply     *remoting.Lane // waits for clients
+
+	Answers *Answers // of sends that had to wait for the disk
+}
+
+// Workers of each lane. Go's scheduler makes many cheap; what blocks here is the disk and other machines.
+const (
+	sendWorkers      = 4
+	pullWorkers      = 16
+	queryWorkers     = 8
+	heartbeatWorkers = 4
+	clientWorkers    = 4
+	adminWorkers     = 8
+	replyWorkers     = 32
+)
+
+// NewLanes starts the lanes with the capacities that the configuration gives.
+func NewLanes(c *config.Broker) *Lanes {
+	return &Lanes{
+		Send:      remoting.NewLane("send", sendWorkers, c.SendQueue),
+		Pull:      remoting.NewLane("pull", pullWorkers, c.PullQueue),
+		LitePull:  remoting.NewLane("litePull", pullWorkers, c.LitePullQueue),
+		Query:     remoting.NewLane("query", queryWorkers, c.QueryQueue),
+		Heartbeat: remoting.NewLane("heartbeat", heartbeatWorkers, c.HeartbeatQ),
+		Client:    remoting.NewLane("clientManage", clientWorkers, c.ClientQueue),
+		Consumer:  remoting.NewLane("consumerManage", clientWorkers, c.ConsumerQueue),
+		Admin:     remoting.NewLane("admin", adminWorkers, c.AdminQueue),
+		Reply:     remoting.NewLane("reply", replyWorkers, c.SendQueue),
+		Answers:   NewAnswers(),
+	}
+}
+
+// Close ends the lanes once what they hold is done.
+func (l *Lanes) Close() {
+	for _, lane := range []*remoting.Lane{l.Send, l.Pull, l.LitePull, l.Query, l.Heartbeat, l.Client, l.Consumer, l.Admin, l.Reply} {
+		lane.Close()
+	}
+	l.Answers.Close()
+}

@@ -1,0 +1,251 @@
+package processor
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"apogee/broker/config"
+	"apogee/broker/hold"
+	"apogee/compat/body"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store"
+)
+
+// pullOp is one pull, from its arrival until its answer has been written. Ops are pooled with all that they point to.
+//
+// One goroutine at a time works on an op: the event loop's, the lane's, or one of the hold table's.
+type pullOp struct {
+	entry   hold.Entry
+	p       *Processor
+	cfg     *config.Broker
+	replier remoting.Replier
+	conn    *remoting.Conn
+	lite    bool
+
+	hdr     header.PullMessageRequest // strings alias the frame until letGo
+	group   *body.SubscriptionGroupConfig
+	topic   *body.TopicConfig
+	settled bool // the first run is through: commits are done, the filter is made
+	suspend bool // a 19 may be held back
+
+	get    store.GetRequest
+	res    store.GetResult
+	answer header.PullMessageResponse
+	reply  remoting.Reply
+
+	onLane    func() // read, as lanes want it; made once for each op
+	onWritten func() // written, as replies want it
+}
+
+func (p *Processor) newPull(r *remoting.Request) *pullOp {
+	op, _ := p.pulls.Get().(*pullOp)
+	if op == nil {
+		op = &pullOp{p: p}
+		op.entry.Waiter = op
+		op.onLane, op.onWritten = op.read, op.written
+	}
+	op.cfg = p.cfg()
+	op.replier, op.conn = r.Replier(), r.Conn()
+	op.lite = r.Code == code.LitePullMessage
+	op.settled, op.suspend = false, true
+	return op
+}
+
+// free gives the op back. Nothing of it is in use any more.
+func (op *pullOp) free() {
+	op.replier, op.conn, op.cfg, op.group, op.topic = remoting.Replier{}, nil, nil, nil, nil
+	op.hdr = header.PullMessageRequest{}
+	op.get.Filter, op.get.Topic = nil, ""
+	op.reply = remoting.Reply{}
+	op.p.pulls.Put(op)
+}
+
+// letGo replaces what aliases the frame by what does not, for an op that outlives its handler.
+func (op *pullOp) letGo() {
+	h := &op.hdr
+	h.ConsumerGroup, h.Topic = op.group.GroupName, op.topic.TopicName
+	h.LiteTopic, h.Subscription, h.ExpressionType, h.ProxyFrowardClientID = "", "", "", ""
+}
+
+func (op *pullOp) setFilter(f *tagFilter) {
+	if f == nil {
+		op.get.Filter = nil // and not an interface that holds nil
+		return
+	}
+	op.get.Filter = f
+}
+
+// refuse answers an error and ends the op; it returns false for the convenience of checks.
+func (op *pullOp) refuse(c int32, forbidden, remark string) bool {
+	op.reply = remoting.Reply{Code: c, Remark: remark}
+	if forbidden != "" {
+		op.reply.Extra = header.Fields{{Key: "forbiddenType", Value: forbidden}}
+	}
+	op.replier.Reply(&op.reply)
+	op.free()
+	return false
+}
+
+// settle does what a request does once only: it commits the offset that it carries.
+func (op *pullOp) settle() {
+	h := &op.hdr
+	op.settled = true
+	if h.SysFlag&pullCommitOffset == 0 {
+		return
+	}
+	// A commit from before a reset must not undo it.
+	if op.p.Offsets.ResetPending(op.group.GroupName, op.topic.TopicName, h.QueueID) {
+		return
+	}
+	if op.p.Offsets.Commit(op.group.GroupName, op.topic.TopicName, h.QueueID, h.CommitOffset) {
+		op.p.Log.Debug("offset goes back", "group", op.group.GroupName, "topic", op.topic.TopicName, "queue", h.QueueID, "off", h.CommitOffset)
+	}
+}
+
+// maxReads bounds how often a pull is read because something came in between: a producer that is always faster must not keep an event loop.
+const maxReads = 3
+
+// read asks the store and answers, or parks the request.
+func (op *pullOp) read() {
+	h := &op.hdr
+	if op.cfg.ServerSideReset {
+		if off, ok := op.p.Offsets.TakeReset(op.group.GroupName, op.topic.TopicName, h.QueueID); ok {
+			op.answerReset(off)
+			return
+		}
+	}
+	op.get.Topic, op.get.QueueID, op.get.Offset = op.topic.TopicName, h.QueueID, h.QueueOffset
+	op.get.MaxCount, op.get.MaxBytes = max(1, h.MaxMsgNums), math.MaxInt32
+	for reads := 1; ; reads++ {
+		op.p.Reader.Get(&op.get, &op.res)
+		if reads == maxReads || !op.mayPark() {
+			op.send()
+			return
+		}
+		op.res.Release()
+		if op.park() {
+			return
+		}
+		// Something has come since, or the table took no more and park has switched suspension off.
+	}
+}
+
+// mayPark tells whether the outcome is one to wait with. A hole in the queue is none: it is behind the end already.
+func (op *pullOp) mayPark() bool {
+	if !op.suspend || op.hdr.SysFlag&pullSuspend == 0 || op.res.Status == store.OffsetFoundNull {
+		return false
+	}
+	return pullCode(op.res.Status, op.hdr.QueueOffset) == code.PullNotFound
+}
+
+// park holds the request. False means that it is to be read again.
+func (op *pullOp) park() bool {
+	wait := time.Duration(op.hdr.SuspendTimeoutMillis) * time.Millisecond
+	if !op.cfg.LongPolling {
+		wait = op.cfg.ShortPolling
+	}
+	if wait <= 0 {
+		op.suspend = false
+		return false
+	}
+	op.letGo()
+	conn, table := op.conn, op.p.Hold
+	op.entry.Topic, op.entry.Queue, op.entry.Offset = op.topic.TopicName, op.hdr.QueueID, op.hdr.QueueOffset
+	switch table.Park(&op.entry, conn, wait) {
+	case hold.Parked:
+		// From here on the op may be gone. A connection that closed before the parking has been dropped too early.
+		if conn != nil && conn.Closed() {
+			table.Drop(conn)
+		}
+		return true
+	case hold.Full:
+		op.refuse(code.SystemBusy, "", "too many pulls are held, start flow control for a while")
+		return true
+	case hold.Closed:
+		op.suspend = false
+	}
+	return false
+}
+
+// Ready, Wants and Wake make an op a [hold.Waiter].
+func (op *pullOp) Ready() bool {
+	return op.p.Queues.MaxOffset(op.entry.Topic, op.entry.Queue) > op.entry.Offset
+}
+
+// Wants looks at an arrival as the read would.
+func (op *pullOp) Wants(a *store.Arrival) bool {
+	f := op.get.Filter
+	return f == nil || f.MatchTags(a.TagsCode) && f.MatchRecord(a.Record)
+}
+
+// Wake runs the request once more, for the last time.
+func (op *pullOp) Wake(why hold.Reason) {
+	if why == hold.Gone {
+		op.free()
+		return
+	}
+	op.suspend = false
+	op.cfg = op.p.cfg()
+	op.group = nil
+	if op.admit() {
+		op.read()
+	}
+}
+
+// answerReset tells the client to go on elsewhere, as an operator has ordered.
+func (op *pullOp) answerReset(off int64) {
+	topic, queue := op.topic.TopicName, op.hdr.QueueID
+	op.res.Status, op.res.Next, op.res.Count, op.res.Regions = store.OffsetReset, off, 0, op.res.Regions[:0]
+	op.res.Min, op.res.Max = op.p.Queues.MinOffset(topic, queue), op.p.Queues.MaxOffset(topic, queue)
+	op.res.FromSlave = false
+	op.send()
+}
+
+// send answers with what was read.
+func (op *pullOp) send() {
+	res, group, topic := &op.res, op.group, op.topic
+	if res.Status != store.OffsetReset {
+		op.p.Offsets.CommitPull(group.GroupName, topic.TopicName, op.hdr.QueueID, res.Next)
+	}
+	if op.cfg.FlowControl && op.conn != nil && !op.conn.Writable() {
+		res.Release() // Java drops it too: the client's time-out is the flow control
+		op.free()
+		return
+	}
+	op.answer = header.PullMessageResponse{
+		NextBeginOffset: res.Next, MinOffset: res.Min, MaxOffset: res.Max,
+		TopicSysFlag: header.Some(topic.TopicSysFlag), GroupSysFlag: header.Some(group.GroupSysFlag),
+	}
+	if op.cfg.SlaveRead {
+		op.answer.SuggestWhichBrokerID = group.BrokerID
+		if res.FromSlave {
+			op.answer.SuggestWhichBrokerID = group.WhichBrokerWhenConsumeSlowly
+		}
+	}
+	op.reply = remoting.Reply{Code: pullCode(res.Status, op.hdr.QueueOffset), Remark: res.Status.String(), Header: &op.answer}
+	if res.Status != store.Found {
+		op.replier.Reply(&op.reply)
+		res.Release()
+		op.free()
+		return
+	}
+	op.p.Stats.Got(topic.TopicName, group.GroupName, int64(res.Count), int64(res.Bytes))
+	op.reply.Regions, op.reply.Release = res.Regions, op.onWritten
+	op.replier.Reply(&op.reply) // the op may be gone when it returns
+}
+
+// written is called when the messages have left, or never will.
+func (op *pullOp) written() {
+	op.res.Release()
+	op.free()
+}
+
+// number tells whether a field is there and reads as a number.
+func number(f header.Fields, key string, bits int) bool {
+	v, _ := f.Get(key)
+	_, err := strconv.ParseInt(v, 10, bits)
+	return err == nil
+}

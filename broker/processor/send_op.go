@@ -1,0 +1,168 @@
+package processor
+
+import (
+	"sync/atomic"
+
+	"apogee/compat/body"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store"
+	"apogee/store/record"
+)
+
+// sendOp is one send on its way. Ops are pooled with all that they point to, so that a send allocates nothing.
+//
+// An op is worked by one goroutine at a time: the handler's, until Put says that the store has to complete it; from then on by
+// whoever comes second of the handler and the completion.
+type sendOp struct {
+	p       *Processor
+	view    *sendView
+	replier remoting.Replier
+	oneway  bool
+
+	hdr   header.SendMessageRequest // strings alias the frame
+	props sentProperties            // likewise
+	topic *body.TopicConfig         // where the message goes; not the schedule topic
+	queue int32                     // as answered; a delayed message is stored in another
+	batch bool
+	msg   record.Message
+	items []store.BatchItem
+
+	buf   []byte // properties of msg
+	spare []byte // properties of msg, where they are changed once more
+	id    []byte // of the answer
+	uniq  []byte // of the answer
+
+	res       store.PutResult
+	turns     atomic.Int32    // who of handler and completion is second
+	completed bool            // set by Complete
+	outcome   store.PutStatus // set by Complete
+	answer    header.SendMessageResponse
+	reply     remoting.Reply
+	next      *sendOp // in Answers
+}
+
+// maxKeptIDs and maxKeptItems bound what a pooled op keeps of a large batch.
+const (
+	maxKeptIDs   = 64 << 10
+	maxKeptItems = 2048
+)
+
+const (
+	remarkOverload = "[OVERLOAD]system busy, start flow control for a while"
+	remarkNoTimer  = "accurate timer message is not enabled, timerWheelEnable is false"
+)
+
+func (p *Processor) newSend(r *remoting.Request) *sendOp {
+	op, _ := p.sends.Get().(*sendOp)
+	if op == nil {
+		op = &sendOp{p: p}
+	}
+	op.replier, op.oneway = r.Replier(), r.Oneway()
+	op.view = p.sendView()
+	op.turns.Store(0)
+	op.completed, op.batch = false, false
+	return op
+}
+
+// forget drops what aliases the frame.
+func (op *sendOp) forget() {
+	op.hdr, op.props = header.SendMessageRequest{}, sentProperties{}
+	op.msg.Body, op.msg.Properties, op.msg.Topic = nil, "", ""
+	clear(op.items)
+	op.items = op.items[:0]
+}
+
+func (op *sendOp) release() {
+	op.forget()
+	op.replier, op.topic, op.next = remoting.Replier{}, nil, nil
+	if cap(op.id) > maxKeptIDs {
+		op.id = nil
+	}
+	if cap(op.items) > maxKeptItems {
+		op.items = nil
+	}
+	op.p.sends.Put(op)
+}
+
+// fail answers a refusal and ends the op. What every answer to a send carries, this one does too.
+func (op *sendOp) fail(r *remoting.Request, c int32, remark string) {
+	op.reply = remoting.Reply{Code: c, Remark: remark, Extra: op.view.extra}
+	r.Reply(&op.reply)
+	op.release()
+}
+
+// put stores the message and answers, now or when it is safe.
+func (op *sendOp) put(r *remoting.Request) {
+	var c store.Completion
+	if !op.oneway && !op.props.noWait {
+		c = op
+		if op.p.pending.Load() >= int64(op.view.cfg.SendQueue) {
+			op.fail(r, code.SystemBusy, remarkOverload)
+			return
+		}
+	}
+	op.uniq = append(op.uniq[:0], op.props.uniqKey...)
+	if op.batch {
+		op.res = op.p.Store.PutBatch(&op.msg, op.items, c)
+	} else {
+		op.res = op.p.Store.Put(&op.msg, c)
+	}
+	if _, stored := putCode(op.res.Status); stored {
+		op.makeID()
+		op.p.Stats.Put(op.topic.TopicName, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+	}
+	if op.res.Pending {
+		op.p.pending.Add(1)
+		op.forget() // nothing of the frame is needed any more, and this may take a while
+		if op.turns.Add(1) == 1 {
+			return // Complete goes on
+		}
+		op.p.pending.Add(-1)
+	}
+	r.Reply(op.finish())
+	op.release()
+}
+
+// Complete is the store's word that a pending message is safe, or that it is not. It may come before Put has returned.
+func (op *sendOp) Complete(status store.PutStatus) {
+	op.completed, op.outcome = true, status
+	if op.turns.Add(1) == 2 {
+		op.p.pending.Add(-1)
+		op.p.Lanes.Answers.put(op)
+	}
+}
+
+// makeID makes the offset message id, of a batch a list of them.
+func (op *sendOp) makeID() {
+	op.id = op.id[:0]
+	if !op.batch {
+		op.id = op.view.appendID(op.id, op.res.PhysicalOffset)
+		return
+	}
+	for i := range op.items {
+		if i > 0 {
+			op.id = append(op.id, ',')
+		}
+		op.id = op.view.appendID(op.id, op.items[i].PhysicalOffset)
+	}
+}
+
+// finish makes the answer from the outcome.
+func (op *sendOp) finish() *remoting.Reply {
+	if op.completed {
+		op.res.Status = op.outcome
+	}
+	c, stored := putCode(op.res.Status)
+	op.reply = remoting.Reply{Code: c, Extra: op.view.extra}
+	if !stored {
+		op.reply.Remark = op.p.putRemark(&op.res)
+		return &op.reply
+	}
+	op.answer = header.SendMessageResponse{
+		MsgID: viewOf(op.id), QueueID: op.queue, QueueOffset: op.res.QueueOffset, TransactionID: viewOf(op.uniq),
+	}
+	op.reply.Header = &op.answer
+	return &op.reply
+}

@@ -1,0 +1,108 @@
+package processor
+
+import (
+	"strings"
+
+	"apogee/store/record"
+)
+
+// Property names that sends deal with; more are in package record.
+const (
+	propPopCheckpoint   = "POP_CK"
+	propRegion          = "MSG_REGION"
+	propTraceOn         = "TRACE_ON"
+	propCluster         = "CLUSTER"
+	propTran            = "TRAN_MSG"
+	propPriority        = "_SYS_MSG_PRIORITY_"
+	propShardingKey     = "__SHARDINGKEY"
+	propLite            = "__LITE_TOPIC"
+	propRetryTopic      = "RETRY_TOPIC"
+	propOriginMessageID = "ORIGIN_MESSAGE_ID"
+	propTimerDelaySec   = "TIMER_DELAY_SEC"
+	propTimerDelayMs    = "TIMER_DELAY_MS"
+	propTimerDeliver    = "TIMER_DELIVER_MS"
+	propTimerOut        = "TIMER_OUT_MS"
+	propReplyTo         = "REPLY_TO_CLIENT"
+	propPushReplyTime   = "PUSH_REPLY_TIME"
+)
+
+// sentProperties is what a send wants to know of the properties that came with it. The strings alias the properties string.
+type sentProperties struct {
+	uniqKey, keys, delay, priority, lite, innerNum string
+
+	tran     bool // TRAN_MSG says true
+	noWait   bool // WAIT says anything but true
+	sharding bool
+	timer    bool // a delivery time is asked for ...
+	timerOut bool // ... and was already worked out
+}
+
+// rewrite reads the properties of a send and appends them to dst as they are to be stored: without what clients may not set, and
+// without what is no pair at all, which Java loses when it goes through a map. What stays is copied in runs and keeps its order; Java's
+// order is that of a hash table. Of equal names the last counts, for us as for every reader.
+func (p *sentProperties) rewrite(dst []byte, s string) []byte {
+	*p = sentProperties{}
+	run := 0 // what from here on is to be kept is not copied yet
+	for i := 0; i < len(s); {
+		end, next := len(s), len(s)
+		if n := strings.IndexByte(s[i:], record.PairEnd); n >= 0 {
+			end, next = i+n, i+n+1
+		}
+		pair := s[i:end]
+		if k := strings.IndexByte(pair, record.NameEnd); k <= 0 || k == len(pair)-1 || !p.note(pair[:k], pair[k+1:]) {
+			dst = append(dst, s[run:i]...)
+			run = next
+		}
+		i = next
+	}
+	dst = append(dst, s[run:]...)
+	if n := len(dst); n > 0 && dst[n-1] != record.PairEnd {
+		dst = append(dst, record.PairEnd)
+	}
+	return dst
+}
+
+// note looks at one pair and tells whether it is stored.
+func (p *sentProperties) note(name, value string) bool {
+	switch name {
+	case propPopCheckpoint, propRegion, propTraceOn, propCluster:
+		return false
+	case record.PropUniqKey:
+		p.uniqKey = value
+	case record.PropKeys:
+		p.keys = value
+	case record.PropWait:
+		p.noWait = !strings.EqualFold(value, "true")
+	case record.PropDelay:
+		p.delay = value
+	case propTran:
+		p.tran = strings.EqualFold(value, "true")
+	case propPriority:
+		p.priority = value
+	case propShardingKey:
+		p.sharding = true
+	case propLite:
+		p.lite = value
+	case record.PropInnerNum:
+		p.innerNum = value
+	case propTimerDelaySec, propTimerDelayMs, propTimerDeliver:
+		p.timer = true
+	case propTimerOut:
+		p.timerOut = true
+	}
+	return true
+}
+
+// appendWithout appends a properties string without the pairs of some names.
+func appendWithout(dst []byte, props string, names ...string) []byte {
+	for c := record.Pairs(bytesOf(props)); c.Next(); {
+		drop := false
+		for _, n := range names {
+			drop = drop || string(c.Name) == n
+		}
+		if !drop {
+			dst = record.AppendProperty(dst, viewOf(c.Name), viewOf(c.Value))
+		}
+	}
+	return dst
+}

@@ -1,0 +1,135 @@
+package processor
+
+import (
+	"apogee/remoting"
+	"apogee/remoting/code"
+)
+
+// laneID says where a request is worked. The zero value is inline, on the event loop.
+type laneID uint8
+
+const (
+	inline laneID = iota
+	laneSend
+	lanePull
+	laneLitePull
+	laneQuery
+	laneHeartbeat
+	laneClient
+	laneConsumer
+	laneAdmin
+	laneReply
+)
+
+func (l *Lanes) lane(id laneID) *remoting.Lane {
+	switch id {
+	case laneSend:
+		return l.Send
+	case lanePull:
+		return l.Pull
+	case laneLitePull:
+		return l.LitePull
+	case laneQuery:
+		return l.Query
+	case laneHeartbeat:
+		return l.Heartbeat
+	case laneClient:
+		return l.Client
+	case laneConsumer:
+		return l.Consumer
+	case laneAdmin:
+		return l.Admin
+	case laneReply:
+		return l.Reply
+	default:
+		return nil
+	}
+}
+
+type route struct {
+	code   int32
+	lane   laneID
+	handle func(*Processor, *remoting.Request)
+	// slow keeps a code off the second port, which serves everything that is not held or long.
+	slow bool
+}
+
+// table is what the broker serves, sorted by code. What else package code knows is in notServed (a test compares).
+var table = []route{
+	{code: code.SendMessage, handle: (*Processor).send},
+	{code: code.PullMessage, handle: (*Processor).pull, slow: true},
+	{code: code.QueryMessage, lane: laneQuery, handle: (*Processor).queryMessage},
+	{code: code.QueryConsumerOffset, handle: (*Processor).queryConsumerOffset},
+	{code: code.UpdateConsumerOffset, handle: (*Processor).updateConsumerOffset},
+	{code: code.UpdateAndCreateTopic, lane: laneAdmin, handle: (*Processor).updateTopic},
+	{code: code.UpdateAndCreateTopicList, lane: laneAdmin, handle: (*Processor).updateTopics},
+	{code: code.GetAllTopicConfig, lane: laneAdmin, handle: (*Processor).allTopics},
+	{code: code.UpdateBrokerConfig, lane: laneAdmin, handle: (*Processor).updateConfig},
+	{code: code.GetBrokerConfig, lane: laneAdmin, handle: (*Processor).brokerConfig},
+	{code: code.GetBrokerRuntimeInfo, lane: laneAdmin, handle: (*Processor).runtimeInfo},
+	{code: code.SearchOffsetByTimestamp, lane: laneAdmin, handle: (*Processor).searchOffset},
+	{code: code.GetMaxOffset, handle: (*Processor).maxOffset},
+	{code: code.GetMinOffset, handle: (*Processor).minOffset},
+	{code: code.GetEarliestMsgStoreTime, lane: laneAdmin, handle: (*Processor).earliestStoreTime},
+	{code: code.ViewMessageByID, lane: laneQuery, handle: (*Processor).viewMessage},
+	{code: code.HeartBeat, lane: laneHeartbeat, handle: (*Processor).heartbeat},
+	{code: code.UnregisterClient, lane: laneClient, handle: (*Processor).unregisterClient},
+	{code: code.ConsumerSendMsgBack, lane: laneSend, handle: (*Processor).sendBack},
+	{code: code.GetConsumerListByGroup, lane: laneConsumer, handle: (*Processor).consumerList},
+	{code: code.LockBatchMQ, lane: laneAdmin, handle: (*Processor).lockQueues},
+	{code: code.UnlockBatchMQ, lane: laneAdmin, handle: (*Processor).unlockQueues},
+	{code: code.GetAllConsumerOffset, lane: laneAdmin, handle: (*Processor).allOffsets},
+	{code: code.GetAllDelayOffset, lane: laneAdmin, handle: (*Processor).delayOffsets},
+	{code: code.CheckClientConfig, lane: laneClient, handle: (*Processor).checkClient},
+	{code: code.UpdateAndCreateSubscriptionGroup, lane: laneAdmin, handle: (*Processor).updateGroup},
+	{code: code.GetAllSubscriptionGroupConfig, lane: laneAdmin, handle: (*Processor).allGroups},
+	{code: code.GetTopicStatsInfo, lane: laneAdmin, handle: (*Processor).topicStats},
+	{code: code.GetConsumerConnectionList, lane: laneAdmin, handle: (*Processor).consumerConnections},
+	{code: code.GetProducerConnectionList, lane: laneAdmin, handle: (*Processor).producerConnections},
+	{code: code.DeleteSubscriptionGroup, lane: laneAdmin, handle: (*Processor).deleteGroup},
+	{code: code.GetConsumeStats, lane: laneAdmin, handle: (*Processor).consumeStats},
+	{code: code.DeleteTopicInBroker, lane: laneAdmin, handle: (*Processor).deleteTopic},
+	{code: code.InvokeBrokerToResetOffset, lane: laneAdmin, handle: (*Processor).resetOffset},
+	{code: code.InvokeBrokerToGetConsumerStatus, lane: laneAdmin, handle: (*Processor).consumerStatus},
+	{code: code.UpdateAndCreateSubscriptionGroupList, lane: laneAdmin, handle: (*Processor).updateGroups},
+	{code: code.QueryTopicConsumeByWho, lane: laneAdmin, handle: (*Processor).topicConsumers},
+	{code: code.QueryConsumeTimeSpan, lane: laneAdmin, handle: (*Processor).timeSpan},
+	{code: code.GetSystemTopicListFromBroker, lane: laneAdmin, handle: (*Processor).systemTopics},
+	{code: code.CleanExpiredConsumeQueue, lane: laneAdmin, handle: (*Processor).cleanQueues},
+	{code: code.GetConsumerRunningInfo, lane: laneAdmin, handle: (*Processor).consumerRunningInfo},
+	{code: code.QueryCorrectionOffset, lane: laneAdmin, handle: (*Processor).correctionOffset},
+	{code: code.ConsumeMessageDirectly, lane: laneAdmin, handle: (*Processor).consumeDirectly},
+	{code: code.SendMessageV2, handle: (*Processor).send},
+	{code: code.CloneGroupOffset, lane: laneAdmin, handle: (*Processor).cloneOffset},
+	{code: code.ViewBrokerStatsData, lane: laneAdmin, handle: (*Processor).viewStats},
+	{code: code.CleanUnusedTopic, lane: laneAdmin, handle: (*Processor).cleanUnused},
+	{code: code.GetBrokerConsumeStats, lane: laneAdmin, handle: (*Processor).brokerConsumeStats},
+	{code: code.SendBatchMessage, handle: (*Processor).send},
+	{code: code.QueryConsumeQueue, lane: laneAdmin, handle: (*Processor).queueEntries},
+	{code: code.SendReplyMessage, lane: laneReply, handle: (*Processor).sendReply},
+	{code: code.SendReplyMessageV2, lane: laneReply, handle: (*Processor).sendReply},
+	{code: code.GetAllProducerInfo, lane: laneAdmin, handle: (*Processor).allProducers},
+	{code: code.DeleteExpiredCommitLog, lane: laneAdmin, handle: (*Processor).deleteExpired},
+	{code: code.QueryTopicsByConsumer, lane: laneAdmin, handle: (*Processor).topicsOfGroup},
+	{code: code.QuerySubscriptionByConsumer, lane: laneAdmin, handle: (*Processor).subscriptionOfGroup},
+	{code: code.GetTopicConfig, lane: laneAdmin, handle: (*Processor).topicConfig},
+	{code: code.GetSubscriptionGroupConfig, lane: laneAdmin, handle: (*Processor).groupConfig},
+	{code: code.UpdateAndGetGroupForbidden, lane: laneAdmin, handle: (*Processor).groupForbidden},
+	{code: code.LitePullMessage, handle: (*Processor).pull, slow: true},
+	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
+}
+
+// Routes binds the table to p, for the main port or for the second ("VIP") one.
+func (p *Processor) Routes(second bool) []remoting.Route {
+	out := make([]remoting.Route, 0, len(table))
+	for i := range table {
+		r := &table[i]
+		if second && r.slow {
+			continue
+		}
+		out = append(out, remoting.Route{
+			Code: r.code, Lane: p.Lanes.lane(r.lane), Handle: func(req *remoting.Request) { r.handle(p, req) },
+		})
+	}
+	return out
+}

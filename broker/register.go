@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"apogee/broker/config"
+	"apogee/broker/meta"
+	"apogee/compat/body"
+	"apogee/compat/fastjson"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+)
+
+// Bounds of registerNameServerPeriod, which Java clamps to.
+const (
+	minRegisterPeriod = 10 * time.Second
+	maxRegisterPeriod = 60 * time.Second
+)
+
+// changeTimeout bounds what a change of topics waits for, in place of registerBrokerTimeoutMills: a send that creates its topic waits with it.
+const changeTimeout = 3 * time.Second
+
+// unregisterTimeout is how long a broker that stops waits for its name servers (BrokerOuterAPI).
+const unregisterTimeout = 3 * time.Second
+
+// registrar tells the name servers what this broker has (BrokerController.registerBrokerAll, BrokerOuterAPI; remoting.md 8.2). Each name
+// server is told on its own; one that is down costs a log line and nothing else.
+type registrar struct {
+	caller remoting.Caller
+	live   *config.Live
+	topics *meta.Topics
+	log    *slog.Logger
+	addr   atomic.Pointer[string] // as clients dial it; nil until the ports are open
+
+	again chan struct{} // a full registration is due before its time
+
+	mu     sync.Mutex // guards failed
+	failed map[string]string
+}
+
+func newRegistrar(caller remoting.Caller, live *config.Live, topics *meta.Topics, log *slog.Logger) *registrar {
+	return &registrar{caller: caller, live: live, topics: topics, log: log, again: make(chan struct{}, 1), failed: make(map[string]string)}
+}
+
+// open tells the address, from which on there is something to register.
+func (g *registrar) open(addr string) { g.addr.Store(&addr) }
+
+func (g *registrar) ready() bool { return g.addr.Load() != nil }
+
+// run registers periodically until ctx ends.
+func (g *registrar) run(ctx context.Context) {
+	for {
+		period := min(max(g.live.Get().RegisterPeriod, minRegisterPeriod), maxRegisterPeriod)
+		timer := time.NewTimer(period)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-g.again:
+			timer.Stop()
+		}
+		g.full(ctx)
+	}
+}
+
+// soon asks for a full registration without waiting for it.
+func (g *registrar) soon() {
+	select {
+	case g.again <- struct{}{}:
+	default:
+	}
+}
+
+// full registers every topic.
+func (g *registrar) full(ctx context.Context) {
+	c := g.live.Get()
+	version := g.topics.Version()
+	all := g.topics.All()
+	if !c.ForceRegister && !g.changed(ctx, c, version) {
+		return
+	}
+	for _, part := range split(all, c) {
+		g.register(ctx, c, part, version)
+	}
+}
+
+// split cuts the table for name servers whose frames would be too large (enableSplitRegistration). Every part carries the same
+// version; a name server takes each in as an addition.
+func split(all map[string]*body.TopicConfig, c *config.Broker) []map[string]*body.TopicConfig {
+	if !c.SplitRegister || c.SplitRegSize <= 0 || len(all) <= c.SplitRegSize {
+		return []map[string]*body.TopicConfig{all}
+	}
+	var parts []map[string]*body.TopicConfig
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(all)), c.SplitRegSize) {
+		part := make(map[string]*body.TopicConfig, len(names))
+		for _, n := range names {
+			part[n] = all[n]
+		}
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// topicsChanged registers what has just changed: only that, since the table may be large.
+func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConfig) {
+	c := g.live.Get()
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	if c.SingleRegister {
+		for _, t := range changed {
+			g.single(ctx, c, t)
+		}
+		return
+	}
+	part := make(map[string]*body.TopicConfig, len(changed))
+	for _, t := range changed {
+		part[t.TopicName] = t
+	}
+	if !g.register(ctx, c, part, g.topics.Version()) {
+		g.soon() // a name server that does not know the broker yet takes no increments
+	}
+}
+
+// register sends one registration to every name server, waits for all, and reports whether all took it.
+func (g *registrar) register(ctx context.Context, c *config.Broker, topics map[string]*body.TopicConfig, version body.DataVersion) bool {
+	b := &body.RegisterBrokerBody{
+		TopicConfigSerializeWrapper: body.TopicConfigAndMappingSerializeWrapper{
+			TopicConfigTable: masked(topics, int32(c.Permission)), DataVersion: version, MappingDataVersion: &body.DataVersion{},
+		},
+		FilterServerList: []string{},
+	}
+	text := b.Encode(c.CompressRegister)
+	out := remoting.Outgoing{
+		Code: code.RegisterBroker,
+		Header: &header.RegisterBrokerRequest{
+			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
+			HAServerAddr: net.JoinHostPort(c.IP2, strconv.Itoa(c.HAPort)), EnableActingMaster: header.Some(false),
+			Compressed: header.Some(c.CompressRegister), BodyCRC32: int32(crc32.ChecksumIEEE(text) & 0x7FFFFFFF),
+		},
+		Body: text,
+	}
+	return g.each(ctx, c.RegisterTimeout, out, g.took)
+}
+
+// masked takes away what the broker as a whole may not do.
+func masked(topics map[string]*body.TopicConfig, permission int32) map[string]*body.TopicConfig {
+	const rw = body.PermRead | body.PermWrite
+	if permission&rw == rw {
+		return topics
+	}
+	out := make(map[string]*body.TopicConfig, len(topics))
+	for name, t := range topics {
+		m := *t
+		m.Perm &= permission
+		out[name] = &m
+	}
+	return out
+}
+
+// took honours a name server's answer: the topics that an operator has ordered there are ordered here.
+func (g *registrar) took(resp *remoting.Response) {
+	if len(resp.Body) == 0 {
+		return
+	}
+	var kv body.KVTable
+	if err := fastjson.Unmarshal(resp.Body, &kv); err != nil {
+		g.log.Warn("order configuration unreadable", "err", err)
+		return
+	}
+	if err := g.topics.SetOrder(slices.Collect(maps.Keys(kv.Table))); err != nil {
+		g.log.Error("order configuration not on disk", "err", err)
+	}
+}
+
+// single is REGISTER_TOPIC_IN_NAMESRV (217): one topic, without the table.
+func (g *registrar) single(ctx context.Context, c *config.Broker, t *body.TopicConfig) {
+	m := masked(map[string]*body.TopicConfig{t.TopicName: t}, int32(c.Permission))[t.TopicName]
+	route := &body.TopicRouteData{
+		QueueDatas: []body.QueueData{{
+			BrokerName: c.Name, ReadQueueNums: m.ReadQueueNums, WriteQueueNums: m.WriteQueueNums, Perm: m.Perm, TopicSysFlag: m.TopicSysFlag,
+		}},
+		BrokerDatas: []body.BrokerData{{Cluster: c.ClusterName, BrokerName: c.Name, BrokerAddrs: map[int64]string{c.ID: *g.addr.Load()}}},
+	}
+	g.each(ctx, c.RegisterTimeout, remoting.Outgoing{
+		Code: code.RegisterTopicInNamesrv, Header: &header.RegisterTopicInNamesrvRequest{Topic: t.TopicName}, Body: fastjson.Marshal(route),
+	}, nil)
+}
+
+// changed asks the name servers whether they know this version (forceRegister=false). One that cannot be asked counts as changed.
+func (g *registrar) changed(ctx context.Context, c *config.Broker, version body.DataVersion) bool {
+	var mu sync.Mutex
+	changed := false
+	all := g.each(ctx, c.RegisterTimeout, remoting.Outgoing{
+		Code: code.QueryDataVersion,
+		Header: &header.QueryDataVersionRequest{
+			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
+		},
+		Body: fastjson.Marshal(&version),
+	}, func(resp *remoting.Response) {
+		var h header.QueryDataVersionResponse
+		err := h.DecodeFields(resp.Fields)
+		mu.Lock()
+		changed = changed || err != nil || h.Changed
+		mu.Unlock()
+	})
+	return changed || !all
+}
+
+// unregister tells the name servers that this broker goes, so that clients look elsewhere before the ports close.
+func (g *registrar) unregister(ctx context.Context) {
+	c := g.live.Get()
+	g.each(ctx, unregisterTimeout, remoting.Outgoing{
+		Code: code.UnregisterBroker,
+		Header: &header.UnregisterBrokerRequest{
+			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
+		},
+	}, nil)
+}
+
+// each makes one request to every name server at once, waits for all, and reports whether all succeeded.
+func (g *registrar) each(ctx context.Context, timeout time.Duration, out remoting.Outgoing, took func(*remoting.Response)) bool {
+	servers := g.live.Get().NameServerList()
+	var wg sync.WaitGroup
+	results := make([]error, len(servers))
+	for i, addr := range servers {
+		wg.Go(func() {
+			results[i] = g.call(ctx, timeout, addr, out, took)
+			g.report(addr, out.Code, results[i])
+		})
+	}
+	wg.Wait()
+	return errors.Join(results...) == nil
+}
+
+func (g *registrar) call(ctx context.Context, timeout time.Duration, addr string, out remoting.Outgoing, took func(*remoting.Response)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := g.caller.Call(ctx, addr, out)
+	if err != nil {
+		return err
+	}
+	if resp.Code != code.Success {
+		return fmt.Errorf("name server answers %d: %s", resp.Code, resp.Remark)
+	}
+	if took != nil {
+		took(resp)
+	}
+	return nil
+}
+
+// report logs what has changed since the last time, so that a name server that is down for a day is two lines.
+func (g *registrar) report(addr string, what int32, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	g.mu.Lock()
+	last, known := g.failed[addr]
+	g.failed[addr] = text
+	g.mu.Unlock()
+	switch {
+	case known && last == text:
+	case err != nil:
+		g.log.Warn("name server not reached", "addr", addr, "code", what, "err", err)
+	default:
+		g.log.Info("registered", "addr", addr, "code", what)
+	}
+}
