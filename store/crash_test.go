@@ -270,7 +270,9 @@ func TestFaults(t *testing.T) {
 					t.Fatalf("operation %d: %.20q is lost", n, body)
 				}
 			}
-			must(t, s.Close())
+			if err := s.Close(); err != nil {
+				t.Fatalf("operation %d: %v", n, err)
+			}
 			if !reached {
 				break
 			}

@@ -188,17 +188,13 @@ func (d *dispatcher) endDrain() {
 		d.saver.notice(d.pending.Add(d.fresh) >= pendingPress)
 		d.fresh = 0
 	}
-	if x := d.s.index; x != nil {
-		x.notice()
-	}
+	d.s.index.notice()
 }
 
 // enterSlip dispatches a record by its slip.
 func (d *dispatcher) enterSlip(e *slip) {
 	d.lastPhys, d.lastEnd, d.lastTime = e.phys, e.phys+int64(e.size), e.time
-	if x := d.s.index; x != nil {
-		x.offer(e)
-	}
+	d.s.index.offer(e)
 	if e.multi {
 		if rec := d.recordAt(e.phys, e.size); rec != nil {
 			var h record.Header
@@ -279,14 +275,10 @@ func (d *dispatcher) recordAt(phys int64, size int32) []byte {
 // start runs the dispatcher from an offset of the log; it follows commitLog.confirmed().
 func (d *dispatcher) start(from int64) {
 	d.pos.Store(from)
-	if x := d.s.index; x != nil {
-		x.start(from)
-	}
+	d.s.index.start(from)
 	d.done.Go(d.helper)
 	d.done.Go(func() { d.saver.loop(d) })
-	if x := d.s.index; x != nil {
-		d.done.Go(func() { x.loop(d.quit) })
-	}
+	d.done.Go(func() { d.s.index.loop(d.quit) })
 	d.callHelp()
 }
 
@@ -328,34 +320,31 @@ func (d *dispatcher) stop(timeout time.Duration) (behind int64) {
 	defer limit.Stop()
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
-	for d.behind() > 0 {
+	for waiting := true; waiting && d.unfinished() > 0 && d.s.failure.Load() == nil; {
 		d.callHelp()
 		d.saver.press()
-		if x := d.s.index; x != nil {
-			x.press()
+		if x := d.s.index; x.behind() > 0 && !x.catchUp() && x.failing() {
+			break // it could not be written just now, and nobody is there to change that
 		}
 		select {
 		case <-again.C:
-			continue
 		case <-limit.C:
+			waiting = false
 		}
-		break
 	}
 	close(d.quit)
 	d.done.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	behind = d.behind()
+	behind = d.unfinished()
 	d.pos.Store(noMark)
 	return behind
 }
 
-// behind is how much of the confirmed log has no queue entries or no index entries.
-func (d *dispatcher) behind() int64 {
-	confirmed := d.s.commit.confirmed()
-	behind := confirmed - d.pos.Load()
-	if x := d.s.index; x != nil {
-		behind = max(behind, confirmed-x.position())
-	}
-	return max(behind, 0)
+// behind is how much of the confirmed log has no queue entries.
+func (d *dispatcher) behind() int64 { return max(d.s.commit.confirmed()-d.pos.Load(), 0) }
+
+// unfinished counts missing index entries too.
+func (d *dispatcher) unfinished() int64 {
+	return max(d.behind(), d.s.commit.confirmed()-d.s.index.position())
 }

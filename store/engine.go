@@ -274,7 +274,11 @@ func (s *Store) Close() error {
 		s.stop()
 		s.services.Wait()
 		errs = errors.Join(errs, s.flush.stop()) // the last flush makes everything dispatchable
-		if behind := s.dispatch.stop(drainTimeout); behind != 0 {
+		wait := drainTimeout
+		if s.failure.Load() != nil {
+			wait = 0 // the next start recovers anyway
+		}
+		if behind := s.dispatch.stop(wait); behind != 0 {
 			errs = errors.Join(errs, fmt.Errorf("dispatch is %d bytes behind", behind))
 		}
 		errs = errors.Join(errs, s.flushQueues(true), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write())

@@ -63,7 +63,6 @@ func (h *indexHeader) encode(b []byte) {
 // indexFile is one file; indexFiles.mu guards it.
 type indexFile struct {
 	f       *mappedFile
-	name    int64 // the number it is named by
 	slots   int32
 	entries int32
 	head    indexHeader
@@ -92,15 +91,15 @@ func indexHash(h int32) int32 {
 	return max(h, 0) // the least integer has no positive counterpart
 }
 
-func newIndexFile(f *mappedFile, name int64, slots, entries int32) *indexFile {
-	x := &indexFile{f: f, name: name, slots: slots, entries: entries}
+func newIndexFile(f *mappedFile, slots, entries int32) *indexFile {
+	x := &indexFile{f: f, slots: slots, entries: entries}
 	x.slotPieces = make([]uint64, (int64(slots)*indexSlotSize/slotPiece+64)/64+1)
 	return x
 }
 
 // openIndexFile reads the header of an existing file.
-func openIndexFile(fsys vfs.FS, name string, number int64, slots, entries int32) (*indexFile, error) {
-	x := newIndexFile(openMapped(fsys, name, 0, indexFileSize(slots, entries)), number, slots, entries)
+func openIndexFile(fsys vfs.FS, name string, slots, entries int32) (*indexFile, error) {
+	x := newIndexFile(openMapped(fsys, name, 0, indexFileSize(slots, entries)), slots, entries)
 	var b [indexHeaderSize]byte
 	if err := readFileAt(x.f, b[:], 0); err != nil {
 		return nil, err
@@ -116,7 +115,7 @@ func createIndexFile(fsys vfs.FS, dir string, number int64, slots, entries int32
 	if err != nil {
 		return nil, err
 	}
-	x := newIndexFile(f, number, slots, entries)
+	x := newIndexFile(f, slots, entries)
 	x.head.count = 1
 	if before != nil {
 		x.head.beginTime, x.head.endTime = before.head.endTime, before.head.endTime

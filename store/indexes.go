@@ -27,12 +27,12 @@ type indexFiles struct {
 	pos    atomic.Int64 // the log is indexed up to here
 	idle   atomic.Bool  // the builder sleeps and wants to be called
 	ping   chan struct{}
-	hurry  chan struct{}
 
-	mu     sync.Mutex // guards all below; held across the writes of entries and the making of files
-	files  []*indexFile
-	resume int64 // from where to read the log at start: noMark for not known yet
-	err    error // the last one of the builder
+	mu       sync.Mutex // guards all below; held across the writes of entries and the making of files
+	files    []*indexFile
+	lastName int64 // the highest number that a file has, or that was tried
+	resume   int64 // from where to read the log at start: noMark for not known yet
+	err      error // the last one of the builder
 
 	active  *indexFile // the newest file, while records are indexed
 	entered int        // keys of the record at pos that have their entries
@@ -64,7 +64,7 @@ func (s *Store) loadIndex(last exit) error {
 	o := s.options()
 	x := &indexFiles{
 		s: s, build: o.MessageIndexEnable && o.IndexFileWriteEnable, resume: noMark,
-		ping: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		ping: make(chan struct{}, 1),
 	}
 	x.enterRecordFn = x.enterRecord
 	x.pos.Store(noMark)
@@ -80,11 +80,20 @@ func (s *Store) loadIndex(last exit) error {
 	for _, info := range infos {
 		name := path.Join(s.files.index, info.Name)
 		number, err := strconv.ParseInt(info.Name, 10, 64)
+		if err == nil && !info.Dir {
+			x.lastName = max(x.lastName, number)
+			if info.Size == 0 { // a crash between creating and sizing leaves one
+				if err := s.fs.Remove(name); err != nil {
+					return fmt.Errorf("load index: %w", err)
+				}
+				continue
+			}
+		}
 		if err != nil || info.Dir || info.Size != indexFileSize(o.MaxHashSlotNum, o.MaxIndexNum) {
 			s.log.Warn("not an index file of this configuration, left alone", "file", name, "size", info.Size)
 			continue
 		}
-		f, err := openIndexFile(s.fs, name, number, o.MaxHashSlotNum, o.MaxIndexNum)
+		f, err := openIndexFile(s.fs, name, o.MaxHashSlotNum, o.MaxIndexNum)
 		if err != nil {
 			return fmt.Errorf("load index: %w", err)
 		}
@@ -163,9 +172,6 @@ func (x *indexFiles) notice() {
 	}
 }
 
-// press makes the builder work now.
-func (x *indexFiles) press() { signal(x.hurry) }
-
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -198,7 +204,6 @@ func (x *indexFiles) loop(quit <-chan struct{}) {
 		select {
 		case <-quit:
 			return
-		case <-x.hurry:
 		case <-timer.C:
 		}
 		for more := true; more; {
@@ -354,11 +359,12 @@ func (x *indexFiles) rollLocked() error {
 		return err
 	}
 	var before *indexFile
-	number := indexFileNumber(s.now())
 	if n := len(x.files); n > 0 {
 		before = x.files[n-1]
-		number = max(number, before.name+1) // the order of the names is the order of the files, whatever the clock does
 	}
+	// The order of the names is the order of the files, whatever the clock does.
+	number := max(indexFileNumber(s.now()), x.lastName+1)
+	x.lastName = number
 	f, err := createIndexFile(s.fs, s.files.index, number, o.MaxHashSlotNum, o.MaxIndexNum, before)
 	if err != nil {
 		return fmt.Errorf("create index file: %w", err)
