@@ -35,7 +35,6 @@ type Groups struct {
 	table   *table[*body.SubscriptionGroupConfig]
 	version dataVersion
 	extras  fastjson.Extras
-	light   *body.SubscriptionGroupConfig // what groups of light queues are, nil without them
 
 	mu        sync.Mutex                                  // guards changes of table and forbidden
 	forbidden atomic.Pointer[map[string]map[string]int32] // group, topic, bits; copied on change
@@ -58,10 +57,6 @@ func NewGroups(opts GroupOptions) *Groups {
 	g := &Groups{opts: opts, table: newTable[*body.SubscriptionGroupConfig]()}
 	g.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "subscriptionGroup.json")}
 	g.version.set(body.NewDataVersion(opts.Now()))
-	if opts.LMQ {
-		c := body.NewSubscriptionGroupConfig(lmqPrefix)
-		g.light = &c
-	}
 	g.forbidden.Store(&map[string]map[string]int32{})
 	for _, name := range []string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup} {
 		c := body.NewSubscriptionGroupConfig(name)
@@ -98,10 +93,11 @@ func (g *Groups) Load() error {
 	})
 }
 
-// Get finds a group and creates nothing. It takes no lock, allocates nothing and keeps nothing of the name.
+// Get finds a group and creates nothing. It takes no lock and keeps nothing of the name; it allocates nothing but for light queues.
 func (g *Groups) Get(name string) (*body.SubscriptionGroupConfig, bool) {
-	if g.light != nil && IsLMQ(name) {
-		return g.light, true
+	if g.opts.LMQ && IsLMQ(name) {
+		c := body.NewSubscriptionGroupConfig(strings.Clone(name))
+		return &c, true
 	}
 	return g.table.get(name)
 }

@@ -164,7 +164,7 @@ func TestGoldenGroups(t *testing.T) {
 
 func TestLightGroups(t *testing.T) {
 	g := NewGroups(GroupOptions{FS: vfs.NewMem(now), Dir: "/store", Now: now, Log: quiet(), LMQ: true})
-	if c, ok := g.Get("%LMQ%reader"); !ok || !c.ConsumeEnable {
+	if c, ok := g.Get("%LMQ%reader"); !ok || !c.ConsumeEnable || c.GroupName != "%LMQ%reader" {
 		t.Errorf("light group %+v", c)
 	}
 }

@@ -44,7 +44,6 @@ type Topics struct {
 	version dataVersion
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 	system  map[string]bool
-	light   *body.TopicConfig // what light queues are, nil without them
 
 	mu sync.Mutex // guards changes of table
 }
@@ -106,11 +105,6 @@ func NewTopics(opts TopicOptions) *Topics {
 	t := &Topics{opts: opts, table: newTable[*body.TopicConfig](), system: maps.Clone(systemTopics)}
 	t.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json")}
 	t.version.set(body.NewDataVersion(opts.Now()))
-	if opts.LMQ {
-		t.light = &body.TopicConfig{
-			TopicName: lmqPrefix, ReadQueueNums: 1, WriteQueueNums: 1, Perm: body.PermRead | body.PermWrite, TopicFilterType: body.SingleTag,
-		}
-	}
 	for i := range opts.System {
 		t.system[opts.System[i].TopicName] = true
 		t.table.putLocked(opts.System[i].TopicName, &opts.System[i])
@@ -142,12 +136,19 @@ func (t *Topics) Load() error {
 	})
 }
 
-// Get finds a topic. It takes no lock, allocates nothing and keeps nothing of the name.
+// Get finds a topic. It takes no lock and keeps nothing of the name; it allocates nothing but for light queues.
 func (t *Topics) Get(name string) (*body.TopicConfig, bool) {
-	if t.light != nil && IsLMQ(name) {
-		return t.light, true
+	if t.opts.LMQ && IsLMQ(name) {
+		return lightTopic(name), true
 	}
 	return t.table.get(name)
+}
+
+// lightTopic is made for each caller, since there may be any number of light queues.
+func lightTopic(name string) *body.TopicConfig {
+	c := body.NewTopicConfig(strings.Clone(name))
+	c.ReadQueueNums, c.WriteQueueNums = 1, 1
+	return &c
 }
 
 // Order tells whether a topic is marked for ordered consumption.

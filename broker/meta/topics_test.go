@@ -274,7 +274,7 @@ func TestConcurrentChangesReachTheDisk(t *testing.T) {
 
 func TestLightTopics(t *testing.T) {
 	topics := newTopics(vfs.NewMem(now), func(o *TopicOptions) { o.LMQ = true })
-	if c, ok := topics.Get("%LMQ%anything"); !ok || c.ReadQueueNums != 1 || c.Perm != 6 {
+	if c, ok := topics.Get("%LMQ%anything"); !ok || c.TopicName != "%LMQ%anything" || c.ReadQueueNums != 1 || c.Perm != 6 {
 		t.Errorf("light topic %+v", c)
 	}
 	if _, ok := newTopics(vfs.NewMem(now), nil).Get("%LMQ%anything"); ok {
