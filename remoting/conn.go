@@ -326,20 +326,23 @@ func (c *Conn) full() <-chan struct{} {
 	return c.drained
 }
 
-// feed works the whole frames at the start of data and returns how many bytes they have. It stops early when too much output
-// waits: each of many small requests can have a big answer.
+// errFull says that whole frames are left because too much output waits.
+var errFull = errors.New("output is full")
+
+// feed works the whole frames at the start of data and returns how many bytes they have. It stops early, with errFull, when too
+// much output waits: each of many small requests can have a big answer.
 func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 	used := 0
 	for !c.closing.Load() {
-		if !c.Writable() && !c.relieve() {
-			return used, nil
-		}
 		n, err := frameSize(data[used:], c.ep.limits.MaxFrame)
 		if err != nil {
 			return used, err
 		}
 		if n == 0 || n > len(data)-used {
 			return used, nil
+		}
+		if !c.Writable() && !c.relieve() {
+			return used, errFull
 		}
 		frame := data[used : used+n : used+n]
 		used += n

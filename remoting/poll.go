@@ -40,14 +40,18 @@ func watch(fd int, ready func() bool) error {
 	if err != nil {
 		return err
 	}
-	return loop.Serve(&watched{fd: fd, ready: ready, loop: loop})
+	w := &watched{fd: fd, ready: ready, loop: loop}
+	err = loop.Serve(w)
+	w.leaving.Lock() // Serve returns in the middle of Shutdown; the loop has done with fd only at its end
+	return err
 }
 
 // watched is a descriptor as a netpoll.Listener.
 type watched struct {
-	fd    int
-	ready func() bool
-	loop  netpoll.EventLoop
+	fd      int
+	ready   func() bool
+	loop    netpoll.EventLoop
+	leaving sync.Mutex // held while the loop lets go of fd
 }
 
 func (w *watched) Fd() int { return w.fd }
@@ -55,8 +59,10 @@ func (w *watched) Fd() int { return w.fd }
 // Accept is called by the event loop when there is something to read.
 func (w *watched) Accept() (net.Conn, error) {
 	if !w.ready() {
+		w.leaving.Lock()
 		// Takes fd off the loop and lets Serve return; there is nothing that it could wait for.
 		_ = w.loop.Shutdown(context.Background())
+		w.leaving.Unlock()
 	}
 	return nil, nil
 }
@@ -154,6 +160,7 @@ type polled struct {
 	isTLS   bool            // namely TLS: it goes on as a stream
 	ended   bool            // there was nothing more to read
 	part    *inbox          // not nil while a part of a frame waits for the rest
+	stalled bool            // part begins with whole frames
 	paused  <-chan struct{} // not nil: it left the loop until output has drained
 }
 
@@ -182,9 +189,12 @@ func (c *Conn) servePolled(fd int) {
 			c.serveTLS(fd, p.pending())
 			return
 		}
-		for p.paused != nil && !c.Closed() {
-			<-p.paused
-			p.resume()
+		for (p.paused != nil || p.stalled) && !c.Closed() {
+			if p.paused != nil {
+				<-p.paused
+				p.paused = nil
+			}
+			p.workRest()
 			p.leaves()
 		}
 	}
@@ -198,7 +208,11 @@ func (p *polled) readable() bool {
 		s.buf = make([]byte, readSize)
 	}
 	for range readRounds {
-		if !p.read(s) || p.leaves() {
+		more := p.read(s)
+		for p.stalled && !p.leaves() {
+			p.workRest() // output has drained meanwhile
+		}
+		if !more || p.leaves() {
 			break
 		}
 	}
@@ -214,9 +228,9 @@ func (p *polled) leaves() bool {
 	return p.c.Closed() || p.isTLS || p.paused != nil
 }
 
-// resume works what was left when the connection was paused.
-func (p *polled) resume() {
-	p.paused = nil
+// workRest works what was left when too much output waited.
+func (p *polled) workRest() {
+	p.stalled = false
 	if p.part == nil {
 		return
 	}
@@ -227,7 +241,16 @@ func (p *polled) resume() {
 	if len(p.part.data) == 0 {
 		p.keep(nil)
 	}
-	if err != nil {
+	p.judge(err)
+}
+
+// judge takes what work said.
+func (p *polled) judge(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, errFull):
+		p.stalled = true
+	default:
 		p.c.fail("input", err)
 	}
 }
@@ -265,9 +288,7 @@ func (p *polled) read(s *scratch) bool {
 	if !big || used == len(data) {
 		p.keep(data[used:])
 	}
-	if err != nil {
-		p.c.fail("input", err)
-	}
+	p.judge(err)
 	return n == len(buf)-have
 }
 

@@ -172,7 +172,8 @@ func (ep *endpoint) watchIdle(stop <-chan struct{}, list func(func(*Conn) bool) 
 		}
 		now := ep.now().UnixNano()
 		ep.lastNow.Store(now)
-		for _, c := range list(func(c *Conn) bool { return now-c.lastIO.Load() >= int64(ep.limits.Idle) }) {
+		idle := func(c *Conn) bool { return now-c.lastIO.Load() >= int64(ep.limits.Idle) && !c.Closed() }
+		for _, c := range list(idle) {
 			ep.log.Info("close idle connection", "addr", c.RemoteText(), "idle", ep.limits.Idle)
 			c.Close()
 		}

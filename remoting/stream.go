@@ -92,13 +92,16 @@ func (c *Conn) readStream(nc net.Conn, pending []byte) {
 	c.mu.Unlock()
 	in := inbox{data: pending}
 	for {
-		if err := c.workBatch(&in); err != nil {
+		err := c.workBatch(&in)
+		if err != nil && !errors.Is(err, errFull) {
 			c.fail("input", err)
 			return
 		}
 		if wait := c.full(); wait != nil {
 			<-wait
-			continue // with what the batch left
+		}
+		if err != nil {
+			continue // with the frames that are left
 		}
 		in.grow(c.ep.limits.MaxFrame)
 		n, err := nc.Read(in.data[len(in.data):cap(in.data)])
