@@ -41,7 +41,8 @@ type Store struct {
 	flags      runningFlags
 	failure    atomic.Pointer[error] // the first write error; nothing is written after it
 	stats      counters
-	delays     []int64 // ms by delay level
+	drain      time.Duration // how long Close waits for the dispatcher
+	delays     []int64       // ms by delay level
 
 	lifeMu   sync.Mutex // guards phase; held across Start and Close
 	phase    phase
@@ -92,7 +93,7 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{fs: o.FS, log: o.Log, now: o.Now, queues: newQueueTable()}
+	s := &Store{fs: o.FS, log: o.Log, now: o.Now, queues: newQueueTable(), drain: drainTimeout}
 	s.opts.Store(&o)
 	s.flags.set(flagNotRunning)
 	if o.BrokerRole == Slave {
@@ -274,7 +275,7 @@ func (s *Store) Close() error {
 		s.stop()
 		s.services.Wait()
 		errs = errors.Join(errs, s.flush.stop()) // the last flush makes everything dispatchable
-		wait := drainTimeout
+		wait := s.drain
 		if s.failure.Load() != nil {
 			wait = 0 // the next start recovers anyway
 		}

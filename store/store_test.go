@@ -92,7 +92,10 @@ func (r *rig) open() *Store {
 }
 
 // abandon stops the goroutines of a store whose disk has been cloned away.
-func abandon(s *Store) { _ = s.Close() }
+func abandon(s *Store) {
+	s.drain = 0
+	_ = s.Close()
+}
 
 var (
 	hostV4 = netip.MustParseAddrPort("10.1.2.3:1234")
