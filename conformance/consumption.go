@@ -539,7 +539,7 @@ func heartbeatV2(t *T) {
 		f := two.ok(code.HeartBeat, nil, heartbeat("hb2", body, fmt.Sprintf(`,"heartbeatFingerprint":%d,"withoutSub":%v`, fingerprint, bare)))
 		return f.Ext["IS_SUB_CHANGE"]
 	}
-	Equal(t, "first with a fingerprint", beat(42, false), "true")
+	Equal(t, "first with a fingerprint, after one without", beat(42, false), "true")
 	Equal(t, "same fingerprint", beat(42, false), "false")
 	Equal(t, "same fingerprint without subscriptions", beat(42, true), "false")
 	v := b.json(code.GetConsumerConnectionList, wire.Ext("consumerGroup", group), nil)
@@ -547,6 +547,17 @@ func heartbeatV2(t *T) {
 	conns, _ := wire.At(v, "connectionSet").([]any)
 	Equal(t, "connections", len(conns), 2)
 	Equal(t, "another fingerprint", beat(43, true), "true")
+	Equal(t, "the same again", beat(43, true), "false")
+	// A group that begins with a fingerprint.
+	fresh := t.Name("G")
+	three := t.dial(t.shared.broker)
+	first := func(withoutSub bool) string {
+		f := three.ok(code.HeartBeat, nil, heartbeat("hb3", consumerJSON(fresh, topic, "*", 7),
+			fmt.Sprintf(`,"heartbeatFingerprint":42,"withoutSub":%v`, withoutSub)))
+		return f.Ext["IS_SUB_CHANGE"]
+	}
+	Equal(t, "first of a group", first(false), "false")
+	Equal(t, "second of a group", first(true), "false")
 }
 
 func clientExpiry(t *T) {

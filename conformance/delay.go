@@ -32,6 +32,7 @@ func delayLevels(t *T) {
 		}
 		Equal(t, "DELAY stays with the delivered message", rec.Properties["DELAY"], fmt.Sprint(i+1))
 		Equal(t, "topic", rec.Topic, topic)
+		Equal(t, "REAL_TOPIC and REAL_QID", rec.Properties["REAL_TOPIC"]+" "+rec.Properties["REAL_QID"], topic+" 0")
 	}
 	v := b.json(code.GetAllDelayOffset, nil, nil)
 	table, _ := wire.At(v, "offsetTable").(map[string]any)

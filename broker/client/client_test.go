@@ -177,7 +177,7 @@ func TestFingerprints(t *testing.T) {
 		fp      int32
 		without bool
 		want    bool
-	}{{7, false, false}, {7, true, false}, {8, false, true}, {8, true, false}, {9, true, true}} {
+	}{{7, false, false}, {7, true, false}, {8, false, true}, {8, true, false}, {9, true, true}, {0, false, true}, {9, false, true}} {
 		if got := consumers.Fingerprint("G", s.fp, s.without); got != s.want {
 			t.Errorf("step %d: resend %v", i, got)
 		}

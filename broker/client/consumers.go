@@ -33,7 +33,8 @@ type Consumers struct {
 type consumerGroup struct {
 	view        *Group
 	members     map[Channel]*Member
-	fingerprint int32
+	fingerprint int32 // of the last heartbeat; 0 is one of version 1
+	known       bool  // there was a heartbeat
 }
 
 // NewConsumers makes an empty table. changed hears, without any lock held, that the members of a group must look at their
@@ -139,7 +140,7 @@ func (g *consumerGroup) same(subs []body.SubscriptionData) bool {
 	return true
 }
 
-// Fingerprint compares the fingerprint of a V2 heartbeat with the group's last one, and keeps it. It reports whether the client
+// Fingerprint compares the fingerprint of a heartbeat (0 for one of version 1) with the group's last one, and keeps it. It reports whether the client
 // has to send its subscriptions again: they changed, or it left them out while the broker does not know the group.
 func (c *Consumers) Fingerprint(group string, fingerprint int32, withoutSub bool) (resend bool) {
 	c.mu.Lock()
@@ -148,9 +149,9 @@ func (c *Consumers) Fingerprint(group string, fingerprint int32, withoutSub bool
 	if g == nil {
 		return withoutSub
 	}
-	old := g.fingerprint
-	g.fingerprint = fingerprint
-	return old != fingerprint && (old != 0 || withoutSub)
+	old, known := g.fingerprint, g.known
+	g.fingerprint, g.known = fingerprint, true
+	return old != fingerprint && (known || withoutSub)
 }
 
 // Unregister removes a consumer that says goodbye and tells the remaining ones, if notify.

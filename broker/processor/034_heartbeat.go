@@ -52,7 +52,7 @@ func (p *Processor) heartbeat(r *remoting.Request) {
 		if !p.consumerHeartbeat(r, id, d, v2 && hb.WithoutSub) {
 			continue
 		}
-		if v2 && p.Consumers.Fingerprint(d.GroupName, hb.HeartbeatFingerprint, hb.WithoutSub) {
+		if p.Consumers.Fingerprint(d.GroupName, hb.HeartbeatFingerprint, hb.WithoutSub) && v2 {
 			extra = heartbeatAgain
 		}
 	}
