@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,11 +246,11 @@ func TestFaults(t *testing.T) {
 			r := newRig(t, syncFlush)
 			a := &acks{done: map[string]bool{}}
 			check := vfs.FailNth(n, sticky, boom)
-			reached := false
+			var reached atomic.Bool
 			fsys := vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
 				err := check(op, name)
 				if err != nil {
-					reached = true
+					reached.Store(true)
 				}
 				return err
 			})
@@ -275,7 +276,7 @@ func TestFaults(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatalf("operation %d: %v", n, err)
 			}
-			if !reached {
+			if !reached.Load() {
 				break
 			}
 		}
