@@ -109,7 +109,6 @@ func needsCommand(c *cli.Context) error {
 // usageError says what is wrong with the command line, in Java's words where it has some, and shows the usage.
 func usageError(c *cli.Context, err error, _ bool) error {
 	if option, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
-		//lint:ignore ST1005 it is what Java prints
 		err = fmt.Errorf("Unrecognized option: %s", option)
 	}
 	if c.Command == nil || c.Command.Name == c.App.Name {

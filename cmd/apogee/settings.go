@@ -107,7 +107,6 @@ func checkNameServers(list string) error {
 			continue
 		}
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			//lint:ignore ST1005 it is what Java prints
 			return exit(exitConfig, fmt.Errorf(
 				`The Name Server Address[%s] illegal, please set it as follows, "127.0.0.1:9876;192.168.0.1:9876"`, list))
 		}
