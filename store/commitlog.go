@@ -36,7 +36,6 @@ type commitLog struct {
 	putTotal      atomic.Int64
 	putBytes      atomic.Int64
 
-	scratch sync.Pool // *[]byte
 	batches sync.Pool // *batch
 }
 
@@ -48,7 +47,7 @@ type appendLock struct {
 
 func newCommitLog(s *Store) *commitLog {
 	o := s.options()
-	l := &commitLog{s: s, propCRC: o.AppendPropCRC, scratch: scratchPool(), batches: batchPool()}
+	l := &commitLog{s: s, propCRC: o.AppendPropCRC, batches: batchPool()}
 	l.files = newMappedQueue(s.fs, o.CommitLogDir, o.MappedFileSizeCommitLog, 0)
 	l.alloc = newAllocator(l)
 	l.warm = newWarmer(l)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"apogee/store/record"
 )
@@ -78,12 +77,6 @@ func (s *Store) Put(m *record.Message, c Completion) PutResult {
 	}
 	m.BodyCRC = record.BodyCRC(m.Body)
 	props := m.Properties
-	if i := findWait(props); i >= 0 {
-		buf := s.commit.scratch.Get().(*[]byte)
-		defer s.commit.scratch.Put(buf)
-		*buf = appendWithoutWait((*buf)[:0], props, i)
-		m.Properties = unsafe.String(unsafe.SliceData(*buf), len(*buf))
-	}
 	if o.AppendPropCRC {
 		m.Properties = record.DeleteProperty(m.Properties, record.PropCRC32)
 	}
@@ -215,38 +208,5 @@ func measureStatus(err error) PutStatus {
 	}
 	return MessageIllegal
 }
-
-// findWait is where the first WAIT pair starts, -1 if there is none. WAIT=true comes with every message of a Java client and
-// is not worth storing: whoever sends has read it (spec: store.md 3.2).
-func findWait(props string) int {
-	const name = record.PropWait + "\x01"
-	for from := 0; ; {
-		i := strings.Index(props[from:], name)
-		if i < 0 {
-			return -1
-		}
-		if i += from; i == 0 || props[i-1] == record.PairEnd {
-			return i
-		}
-		from = i + len(name)
-	}
-}
-
-// appendWithoutWait appends props without its WAIT pairs, the first of which starts at i.
-func appendWithoutWait(dst []byte, props string, i int) []byte {
-	for ; i >= 0; i = findWait(props) {
-		dst = append(dst, props[:i]...)
-		props = props[i:]
-		if end := strings.IndexByte(props, record.PairEnd); end >= 0 {
-			props = props[end+1:]
-		} else {
-			props = ""
-		}
-	}
-	return append(dst, props...)
-}
-
-// scratchPool keeps buffers for properties that are stored shorter than they came.
-func scratchPool() sync.Pool { return sync.Pool{New: func() any { return new([]byte) }} }
 
 func batchPool() sync.Pool { return sync.Pool{New: func() any { return new(batch) }} }

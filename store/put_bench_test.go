@@ -25,7 +25,7 @@ func benchStore(b testing.TB, change func(*Options)) *Store {
 
 var benchHost = netip.MustParseAddrPort("127.0.0.1:10911")
 
-// benchMessage is what a Java client sends: WAIT comes with every message.
+// benchMessage is what a Java client sends.
 func benchMessage(size int) *record.Message {
 	return &record.Message{
 		Topic: "BenchTopic", BornTimestamp: 1_700_000_000_000, BornHost: benchHost, StoreHost: benchHost, Body: make([]byte, size),
