@@ -12,9 +12,12 @@ func (c *Conn) Call(ctx context.Context, out Outgoing) (*Response, error) {
 	}
 	answer := make(chan *Response, 1)
 	c.callMu.Lock()
-	if c.calls == nil {
+	if c.ended {
 		c.callMu.Unlock()
 		return nil, fmt.Errorf("call code %d to %s: %w", out.Code, c.RemoteText(), ErrClosed)
+	}
+	if c.calls == nil {
+		c.calls = make(map[int32]chan *Response)
 	}
 	c.opaque++
 	opaque := c.opaque
@@ -71,7 +74,7 @@ func (c *Conn) resolve(r *Request) {
 func (c *Conn) failCalls() {
 	c.callMu.Lock()
 	calls := c.calls
-	c.calls = nil
+	c.calls, c.ended = nil, true
 	c.callMu.Unlock()
 	for _, answer := range calls {
 		close(answer)

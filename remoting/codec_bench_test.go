@@ -12,8 +12,8 @@ const sendHeaderJSON = `{"code":310,"extFields":{"a":"PG_bench","b":"BenchTopic"
 	`"g":"1700000000000","h":"0","i":"UNIQ_KEY\u00010A00000100002A9F000000000000012B\u0002WAIT\u0001true\u0002TAGS\u0001TagA",` +
 	`"j":"0","k":"false","m":"false"},"flag":0,"language":"JAVA","opaque":12345,"serializeTypeCurrentRPC":"JSON","version":513}`
 
-func sendAnswer() *header.SendMessageResponse {
-	return &header.SendMessageResponse{
+func sendAnswer() header.SendMessageResponse {
+	return header.SendMessageResponse{
 		MsgID: "0A00000100002A9F0000000000000100", QueueID: 2, QueueOffset: 12345678, TransactionID: "0A00000100002A9F000000000000012B",
 	}
 }
@@ -63,7 +63,8 @@ func BenchmarkEncodeSendAnswer(b *testing.B) {
 	for _, ser := range []Serialization{JSON, RocketMQ} {
 		b.Run(ser.String(), func(b *testing.B) {
 			var w frameWriter
-			h := head{opaque: 12345, flag: flagResponse, fields: sendAnswer(), extra: header.Fields{{Key: "MSG_REGION", Value: "DefaultRegion"}, {Key: "TRACE_ON", Value: "true"}}}
+			answer := sendAnswer()
+			h := head{opaque: 12345, flag: flagResponse, fields: &answer, extra: header.Fields{{Key: "MSG_REGION", Value: "DefaultRegion"}, {Key: "TRACE_ON", Value: "true"}}}
 			b.ReportAllocs()
 			for b.Loop() {
 				w.buf = w.buf[:0]

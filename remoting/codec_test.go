@@ -364,7 +364,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	for _, ser := range []Serialization{JSON, RocketMQ} {
 		if n := testing.AllocsPerRun(100, func() {
 			w.buf = w.buf[:0]
-			h := head{opaque: 7, flag: flagResponse, fields: answer, extra: extra}
+			h := head{opaque: 7, flag: flagResponse, fields: &answer, extra: extra}
 			if err := w.frame(ser, &h, nil, 0); err != nil {
 				t.Fatal(err)
 			}

@@ -37,7 +37,8 @@ type Conn struct {
 
 	callMu sync.Mutex
 	opaque int32
-	calls  map[int32]chan *Response // answers owed to us; nil after the end
+	calls  map[int32]chan *Response // answers owed to us; made when it is needed
+	ended  bool                     // no answer will come any more
 }
 
 // wire moves bytes for a connection.
@@ -60,7 +61,7 @@ type peerAddr struct {
 }
 
 func (ep *endpoint) newConn(w wire, remote netip.AddrPort) *Conn {
-	c := &Conn{ep: ep, wire: w, calls: map[int32]chan *Response{}}
+	c := &Conn{ep: ep, wire: w}
 	c.setRemote(remote, nil)
 	c.lastIO.Store(ep.lastNow.Load())
 	return c

@@ -52,15 +52,10 @@ const acceptAtOnce = 64
 // acceptLoop accepts until the server stops.
 func (s *Server) acceptLoop() {
 	defer func() { _ = unix.Close(s.ln.fd) }()
+	a := &acceptor{Server: s}
 	for {
-		err := watch(s.ln.fd, s.acceptSome)
-		select {
-		case <-s.stopAccept:
-			return
-		default:
-		}
-		if err != nil {
-			s.ep.log.Error("accept", "err", err)
+		if err := watch(s.ln.fd, a.acceptSome); err != nil {
+			a.failed(err)
 		}
 		select {
 		case <-s.stopAccept:
@@ -70,23 +65,44 @@ func (s *Server) acceptLoop() {
 	}
 }
 
+// acceptor is what the accept loop remembers.
+type acceptor struct {
+	*Server
+	failing bool // the last accept failed; said once, not twenty times a second
+}
+
+func (a *acceptor) failed(err error) {
+	if !a.failing && !a.stopping() {
+		a.ep.log.Error("accept", "addr", a.ln.addr, "err", err)
+	}
+	a.failing = true
+}
+
+func (s *Server) stopping() bool {
+	select {
+	case <-s.stopAccept:
+		return true
+	default:
+		return false
+	}
+}
+
 // acceptSome accepts what waits, on the event loop. False leaves the loop.
-func (s *Server) acceptSome() bool {
+func (a *acceptor) acceptSome() bool {
 	for range acceptAtOnce {
-		select {
-		case <-s.stopAccept:
+		if a.stopping() {
 			return false
-		default:
 		}
-		fd, sa, err := unix.Accept4(s.ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, sa, err := unix.Accept4(a.ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
-			s.ep.goroutines.Go(func() { s.serve(fd, sockAddr(sa)) })
+			a.failing = false
+			a.ep.goroutines.Go(func() { a.serve(fd, sockAddr(sa)) })
 		case errors.Is(err, unix.EAGAIN):
 			return true
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		default:
-			s.ep.log.Error("accept", "err", os.NewSyscallError("accept", err))
+			a.failed(os.NewSyscallError("accept", err))
 			return false
 		}
 	}
