@@ -60,6 +60,38 @@ func checkQueues(t testing.TB, all []stored) {
 	}
 }
 
+// checkReads fails the test unless the queues serve exactly the messages of the log.
+func checkReads(t testing.TB, s *Store, all []stored) {
+	t.Helper()
+	want := map[string][]stored{}
+	for _, m := range all {
+		key := fmt.Sprintf("%s-%d", m.topic, m.queue)
+		want[key] = append(want[key], m)
+	}
+	for key, list := range want {
+		topic, queue := list[0].topic, list[0].queue
+		if lo, hi := s.MinOffset(topic, queue), s.MaxOffset(topic, queue); lo != list[0].off || hi != list[len(list)-1].off+1 {
+			t.Fatalf("%s: offsets %d to %d, the log has %d to %d", key, lo, hi, list[0].off, list[len(list)-1].off+1)
+		}
+		var res GetResult
+		for _, m := range list {
+			s.Get(&GetRequest{Topic: topic, QueueID: queue, Offset: m.off, MaxCount: 1, MaxBytes: 1 << 20}, &res)
+			var got record.Message
+			if res.Status != Found || len(res.Regions) != 1 || record.Decode(res.Regions[0], &got) != nil || string(got.Body) != m.body {
+				t.Fatalf("%s: offset %d: %v, %.20q, want %.20q", key, m.off, res.Status, got.Body, m.body)
+			}
+			res.Release()
+		}
+	}
+	for topic, ids := range s.Queues() {
+		for _, id := range ids {
+			if key := fmt.Sprintf("%s-%d", topic, id); want[key] == nil && s.MaxOffset(topic, id) != s.MinOffset(topic, id) {
+				t.Fatalf("%s serves messages that are not in the log", key)
+			}
+		}
+	}
+}
+
 // load is a source of messages that can be told apart.
 type load struct {
 	rnd *rand.Rand
@@ -146,6 +178,7 @@ func TestPowerCuts(t *testing.T) {
 			s := r.open()
 			all := walkLog(t, s)
 			checkQueues(t, all)
+			checkReads(t, s, all)
 			have := map[string]bool{}
 			for _, m := range all {
 				have[m.body] = true
@@ -222,6 +255,7 @@ func TestKills(t *testing.T) {
 				s = r.open()
 				all := walkLog(t, s)
 				checkQueues(t, all)
+				checkReads(t, s, all)
 				have := map[string]bool{}
 				for _, m := range all {
 					have[m.body] = true
@@ -265,7 +299,10 @@ func TestFaults(t *testing.T) {
 			}
 			s := r.on(r.mem.KillClone()).open()
 			have := map[string]bool{}
-			for _, m := range walkLog(t, s) {
+			all := walkLog(t, s)
+			checkQueues(t, all)
+			checkReads(t, s, all)
+			for _, m := range all {
 				have[m.body] = true
 			}
 			for body := range a.snapshot() {
@@ -319,6 +356,8 @@ func TestMetamorphic(t *testing.T) {
 				}
 			}
 			got := walkLog(t, s)
+			eventually(t, func() bool { return s.Stats().DispatchBehind == 0 })
+			checkReads(t, s, got)
 			must(t, s.Close())
 			if first == nil {
 				first = got

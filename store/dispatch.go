@@ -38,8 +38,8 @@ type dispatcher struct {
 	reportFn      func() error
 
 	heap    atomic.Int64 // bytes of chunks
-	entered atomic.Int64 // entries made
-	pending atomic.Int64 // entries that are not in files
+	entered atomic.Int64 // entries made; stored under the right to dispatch
+	written atomic.Int64 // entries that are in files, or given up
 
 	saver saver
 }
@@ -116,6 +116,9 @@ func (d *dispatcher) wake() {
 	}
 }
 
+// pending is how many entries are not in files.
+func (d *dispatcher) pending() int64 { return d.entered.Load() - d.written.Load() }
+
 func (d *dispatcher) callHelp() { signal(d.help) }
 
 // drained is how a drain ended.
@@ -129,26 +132,44 @@ const (
 
 // drain dispatches up to the confirmed offset, at most about share records.
 func (d *dispatcher) drain(share int) drained {
-	if d.pos.Load() == noMark {
+	pos := d.pos.Load()
+	if pos == noMark {
 		return drainStuck
 	}
-	defer d.endDrain()
 	confirmed := d.s.commit.confirmed()
-	pos := d.pos.Load()
+	now, got := d.drainTo(pos, confirmed, share)
+	d.slips.free()
+	if now != pos {
+		d.pos.Store(now)
+		d.endDrain()
+	}
+	return got
+}
+
+// drainTo is drain without the telling.
+func (d *dispatcher) drainTo(pos, confirmed int64, share int) (int64, drained) {
+	room := pendingMost - d.pending()
 	for pos < confirmed {
-		if d.pending.Load()+d.fresh >= pendingMost {
+		if d.fresh >= room {
 			d.saver.press()
-			return drainStuck
+			return pos, drainStuck
 		}
 		if share <= 0 {
-			return drainMore
+			return pos, drainMore
 		}
 		e := d.slips.peek()
-		if e != nil && e.phys < pos { // its record was read from the log
+		switch {
+		case e != nil && e.phys < pos: // its record was read from the log
 			d.slips.pop()
-			continue
-		}
-		if e == nil || e.phys > pos { // slips were lost, or the file ends here
+		case e != nil && e.phys == pos:
+			if pos+int64(e.size) > confirmed {
+				return pos, drainDone
+			}
+			d.enterSlip(e)
+			pos += int64(e.size)
+			d.slips.pop()
+			share--
+		default: // slips were lost, or the file ends here
 			to := confirmed
 			if e != nil {
 				to = min(to, e.phys)
@@ -158,22 +179,12 @@ func (d *dispatcher) drain(share int) drained {
 				d.s.fail(err)
 			}
 			if next == pos {
-				return drainStuck
+				return pos, drainStuck
 			}
 			pos, share = next, share-n-1
-			d.pos.Store(pos)
-			continue
 		}
-		if pos+int64(e.size) > confirmed {
-			break
-		}
-		d.enterSlip(e)
-		pos += int64(e.size)
-		d.slips.pop()
-		d.pos.Store(pos)
-		share--
 	}
-	return drainDone
+	return pos, drainDone
 }
 
 // endDrain tells the listeners and the saver.
@@ -184,9 +195,9 @@ func (d *dispatcher) endDrain() {
 		d.logFile = nil
 	}
 	if d.fresh > 0 {
-		d.entered.Add(d.fresh)
-		d.saver.notice(d.pending.Add(d.fresh) >= pendingPress)
+		d.entered.Store(d.entered.Load() + d.fresh)
 		d.fresh = 0
+		d.saver.notice(d.pending() >= pendingPress)
 	}
 	d.s.index.notice()
 }

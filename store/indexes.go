@@ -243,12 +243,13 @@ func (x *indexFiles) catchUpLocked() (more bool) {
 	if x.behind() == 0 {
 		return false
 	}
+	from := x.pos.Load()
 	err := x.advanceLocked(indexShare)
 	if err != nil && x.err == nil {
 		x.s.log.Error("index not built, to be tried again", "off", x.pos.Load(), "err", err)
 	}
 	x.err = err
-	return err == nil && x.behind() > 0
+	return err == nil && x.behind() > 0 && x.pos.Load() != from
 }
 
 // errIndexFull says that the next entry needs a new file.
@@ -280,6 +281,7 @@ func (x *indexFiles) fillLocked(share *int) (err error) {
 		defer f.writeHeader()
 		x.active = f
 	}
+	defer x.offers.free()
 	to, pos := x.s.dispatch.pos.Load(), x.pos.Load()
 	for pos < to && *share > 0 {
 		e := x.offers.peek()

@@ -127,7 +127,7 @@ func (s *Store) destroyQueue(q *queue) error {
 	defer c.saveMu.Unlock()
 	d.mu.Lock()
 	c.dropped.Store(true)
-	d.pending.Add(c.saved.Load() - c.max.Load())
+	d.written.Add(c.max.Load() - c.saved.Load())
 	c.saved.Store(c.max.Load())
 	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
 		d.heap.Add(-int64(len(ch.buf)))

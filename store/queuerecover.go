@@ -265,9 +265,9 @@ func (s *Store) replay(physical int64, rec []byte) error {
 	}
 	d.mu.Lock()
 	err := d.enterRecord(&h, rec)
-	d.entered.Add(d.fresh)
-	full := d.pending.Add(d.fresh) >= pendingPress
+	d.entered.Store(d.entered.Load() + d.fresh)
 	d.fresh = 0
+	full := d.pending() >= pendingPress
 	d.mu.Unlock()
 	if full {
 		err = errors.Join(err, s.flushQueues(false))

@@ -124,7 +124,7 @@ func (v *saver) pass(d *dispatcher, thorough bool) error {
 	now := mark{extent{d.lastPhys, d.lastEnd}, d.lastTime} // all entries up to this record are in memory, on a list
 	d.mu.Unlock()
 
-	all := thorough || d.pending.Load() >= pendingPress
+	all := thorough || d.pending() >= pendingPress
 	var errs error
 	keep := list[:0]
 	for _, q := range list {
@@ -135,7 +135,7 @@ func (v *saver) pass(d *dispatcher, thorough bool) error {
 		}
 		c.listed.Store(false) // before save looks at max
 		n, err := c.save(&d.heap)
-		d.pending.Add(-n)
+		d.written.Add(n)
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
 			if c.listed.CompareAndSwap(false, true) {

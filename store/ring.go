@@ -9,7 +9,9 @@ type ring[T any] struct {
 
 	_    [64]byte // the two ends are written by different processors
 	head atomic.Uint64
-	_    [56]byte
+	at   uint64 // the consumer's: the oldest element
+	end  uint64 // tail as the consumer knows it
+	_    [40]byte
 	tail atomic.Uint64
 	seen uint64 // head as the producer knows it
 }
@@ -29,13 +31,17 @@ func (r *ring[T]) next() *T {
 
 func (r *ring[T]) push() { r.tail.Store(r.tail.Load() + 1) }
 
-// peek is the oldest element, nil if there is none; pop takes it away. The consumer's.
+// peek is the oldest element, nil if there is none; pop takes it away, and free gives the places of what was taken back to the
+// producer. The consumer's.
 func (r *ring[T]) peek() *T {
-	h := r.head.Load()
-	if h == r.tail.Load() {
-		return nil
+	if r.at == r.end {
+		if r.end = r.tail.Load(); r.at == r.end {
+			return nil
+		}
 	}
-	return &r.slots[h&uint64(len(r.slots)-1)]
+	return &r.slots[r.at&uint64(len(r.slots)-1)]
 }
 
-func (r *ring[T]) pop() { r.head.Store(r.head.Load() + 1) }
+func (r *ring[T]) pop() { r.at++ }
+
+func (r *ring[T]) free() { r.head.Store(r.at) }

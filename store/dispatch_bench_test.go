@@ -1,0 +1,154 @@
+package store
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"apogee/store/record"
+)
+
+// cpuTime is what this thread has used; the benchmarks below report it, since machines that tests run on are shared.
+func cpuTime(b testing.TB) time.Duration {
+	const rusageThread = 1
+	var u syscall.Rusage
+	must(b, syscall.Getrusage(rusageThread, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// dispatchBench runs a dispatcher over records that are only pretended.
+func dispatchBench(b testing.TB, change func(*Options)) *Store {
+	b.Helper()
+	o := Defaults()
+	o.RootDir = b.TempDir()
+	if change != nil {
+		change(&o)
+	}
+	s, err := Open(o)
+	must(b, err)
+	s.dispatch.start(0)
+	b.Cleanup(func() {
+		s.dispatch.stop(time.Minute)
+		must(b, s.Close())
+	})
+	return s
+}
+
+// pretend puts a record that exists as its slip only.
+func pretend(s *Store, q *queue, dig *digest, phys int64, size int32) {
+	s.dispatch.push(q, dig, q.next, phys, 1_700_000_000_000, size)
+	q.next++
+	s.commit.written.Store(phys + int64(size))
+	s.dispatch.wake()
+}
+
+func BenchmarkDispatch(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		queues int32
+		props  string
+	}{
+		{"1 queue", 1, "TAGS\x01TagA\x02"},
+		{"16 queues", 16, "TAGS\x01TagA\x02"},
+		{"40000 queues", 40000, "TAGS\x01TagA\x02"},
+		{"16 queues and keys", 16, "UNIQ_KEY\x017F0000010001532A1F0C1B2A3F4D0001\x02TAGS\x01TagA\x02KEYS\x01k1\x02"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := dispatchBench(b, func(o *Options) { o.MessageIndexEnable = c.props[0] == 'U' })
+			var queues []*queue
+			for i := range c.queues {
+				queues = append(queues, s.queues.getOrCreate(fmt.Sprintf("Topic%d", i/4), i%4))
+			}
+			m := &record.Message{Properties: c.props}
+			dig := s.digest(queues[0], m)
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			b.ReportAllocs()
+			cpu, n := cpuTime(b), int64(0)
+			for b.Loop() {
+				pretend(s, queues[n%int64(c.queues)], &dig, n*1024, 1024)
+				n++
+			}
+			b.ReportMetric(float64(cpuTime(b)-cpu)/float64(n), "cpu-ns/op")
+		})
+	}
+}
+
+// BenchmarkQueueEntry is the least that an entry can cost: what a put would do itself under the append lock.
+func BenchmarkQueueEntry(b *testing.B) {
+	s := dispatchBench(b, nil)
+	q := s.queues.getOrCreate("BenchTopic", 0)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cpu, n := cpuTime(b), int64(0)
+	for b.Loop() {
+		q.cq.put(n, n*1024, 1024, 0, &s.dispatch.heap)
+		n++
+		if n%3276 == 0 {
+			q.cq.tail.Load().prev.Store(nil)
+		}
+	}
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(n), "cpu-ns/op")
+	q.cq.saved.Store(n)
+	q.cq.tail.Store(nil)
+}
+
+func BenchmarkDigest(b *testing.B) {
+	s := dispatchBench(b, nil)
+	m := benchMessage(16)
+	q := s.queues.getOrCreate("BenchTopic", 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = s.digest(q, m)
+	}
+}
+
+func BenchmarkReplay(b *testing.B) {
+	s := dispatchBench(b, nil)
+	m := benchMessage(1024)
+	m.QueueID = 1
+	lay, err := m.Measure(false)
+	must(b, err)
+	rec := make([]byte, lay.Total)
+	record.Encode(rec, m, lay)
+	b.ReportAllocs()
+	phys := int64(0)
+	for n := int64(0); b.Loop(); n++ {
+		record.Patch(rec, n, phys, 1_700_000_000_000)
+		must(b, s.replay(phys, rec))
+		phys += int64(lay.Total)
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		saved bool
+	}{{"from memory", false}, {"from files", true}} {
+		b.Run(c.name, func(b *testing.B) {
+			s := benchStore(b, nil)
+			m := benchMessage(1024)
+			for range 3200 {
+				put(b, s, m)
+			}
+			if c.saved {
+				must(b, s.flushQueues(true))
+				must(b, s.flushQueues(true))
+				s.queues.get(m.Topic, 0).cq.tail.Store(nil)
+			}
+			var res GetResult
+			req := GetRequest{Topic: m.Topic, MaxCount: 32}
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Get(&req, &res)
+				if res.Count != 32 {
+					b.Fatal(res.Status, res.Count)
+				}
+				req.Offset = (req.Offset + 32) % 3200
+			}
+			res.Release()
+		})
+	}
+}
