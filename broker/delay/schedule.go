@@ -3,6 +3,7 @@ package delay
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"apogee/store/record"
@@ -65,7 +66,7 @@ func setDelay(dst []byte, props, value string) []byte {
 
 // appendWithout appends props without the two properties that Schedule sets; there hardly ever are any.
 func appendWithout(dst []byte, props string) []byte {
-	if record.Property(props, PropRealTopic) == "" && record.Property(props, PropRealQueue) == "" {
+	if !strings.Contains(props, "REAL_") {
 		return append(dst, props...)
 	}
 	for c := record.Pairs(bytesOf(props)); c.Next(); {
