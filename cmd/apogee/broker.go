@@ -30,8 +30,7 @@ func brokerCommand() *cli.Command {
 			"  apogee broker -c conf/broker.conf -p                  print all settings; -m the important ones",
 		Flags: append(serverFlags(), namesrvFlag(),
 			&cli.BoolFlag{Name: "printImportantConfig", Aliases: []string{"m"}, Usage: "print the important settings, and exit"}),
-		OnUsageError: usageError,
-		Action:       runBroker,
+		Action: runBroker,
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"apogee/bench"
 )
 
 // Exit codes as Java's scripts see them (spec: behaviour.md 1): System.exit takes them modulo 256.
@@ -80,18 +82,23 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			brokerCommand(),
 			standaloneCommand(),
 			storeCommand(),
+			bench.Command(),
 			versionCommand(),
 		},
 	}
-	hideHelpCommands(app.Commands)
+	settle(app.Commands)
 	return app
 }
 
-// hideHelpCommands takes the command help out of every list of commands; there is --help.
-func hideHelpCommands(commands []*cli.Command) {
+// settle gives every command the same manners: no command help in lists (there is --help), and usage errors as everywhere.
+func settle(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
-		hideHelpCommands(c.Subcommands)
+		c.OnUsageError = usageError
+		if c.Action == nil && len(c.Subcommands) > 0 {
+			c.Action = needsCommand
+		}
+		settle(c.Subcommands)
 	}
 }
 

@@ -27,9 +27,8 @@ func namesrvCommand() *cli.Command {
 			"  apogee namesrv -c conf/namesrv.conf       settings from a file\n" +
 			"  apogee namesrv -D listenPort=19876        one setting by hand\n" +
 			"  apogee namesrv -p                         print all settings",
-		Flags:        append(serverFlags(), namesrvFlag()),
-		OnUsageError: usageError,
-		Action:       runNamesrv,
+		Flags:  append(serverFlags(), namesrvFlag()),
+		Action: runNamesrv,
 	}
 }
 

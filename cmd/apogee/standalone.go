@@ -31,8 +31,7 @@ func standaloneCommand() *cli.Command {
 			&cli.IntFlag{Name: "broker-port", Value: 10911, Usage: "`PORT` of the broker; 0 takes any"},
 			&cli.StringFlag{Name: "host", Value: "127.0.0.1", Usage: "`ADDRESS` to listen on, and to tell clients"},
 		}, serverFlags()...),
-		OnUsageError: usageError,
-		Action:       runStandalone,
+		Action: runStandalone,
 	}
 }
 

@@ -37,20 +37,19 @@ func storeCommand() *cli.Command {
 			"  apogee store dump --topic Orders --queue 0 --count 5 ~/store\n" +
 			"  apogee store dump --offset 0 --count 10 --body hex ~/store the log itself, record by record\n" +
 			"  apogee store config topics.json ~/store                    one configuration file",
-		OnUsageError: usageError,
-		Action:       needsCommand,
+		Action: needsCommand,
 		Subcommands: []*cli.Command{
 			{
-				Name: "inspect", Usage: "the state of the directory", ArgsUsage: "DIR", Flags: with(), OnUsageError: usageError,
+				Name: "inspect", Usage: "the state of the directory", ArgsUsage: "DIR", Flags: with(),
 				Action: onStore(0, func(c *cli.Context, s *inspect.Store) error { return printSummary(c, s) }),
 			},
 			{
-				Name: "list", Usage: "topics and queues with their offsets", ArgsUsage: "DIR", OnUsageError: usageError,
+				Name: "list", Usage: "topics and queues with their offsets", ArgsUsage: "DIR",
 				Flags:  with(&cli.StringFlag{Name: "topic", Usage: "this topic only"}),
 				Action: onStore(0, printQueues),
 			},
 			{
-				Name: "dump", Usage: "messages, one after the other", ArgsUsage: "DIR", OnUsageError: usageError,
+				Name: "dump", Usage: "messages, one after the other", ArgsUsage: "DIR",
 				Flags: with(
 					&cli.StringFlag{Name: "topic", Usage: "messages of a queue: its topic"},
 					&cli.IntFlag{Name: "queue", Usage: "its number"},
@@ -63,7 +62,7 @@ func storeCommand() *cli.Command {
 			},
 			{
 				Name: "config", Usage: "print a file of the folder config as it is", ArgsUsage: "FILE DIR", Flags: with(),
-				OnUsageError: usageError, Action: onStore(1, printConfig),
+				Action: onStore(1, printConfig),
 			},
 		},
 	}
