@@ -85,18 +85,15 @@ type Options struct {
 	FlushIntervalCommitLogMs     int64 `prop:"flushIntervalCommitLog" default:"500" hot:"true"`
 	WakeFlushWhenPut             bool  `prop:"wakeFlushWhenPutMessage" default:"false" hot:"true"`
 	SyncFlushTimeoutMs           int64 `prop:"syncFlushTimeout" default:"5000" hot:"true"`
-	SlaveTimeoutMs               int64 `prop:"slaveTimeout" default:"3000" hot:"true"`
 	OSPageCacheBusyTimeoutMs     int64 `prop:"osPageCacheBusyTimeOutMills" default:"1000" hot:"true"`
 	CheckCRCOnRecover            bool  `prop:"checkCRCOnRecover" default:"true"`
 	CheckOffsetOnRecover         bool  `prop:"checkCommitLogOffsetOnRecover" default:"false"`
-	CommitLogRecoverMaxNum       int   `prop:"commitLogRecoverMaxNum" default:"10"`
 	MessageIndexSafe             bool  `prop:"messageIndexSafe" default:"false"`
 	DuplicationEnable            bool  `prop:"duplicationEnable" default:"false"` // refused: belongs to replication by copying
 	EnableLmq                    bool  `prop:"enableLmq" default:"false"`
 	EnableMultiDispatch          bool  `prop:"enableMultiDispatch" default:"false"`
 	ReadUncommitted              bool  `prop:"readUnCommitted" default:"false"`
 	MaxTopicLength               int   `prop:"maxTopicLength" default:"127"`
-	InSyncReplicas               int   `prop:"inSyncReplicas" default:"1" hot:"true"`
 	FlushCommitLogThoroughMs     int64 `prop:"flushCommitLogThoroughInterval" default:"10000" hot:"true"`
 	FlushConsumeQueueThoroughMs  int64 `prop:"flushConsumeQueueThoroughInterval" default:"60000" hot:"true"`
 	FlushIntervalConsumeQueueMs  int64 `prop:"flushIntervalConsumeQueue" default:"1000" hot:"true"`

@@ -179,7 +179,7 @@ func (s *Store) admit(o *Options, topic string) (PutResult, bool) {
 	if !s.flags.writeable() {
 		return s.refuseUnwritable(), false
 	}
-	limit := maxPlainTopic
+	limit := o.MaxTopicLength
 	if strings.HasPrefix(topic, retryTopicPrefix) {
 		limit = maxRetryTopic
 	}

@@ -112,7 +112,8 @@ func (r *recovery) startsRecord(off int64, also func(*record.Header) bool) bool 
 	return ok
 }
 
-// startFile walks from the newest file backwards to the first that matches (spec: store.md 6.3).
+// startFile walks from the newest file backwards to the first that matches (spec: store.md 6.3). Java takes the
+// commitLogRecoverMaxNum-th file if none has matched by then, and so forgets queue entries of what is before; we go on.
 func (r *recovery) startFile(logics int64) (*mappedFile, error) {
 	files := r.s.commit.files.list()
 	for i := len(files) - 1; i >= 0; i-- {
@@ -121,7 +122,7 @@ func (r *recovery) startFile(logics int64) (*mappedFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok || r.last == uncleanExit && len(files)-i >= r.o.CommitLogRecoverMaxNum {
+		if ok {
 			return f, nil
 		}
 	}
