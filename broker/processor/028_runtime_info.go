@@ -13,10 +13,7 @@ import (
 )
 
 // protocolVersion is what this broker says it is: V5_5_0 (remoting.md 2.6).
-const (
-	protocolVersion = "V5_5_0"
-	protocolNumber  = 513
-)
+const protocolVersion = "V5_5_0"
 
 // 028 GET_BROKER_RUNTIME_INFO: the broker's state as a table of texts (AdminBrokerProcessor.prepareRuntimeInfo; remoting.md 6.8). Always 0.
 //
@@ -51,7 +48,7 @@ func (p *Processor) storeInfo(t map[string]string) {
 	rates := p.Rates.View()
 	t["putTps"], t["getFoundTps"] = three(rates.Put), three(rates.Found)
 	t["getMissTps"], t["getTotalTps"] = three(rates.Miss), three(rates.Total)
-	t["getTransferredTps"], t["getTransferedTps"] = three(rates.Transferred), three(rates.Transferred)
+	t["getTransferredTps"] = three(rates.Transferred)
 
 	ratio := double(s.DiskUsedRatio)
 	t["commitLogDiskRatio"], t["commitLogDiskRatio_"+p.LogDir], t["consumeQueueDiskRatio"] = ratio, ratio, ratio
@@ -81,7 +78,6 @@ func (p *Processor) brokerInfo(t map[string]string) {
 	c := p.cfg()
 	t["brokerActive"] = "true"
 	t["brokerVersionDesc"] = protocolVersion
-	t["brokerVersion"] = strconv.Itoa(protocolNumber)
 	d := p.Stats.Days()
 	t["msgPutTotalYesterdayMorning"] = strconv.FormatInt(d.PutYesterdayMorning, 10)
 	t["msgPutTotalTodayMorning"] = strconv.FormatInt(d.PutTodayMorning, 10)

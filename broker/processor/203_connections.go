@@ -70,7 +70,7 @@ func (p *Processor) allProducers(r *remoting.Request) {
 		for i := range members {
 			m := &members[i]
 			list[i] = body.ProducerInfo{
-				ClientID: m.ClientID, RemoteIP: m.Channel.RemoteText(), Language: languageText(m.Language), Version: m.Version,
+				ClientID: m.ClientID, RemoteIP: "/" + m.Channel.RemoteText(), Language: languageText(m.Language), Version: m.Version,
 				LastUpdateTimestamp: m.LastUpdate,
 			}
 		}

@@ -75,7 +75,6 @@ func (p *Processor) resetHere(r *remoting.Request, h *header.InvokeBrokerToReset
 		p.Offsets.AssignReset(h.Group, h.Topic, q, off)
 		b.OffsetTable[body.MessageQueue{Topic: h.Topic, BrokerName: p.cfg().Name, QueueID: q}] = off
 	}
-	p.Offsets.ClearPull(h.Group, h.Topic)
 	replyJSON(r, b)
 }
 

@@ -28,8 +28,11 @@ func (p *Processor) queueEntries(r *remoting.Request) {
 	q, index, count := h.QueueID.Or(0), h.Index.Or(0), h.Count.Or(0)
 	lo, hi := p.Queues.MinOffset(h.Topic, q), p.Queues.MaxOffset(h.Topic, q)
 	if lo < 0 || hi < 0 {
-		r.Fail(code.SystemError, "%d@%s is not exist!", q, h.Topic)
-		return
+		if t, ok := p.Topics.Get(h.Topic); !ok || q < 0 || q >= max(t.ReadQueueNums, t.WriteQueueNums) {
+			r.Fail(code.SystemError, "%d@%s is not exist!", q, h.Topic)
+			return
+		}
+		lo, hi = 0, 0 // nobody has sent to it yet
 	}
 	b := &body.QueryConsumeQueueResponseBody{MinQueueIndex: lo, MaxQueueIndex: hi}
 	if h.ConsumerGroup != "" {

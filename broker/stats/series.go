@@ -9,12 +9,37 @@ import (
 // SamplePeriod is how often Sample is due.
 const SamplePeriod = 10 * time.Second
 
-// How the three windows are sampled (StatsItem): a point every period, and so many points kept.
+// How the three windows are sampled (StatsItem): a point every period, and so many points kept. The beats of hours and days are those
+// of the broker, not of the item, so what an item counts shows in the hour at the next full ten minutes, and in the day at the next hour.
 const (
 	minutePeriod, minutePoints = 10 * time.Second, 7
 	hourPeriod, hourPoints     = 10 * time.Minute, 7
 	dayPeriod, dayPoints       = time.Hour, 25
 )
+
+// beats says which windows a sample is for.
+type beats struct{ minute, hour, day bool }
+
+// metronome keeps the beats of one broker.
+type metronome struct{ minute, hour, day int64 }
+
+// earlyTick is how much too early a tick of the sampler may be, in ms.
+const earlyTick = 500
+
+// next says what is due. The first call starts the beats of hours and days without sampling them.
+func (m *metronome) next(ms int64) beats {
+	if m.hour == 0 {
+		m.minute, m.hour, m.day = ms-minutePeriod.Milliseconds(), ms, ms
+	}
+	due := func(last *int64, period time.Duration) bool {
+		if ms-*last < period.Milliseconds()-earlyTick {
+			return false
+		}
+		*last = ms
+		return true
+	}
+	return beats{due(&m.minute, minutePeriod), due(&m.hour, hourPeriod), due(&m.day, dayPeriod)}
+}
 
 // series is a counter and its windows.
 type series struct {
@@ -31,16 +56,22 @@ func (s *series) add(v, times int64) {
 	s.times.Add(times)
 }
 
-func (s *series) sample(ms int64) {
+func (s *series) sample(ms int64, due beats) {
 	v, n := s.value.Load(), s.times.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v == 0 && len(s.minute.points) == 0 {
+	if n == 0 {
 		return // nothing has happened yet; the first point then is a zero one period back
 	}
-	s.minute.take(ms, v, n, minutePeriod, minutePoints)
-	s.hour.take(ms, v, n, hourPeriod, hourPoints)
-	s.day.take(ms, v, n, dayPeriod, dayPoints)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if due.minute {
+		s.minute.take(ms, v, n, minutePeriod, minutePoints)
+	}
+	if due.hour {
+		s.hour.take(ms, v, n, hourPeriod, hourPoints)
+	}
+	if due.day {
+		s.day.take(ms, v, n, dayPeriod, dayPoints)
+	}
 }
 
 func (s *series) view() View {
@@ -54,16 +85,10 @@ type window struct{ points []point }
 
 type point struct{ ms, value, times int64 }
 
-// earlyTick is how much too early a tick of the sampler may be, in ms.
-const earlyTick = 500
-
-// take adds a point if one is due. Before the first it puts a zero one period back, so that a window has a start.
+// take adds a point. Before the first it puts a zero one period back, so that a window has a start.
 func (w *window) take(ms, value, times int64, period time.Duration, keep int) {
-	p := period.Milliseconds()
 	if len(w.points) == 0 {
-		w.points = append(make([]point, 0, keep+1), point{ms: ms - p})
-	} else if last := w.points[len(w.points)-1]; ms-last.ms < p-earlyTick {
-		return
+		w.points = append(make([]point, 0, keep+1), point{ms: ms - period.Milliseconds()})
 	}
 	w.points = append(w.points, point{ms, value, times})
 	if len(w.points) > keep {

@@ -24,8 +24,9 @@ type Stats struct {
 	// Totals of the broker, with and without its own topics. Only count is used.
 	brokerPut, brokerGot, userPut, userGot Item
 
-	daysMu sync.Mutex // guards days
+	daysMu sync.Mutex // guards what follows
 	days   days
+	beat   metronome
 }
 
 const shardCount = 64
@@ -145,30 +146,31 @@ func (s *Stats) GetTPS(topic, group string) float64 {
 	return 0
 }
 
-// Sample takes one sample of everything; the broker calls it every [SamplePeriod]. Hours and days are sampled on their own,
-// slower beat, which it keeps itself.
+// Sample takes one sample of everything; the broker calls it every [SamplePeriod]. Hours and days have a slower beat, which it keeps
+// itself.
 func (s *Stats) Sample(now time.Time) {
 	ms := now.UnixMilli()
+	s.daysMu.Lock()
+	due := s.beat.next(ms)
+	s.days.record(now, s.brokerPut.count.value.Load(), s.brokerGot.count.value.Load())
+	s.daysMu.Unlock()
 	for _, it := range []*Item{&s.brokerPut, &s.brokerGot, &s.userPut, &s.userGot} {
-		it.sample(ms)
+		it.sample(ms, due)
 	}
 	for i := range s.shards {
 		if m := s.shards[i].Load(); m != nil {
 			for _, it := range *m {
-				it.sample(ms)
+				it.sample(ms, due)
 			}
 		}
 	}
-	s.daysMu.Lock()
-	s.days.record(now, s.brokerPut.count.value.Load(), s.brokerGot.count.value.Load())
-	s.daysMu.Unlock()
 }
 
-func (it *Item) sample(ms int64) {
-	it.count.sample(ms)
-	it.bytes.sample(ms)
-	it.back.sample(ms)
-	it.dead.sample(ms)
+func (it *Item) sample(ms int64, due beats) {
+	it.count.sample(ms, due)
+	it.bytes.sample(ms, due)
+	it.back.sample(ms, due)
+	it.dead.sample(ms, due)
 }
 
 // Days are the totals of messages in and out since the start, as they stood at the last two midnights and stand now (BrokerStats).
