@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -344,4 +345,24 @@ func TestSettingsAreRead(t *testing.T) {
 			t.Errorf("%s is not an unread setting any more", name)
 		}
 	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+
+// TestLinksOfDocuments finds links of Markdown files to files that are not there.
+func TestLinksOfDocuments(t *testing.T) {
+	sources(t, func(path string, text []byte) {
+		if !strings.HasSuffix(path, ".md") {
+			return
+		}
+		for _, m := range link.FindAllSubmatchIndex(text, -1) {
+			target := string(text[m[2]:m[3]])
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(path), target)); err != nil {
+				t.Errorf("%s:%d: %s is not there", path, 1+bytes.Count(text[:m[0]], []byte("\n")), target)
+			}
+		}
+	})
 }
