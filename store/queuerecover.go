@@ -295,7 +295,9 @@ func (s *Store) truncateQueues(physical int64) error {
 }
 
 func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
-	if _, err := c.save(&s.dispatch.heap); err != nil {
+	n, err := c.save(&s.dispatch.heap)
+	s.dispatch.written.Add(n)
+	if err != nil {
 		return err
 	}
 	end, err := c.search(c.files.minOffset()/unitSize, c.max.Load(), func(phys int64, _ int32) bool { return phys >= physical })
