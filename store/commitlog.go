@@ -37,6 +37,7 @@ type commitLog struct {
 	putBytes      atomic.Int64
 
 	batches sync.Pool // *batch
+	gates   sync.Pool // *gates
 }
 
 // appendLock is a mutex that tells since when it is held, for Java's page-cache-busy rule.
@@ -48,6 +49,7 @@ type appendLock struct {
 func newCommitLog(s *Store) *commitLog {
 	o := s.options()
 	l := &commitLog{s: s, propCRC: o.AppendPropCRC, batches: batchPool()}
+	l.gates.New = func() any { return new(gates) }
 	l.files = newMappedQueue(s.fs, o.CommitLogDir, o.MappedFileSizeCommitLog, 0)
 	l.alloc = newAllocator(l)
 	l.warm = newWarmer(l)
@@ -73,6 +75,9 @@ func (l *commitLog) confirmed() int64 {
 func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutResult {
 	s := l.s
 	q := s.queues.getOrCreate(m.Topic, m.QueueID)
+	if !q.cq.served() {
+		return s.refuse(MessageIllegal, errNotServed)
+	}
 	dig := s.digest(q, m)
 	l.lock.Lock()
 	now := s.now().UnixMilli()
@@ -80,32 +85,49 @@ func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutR
 	if q.gone {
 		q = s.queues.getOrCreate(m.Topic, m.QueueID)
 	}
-	r := l.roomLocked(int64(lay.Total))
+	var r PutResult
+	var further []*queue
+	if dig.multi {
+		further, lay, r.Status, r.Err = l.assignLocked(m)
+	}
 	if r.Status == PutOK {
-		counted := m.SysFlag&record.SysTranPrepared == 0 // prepared and rollback share this bit
-		m.QueueOffset = 0
-		if counted {
-			m.QueueOffset = q.next
-		}
-		m.StoreTimestamp = now
-		m.StoreSize = int32(lay.Total)
-		m.PhysicalOffset = l.tail.base + l.pos
-		if err := l.encodeLocked(m, lay, l.pos); err != nil {
-			r = l.failedLocked(err)
-		} else {
-			if counted {
-				q.next++
-				s.dispatch.push(q, &dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
-			} else {
-				s.dispatch.push(nil, &dig, 0, m.PhysicalOffset, now, m.StoreSize)
-			}
-			r = PutResult{PhysicalOffset: m.PhysicalOffset, QueueOffset: m.QueueOffset, StoreTimestamp: now, Count: 1}
-			l.publishLocked(&r, int64(lay.Total), c)
+		r = l.roomLocked(int64(lay.Total))
+	}
+	if r.Status == PutOK {
+		r = l.appendLocked(q, m, lay, &dig, now, c)
+	}
+	if r.Status == PutOK {
+		for _, f := range further {
+			f.next++
 		}
 	}
 	l.lock.since.Store(0)
 	l.lock.Unlock()
 	return l.done(r, c)
+}
+
+// appendLocked writes a message where there is room for it.
+func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout, dig *digest, now int64, c Completion) PutResult {
+	counted := m.SysFlag&record.SysTranPrepared == 0 // prepared and rollback share this bit
+	m.QueueOffset = 0
+	if counted {
+		m.QueueOffset = q.next
+	}
+	m.StoreTimestamp = now
+	m.StoreSize = int32(lay.Total)
+	m.PhysicalOffset = l.tail.base + l.pos
+	if err := l.encodeLocked(m, lay, l.pos); err != nil {
+		return l.failedLocked(err)
+	}
+	if counted {
+		q.next++
+	} else {
+		q = nil // no entry
+	}
+	l.s.dispatch.push(q, dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
+	r := PutResult{PhysicalOffset: m.PhysicalOffset, QueueOffset: m.QueueOffset, StoreTimestamp: now, Count: 1}
+	l.publishLocked(&r, int64(lay.Total), c)
+	return r
 }
 
 // putBatch appends a measured batch: all in one file, published as one.
@@ -134,7 +156,7 @@ func (l *commitLog) putBatch(b *batch, items []BatchItem, c Completion) PutResul
 	}
 	l.lock.since.Store(0)
 	l.lock.Unlock()
-	return l.done(r, c)
+	return l.done(r)
 }
 
 func (l *commitLog) encodeBatchLocked(b *batch, items []BatchItem, next, now int64) error {
@@ -192,7 +214,7 @@ func (l *commitLog) publishLocked(r *PutResult, n int64, c Completion) {
 }
 
 // done is what follows a put outside of the lock.
-func (l *commitLog) done(r PutResult, c Completion) PutResult {
+func (l *commitLog) done(r PutResult) PutResult {
 	if r.Status != PutOK {
 		l.s.stats.putFailed.Add(1)
 		return r

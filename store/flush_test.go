@@ -200,3 +200,48 @@ func TestCleanCloseLeavesNoMarks(t *testing.T) {
 		t.Fatal("abort was written without a start")
 	}
 }
+
+// scripted are replicas that answer when the test says so.
+type scripted struct{ asked chan replicaCall }
+
+type replicaCall struct {
+	next int64
+	c    Completion
+}
+
+func (r scripted) Await(next int64, c Completion) { r.asked <- replicaCall{next, c} }
+
+func TestReplicasAreASecondGate(t *testing.T) {
+	for _, mode := range []FlushDiskType{AsyncFlush, SyncFlush} {
+		for _, status := range []PutStatus{PutOK, FlushSlaveTimeout} {
+			replicas := scripted{make(chan replicaCall, 10)}
+			s := newRig(t, func(o *Options) { o.FlushDiskType, o.Replicas = mode, replicas }).open()
+			out := newOutcomes(1)
+			res := s.Put(message("T", 0, "x"), out.each(0))
+			if res.Status != PutOK || !res.Pending {
+				t.Fatalf("%s: %+v", mode, res)
+			}
+			eventually(t, func() bool { return mode == AsyncFlush || s.flush.flushed.Load() == res.NextOffset })
+			call := <-replicas.asked
+			if call.next != res.NextOffset {
+				t.Fatalf("%s: asked for %d, want %d", mode, call.next, res.NextOffset)
+			}
+			select {
+			case <-out.all:
+				t.Fatalf("%s: completed before the replicas answered", mode)
+			default:
+			}
+			call.c.Complete(status)
+			if got := out.wait(t)[0]; got != status {
+				t.Fatalf("%s: completed with %d, want %d", mode, got, status)
+			}
+			if res := s.Put(message("T", 0, "nobody waits"), nil); res.Pending || len(replicas.asked) != 0 {
+				t.Fatalf("%s: %+v", mode, res)
+			}
+			if res := s.Put(message("", 0, "refused"), out.each(1)); res.Status != MessageIllegal || res.Pending || len(replicas.asked) != 0 {
+				t.Fatalf("%s: %+v", mode, res)
+			}
+			must(t, s.Close())
+		}
+	}
+}

@@ -89,7 +89,7 @@ func (s *Store) Put(m *record.Message, c Completion) PutResult {
 		m.Properties = props
 		return s.refuse(MessageIllegal, errRecordTooLarge)
 	}
-	r := s.commit.put(m, lay, c)
+	r := s.replicated(o, c, func(c Completion) PutResult { return s.commit.put(m, lay, c) })
 	m.Properties = props
 	return r
 }
@@ -108,9 +108,18 @@ func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) P
 	if r, ok := s.measureBatch(o, b, env, items); !ok {
 		return r
 	}
-	r := s.commit.putBatch(b, items, c)
+	r := s.replicated(o, c, func(c Completion) PutResult { return s.commit.putBatch(b, items, c) })
 	b.release()
 	return r
+}
+
+// replicated runs a put whose completion, if there is one, has to wait for replicas as well.
+func (s *Store) replicated(o *Options, c Completion, put func(Completion) PutResult) PutResult {
+	if c == nil || o.Replicas == nil {
+		return put(c)
+	}
+	g := s.commit.newGates(c)
+	return s.commit.await(put((*diskGate)(g)), g)
 }
 
 // batch is the working memory of one PutBatch.
@@ -138,7 +147,9 @@ func (b *batch) take(item *BatchItem, crc uint32) {
 func (s *Store) measureBatch(o *Options, b *batch, env *record.Message, items []BatchItem) (PutResult, bool) {
 	b.msg, b.total, b.layouts, b.digests, b.crcs = *env, 0, b.layouts[:0], b.digests[:0], b.crcs[:0]
 	b.msg.PreparedTransactionOffset = 0
-	b.queue = s.queues.getOrCreate(env.Topic, env.QueueID)
+	if b.queue = s.queues.getOrCreate(env.Topic, env.QueueID); !b.queue.cq.served() {
+		return s.refuse(MessageIllegal, errNotServed), false
+	}
 	for i := range items {
 		it := &items[i]
 		if len(it.Body) > o.MaxMessageSize {
@@ -171,6 +182,7 @@ var (
 	errEmptyBatch     = errors.New("batch without messages")
 	errTopicLength    = errors.New("topic is empty or too long")
 	errCacheBusy      = errors.New("the append lock has been held too long")
+	errNotServed      = errors.New("queues of this topic are of a kind that is not served")
 	errFileTooSmall   = errors.New("does not fit into a commit-log file")
 )
 
