@@ -103,7 +103,7 @@ func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutR
 	}
 	l.lock.since.Store(0)
 	l.lock.Unlock()
-	return l.done(r, c)
+	return l.done(r)
 }
 
 // appendLocked writes a message where there is room for it.

@@ -337,7 +337,7 @@ func (x *indexFiles) enterRecord(h *record.Header, _ []byte) error {
 	if h.Tran() == record.SysTranRollback {
 		return nil
 	}
-	words, _, _ := readKeys(h.Properties)
+	words, _ := readKeys(h.Properties)
 	words.topic = keyHash(stringView(h.Topic))
 	for n := 0; ; n++ {
 		hash, ok := words.next()

@@ -88,7 +88,7 @@ func matchKey(f *mappedFile, rec []byte, topic, key, indexType string) (storeTim
 		if string(h.Topic) != topic {
 			return nil
 		}
-		words, _, _ := readKeys(h.Properties)
+		words, _ := readKeys(h.Properties)
 		if indexType == indexTags {
 			ok = string(words.tags) == key
 			return nil

@@ -84,57 +84,20 @@ func (d *dispatcher) enterRecord(h *record.Header, _ []byte) error {
 	if t := h.Tran(); t == record.SysTranPrepared || t == record.SysTranRollback || h.QueueID < 0 {
 		return nil
 	}
-	words, delay, multi := readKeys(h.Properties)
+	words, delay := readKeys(h.Properties)
 	code := record.TagsCode(h.Topic, words.tags, delay, h.StoreTimestamp, d.s.delays)
 	q := d.s.queues.getOrCreate(stringView(h.Topic), h.QueueID)
 	d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
-	if multi {
+	if words.multi {
 		d.enterMulti(h, code)
 	}
 	return nil
 }
 
-const (
-	lmqPrefix    = "%LMQ%"
-	systemPrefix = "rmq_sys_"
-)
-
-// multiDispatched tells whether records of a topic go to further queues as well (MultiDispatchUtils).
-func multiDispatched(o *Options, topic string) bool {
-	return o.EnableMultiDispatch && !strings.HasPrefix(topic, retryTopicPrefix) && !strings.HasPrefix(topic, systemPrefix) &&
-		topic != record.ScheduleTopic
-}
-
-// enterMulti gives the further queues that a record names their entries of it, at the offsets that were fixed when it was put.
-func (d *dispatcher) enterMulti(h *record.Header, code int64) {
-	o := d.s.options()
-	if !multiDispatched(o, stringView(h.Topic)) {
-		return
-	}
-	props := stringView(h.Properties)
-	names := strings.Split(record.Property(props, record.PropMultiDispatch), ",")
-	offsets := strings.Split(record.Property(props, record.PropMultiDispatchQueue), ",")
-	if len(names) != len(offsets) {
-		d.s.log.Error("record names queues and offsets of different number", "off", h.PhysicalOffset)
-		return
-	}
-	for i, name := range names {
-		unit, err := strconv.ParseInt(offsets[i], 10, 64)
-		if err != nil || unit < 0 || !dirName(name) {
-			continue
-		}
-		id := h.QueueID
-		if o.EnableLmq && strings.HasPrefix(name, lmqPrefix) {
-			id = 0
-		}
-		d.enter(d.s.queues.getOrCreate(name, id), unit, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
-	}
-}
-
 // digest reads what dispatch needs to know from a message that is about to be put.
 func (s *Store) digest(q *queue, m *record.Message) (d digest) {
-	words, delay, multi := readKeys(unsafe.Slice(unsafe.StringData(m.Properties), len(m.Properties)))
-	d.multi = multi
+	words, delay := readKeys(unsafe.Slice(unsafe.StringData(m.Properties), len(m.Properties)))
+	d.multi = words.multi && multiDispatched(s.options(), m.Topic)
 	if delay != nil && q.topic == record.ScheduleTopic {
 		// The due time counts from the store time, which is not known yet.
 		if level := record.DelayLevel(delay, len(s.delays)); level > 0 {
@@ -166,10 +129,11 @@ func (s *Store) digest(q *queue, m *record.Message) (d digest) {
 type keyWords struct {
 	topic            int32 // keyHash of the topic
 	uniq, keys, tags []byte
+	multi            bool // not a key: the record names further queues
 }
 
 // readKeys picks what dispatch is interested in from a record's properties.
-func readKeys(props []byte) (words keyWords, delay []byte, multi bool) {
+func readKeys(props []byte) (words keyWords, delay []byte) {
 	for c := record.Pairs(props); c.Next(); {
 		switch string(c.Name) {
 		case record.PropUniqKey:
@@ -180,11 +144,11 @@ func readKeys(props []byte) (words keyWords, delay []byte, multi bool) {
 			words.tags = c.Value
 		case record.PropDelay:
 			delay = c.Value
-		case record.PropMultiDispatchQueue:
-			multi = true
+		case record.PropMultiDispatch:
+			words.multi = true
 		}
 	}
-	return words, delay, multi
+	return words, delay
 }
 
 // next takes one key and returns its hash.

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"apogee/store/record"
+)
+
+// Multi dispatch (spec: store.md 4.6): a record may name further queues, %LMQ%... of one queue each, that get an entry of it
+// as well. Their offsets are assigned when the record is put, and stored in it.
+const (
+	lmqPrefix    = "%LMQ%"
+	systemPrefix = "rmq_sys_"
+)
+
+var errLmqTooLarge = errors.New("record of several queues is longer than maxMessageSize")
+
+// multiDispatched tells whether records of a topic go to further queues as well (MultiDispatchUtils). Java also serves names
+// without the prefix, if only by number; no such queue can have got an offset.
+func multiDispatched(o *Options, topic string) bool {
+	return o.EnableMultiDispatch && o.EnableLmq && !strings.HasPrefix(topic, retryTopicPrefix) &&
+		!strings.HasPrefix(topic, systemPrefix) && topic != record.ScheduleTopic
+}
+
+// assignLocked fixes the offsets of the queues that m names, and measures it again with them. Under the append lock, as the
+// offsets are; queues.next is raised by the caller when m has been written.
+func (l *commitLog) assignLocked(m *record.Message) (queues []*queue, lay record.Layout, status PutStatus, err error) {
+	o := l.s.options()
+	var offsets []byte
+	for i, name := range strings.Split(record.Property(m.Properties, record.PropMultiDispatch), ",") {
+		if i > 0 {
+			offsets = append(offsets, ',')
+		}
+		if !strings.HasPrefix(name, lmqPrefix) || !dirName(name) {
+			continue // an empty place, as in Java
+		}
+		q := l.s.queues.getOrCreate(name, 0)
+		next := q.next
+		for _, before := range queues { // named twice
+			if before == q {
+				next++
+			}
+		}
+		queues = append(queues, q)
+		offsets = strconv.AppendInt(offsets, next, 10)
+	}
+	m.Properties = string(record.SetProperty(nil, m.Properties, record.PropMultiDispatchQueue, string(offsets)))
+	if lay, err = m.Measure(o.AppendPropCRC); err != nil {
+		return nil, lay, measureStatus(err), err
+	}
+	if lay.Total > o.MaxMessageSize { // without the allowance that other records have
+		return nil, lay, MessageIllegal, errLmqTooLarge
+	}
+	return queues, lay, PutOK, nil
+}
+
+// enterMulti gives the further queues that a record names their entries of it, at the offsets that were fixed when it was put.
+func (d *dispatcher) enterMulti(h *record.Header, code int64) {
+	if !multiDispatched(d.s.options(), stringView(h.Topic)) {
+		return
+	}
+	props := stringView(h.Properties)
+	names := strings.Split(record.Property(props, record.PropMultiDispatch), ",")
+	offsets := strings.Split(record.Property(props, record.PropMultiDispatchQueue), ",")
+	if len(names) != len(offsets) {
+		d.s.log.Error("record names queues and offsets of different number", "off", h.PhysicalOffset)
+		return
+	}
+	for i, name := range names {
+		unit, err := strconv.ParseInt(offsets[i], 10, 64)
+		if err != nil || unit < 0 || !strings.HasPrefix(name, lmqPrefix) || !dirName(name) {
+			continue
+		}
+		d.enter(d.s.queues.getOrCreate(name, 0), unit, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
+	}
+}
