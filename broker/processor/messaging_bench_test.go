@@ -95,6 +95,9 @@ func bareReply() float64 {
 }
 
 func TestSendAndPullAllocateNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
 	g, n := nullRig(t)
 	bare := bareReply()
 	anyQueue := remoting.NewRequest(remoting.Request{

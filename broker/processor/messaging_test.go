@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/hold"
@@ -25,6 +27,11 @@ import (
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
+
+func TestMain(m *testing.M) {
+	// netpoll's event loops belong to the process and never end.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"))
+}
 
 // memStore is a store in memory: what is put can be read at once.
 type memStore struct {
