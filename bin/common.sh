@@ -35,7 +35,7 @@ build() {
   say "building $1 ..."
   mkdir -p "$build_dir"
   commit=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-  if ! (cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.commit=$commit" -o "$build_dir/$1.$$" "$2"); then
+  if ! (cd "$root" && CGO_ENABLED=0 go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.commit=$commit" -o "$build_dir/$1.$$" "$2"); then
     rm -f "$build_dir/$1.$$"
     die "the build failed"
   fi

@@ -366,3 +366,25 @@ func TestLinksOfDocuments(t *testing.T) {
 		}
 	})
 }
+
+// TestNoticeNamesEveryModule compares NOTICE with what the released binary links.
+func TestNoticeNamesEveryModule(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-tags", "urfave_cli_no_docs", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/apogee")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice, err := os.ReadFile(filepath.Join(root, "NOTICE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := strings.Fields(string(notice))
+	linked := strings.Fields(string(out))
+	slices.Sort(linked)
+	for _, m := range slices.Compact(linked) {
+		if m != module && !slices.Contains(listed, m) {
+			t.Errorf("NOTICE lacks %s", m)
+		}
+	}
+}
