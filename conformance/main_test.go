@@ -25,4 +25,17 @@ func needBinary(t testing.TB) testkit.Apogee {
 	return testkit.Apogee{Bin: bin}
 }
 
+// testTarget is what tests run against: Apogee, or what APOGEE_TARGET says; with java a test shows that it asks for the right thing.
+func testTarget(t testing.TB) testkit.Target {
+	t.Helper()
+	if os.Getenv("APOGEE_TARGET") == "java" {
+		java, err := testkit.FindJava()
+		if err != nil {
+			t.Skipf("SKIPPED: %v", err)
+		}
+		return java
+	}
+	return needBinary(t)
+}
+
 func long() bool { return os.Getenv("APOGEE_LONG") == "1" }
