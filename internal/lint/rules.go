@@ -63,9 +63,7 @@ var callRules = []callRule{
 }
 
 // exceptions are places that a call rule does not hold for, each with its reason: "file function".
-var exceptions = map[string]string{
-	"remoting/misbehave_test.go time.Sleep": "that nothing happens for a while is what it tests",
-}
+var exceptions = map[string]string{}
 
 // Lines of a file. Beyond maxLines a test fails; longFiles names those that may be longer, with the reason.
 const maxLines = 700
