@@ -1,0 +1,330 @@
+package remoting
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// scanner walks over JSON. After a failure its position is where it failed.
+type scanner struct {
+	b      []byte
+	i      int
+	failed bool // more met neither a comma nor the closing bracket
+}
+
+func (s *scanner) bad(what string) error {
+	return badFrame("JSON header: %s at byte %d of %d", what, s.i, len(s.b))
+}
+
+func (s *scanner) space() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\n', '\r':
+			s.i++
+		default:
+			return
+		}
+	}
+}
+
+// peek is the next byte that isn't space, 0 at the end.
+func (s *scanner) peek() byte {
+	if s.i < len(s.b) && s.b[s.i] > ' ' {
+		return s.b[s.i]
+	}
+	s.space()
+	if s.i < len(s.b) {
+		return s.b[s.i]
+	}
+	return 0
+}
+
+// enter steps over an opening bracket.
+func (s *scanner) enter(open byte) bool {
+	if s.peek() != open {
+		return false
+	}
+	s.i++
+	return true
+}
+
+// more says whether another element comes before the closing bracket, and steps over the comma or that bracket.
+func (s *scanner) more(closing byte, first bool) bool {
+	switch c := s.peek(); {
+	case c == closing:
+		s.i++
+		return false
+	case first:
+		return true
+	case c == ',':
+		s.i++
+		return true
+	}
+	s.failed = true
+	return false
+}
+
+// key reads a key and its colon.
+func (s *scanner) key() (string, error) {
+	if s.peek() != '"' {
+		return "", s.bad("no key")
+	}
+	k, err := s.str()
+	if err != nil {
+		return "", err
+	}
+	if s.peek() != ':' {
+		return "", s.bad("no colon")
+	}
+	s.i++
+	return k, nil
+}
+
+// str reads the string that starts at s.i. Without an escape it is a view of the bytes; otherwise they are rewritten in place.
+func (s *scanner) str() (string, error) {
+	start := s.i + 1
+	end := special(s.b, start)
+	if end < len(s.b) && s.b[end] == '"' {
+		s.i = end + 1
+		return view(s.b[start:end]), nil
+	}
+	return s.escaped(start, end)
+}
+
+// special is where the next quote or backslash is at or after i, or the end. It looks at eight bytes at a time: x-ones has a
+// byte's top bit set, and x has not, first where that byte is zero.
+func special(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^(ones*'"'), x^(ones*'\\')
+		if hit := ((q-ones)&^q | (e-ones)&^e) & tops; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			break
+		}
+	}
+	return i
+}
+
+const (
+	ones = 0x0101010101010101
+	tops = 0x80 * ones
+)
+
+// escaped goes on with a string whose first backslash is at i, if it isn't the end.
+func (s *scanner) escaped(start, i int) (string, error) {
+	w := i
+	for i < len(s.b) {
+		if s.b[i] == '"' {
+			s.i = i + 1
+			return view(s.b[start:w]), nil
+		}
+		n, size := unescape(s.b[i:], s.b[w:])
+		if n == 0 {
+			s.i = i
+			return "", s.bad("escape")
+		}
+		i += n
+		w += size
+		next := special(s.b, i)
+		w += copy(s.b[w:], s.b[i:next])
+		i = next
+	}
+	s.i = len(s.b)
+	return "", s.bad("string without end")
+}
+
+// unescape writes what the escape at the start of src stands for to dst, which may overlap: no escape is shorter than its
+// meaning. It returns how many bytes were read (0: no escape) and written.
+func unescape(src, dst []byte) (read, written int) {
+	if len(src) < 2 {
+		return 0, 0
+	}
+	switch c := src[1]; c {
+	case 'u':
+		return unescapeUnicode(src, dst)
+	case '"', '\\', '/', '\'':
+		dst[0] = c
+	case 'b':
+		dst[0] = '\b'
+	case 'f':
+		dst[0] = '\f'
+	case 'n':
+		dst[0] = '\n'
+	case 'r':
+		dst[0] = '\r'
+	case 't':
+		dst[0] = '\t'
+	default:
+		return 0, 0
+	}
+	return 2, 1
+}
+
+func unescapeUnicode(src, dst []byte) (read, written int) {
+	r, ok := hex4(src[2:])
+	switch {
+	case !ok:
+		return 0, 0
+	case r < utf8.RuneSelf:
+		dst[0] = byte(r)
+		return 6, 1
+	case !utf16.IsSurrogate(r):
+		return 6, utf8.EncodeRune(dst[:utf8.UTFMax], r)
+	}
+	if len(src) >= 8 && src[6] == '\\' && src[7] == 'u' {
+		if low, ok := hex4(src[8:]); ok {
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				return 12, utf8.EncodeRune(dst[:utf8.UTFMax], pair)
+			}
+		}
+	}
+	return 6, utf8.EncodeRune(dst[:utf8.UTFMax], utf8.RuneError)
+}
+
+func hex4(b []byte) (rune, bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	if b[0] == '0' && b[1] == '0' && b[2] == '0' && b[3] <= '9' && b[3] >= '0' {
+		return rune(b[3] - '0'), true // the separators inside properties
+	}
+	var r rune
+	for _, c := range b[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// value reads any value and returns its bytes.
+func (s *scanner) value() ([]byte, error) {
+	c := s.peek()
+	start := s.i
+	switch {
+	case c == '"':
+		if err := s.skipString(); err != nil {
+			return nil, err
+		}
+	case c == '{' || c == '[':
+		if err := s.skipNested(); err != nil {
+			return nil, err
+		}
+	default:
+		for s.i < len(s.b) && isWord(s.b[s.i]) {
+			s.i++
+		}
+		if !isLiteral(s.b[start:s.i]) {
+			s.i = start
+			return nil, s.bad("no value")
+		}
+	}
+	return s.b[start:s.i], nil
+}
+
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '+' || c == '-' || c == '.'
+}
+
+// isLiteral tells a number, true, false or null. A number need only look like one: whoever wants its value parses it.
+func isLiteral(w []byte) bool {
+	switch string(w) {
+	case "":
+		return false
+	case "true", "false", "null":
+		return true
+	}
+	for i, c := range w {
+		switch {
+		case c >= '0' && c <= '9', c == '-' && i == 0:
+		case i > 0 && (c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return w[len(w)-1] >= '0' && w[len(w)-1] <= '9'
+}
+
+func (s *scanner) skipString() error {
+	for i := s.i + 1; i < len(s.b); i++ {
+		switch s.b[i] {
+		case '"':
+			s.i = i + 1
+			return nil
+		case '\\':
+			i++
+		}
+	}
+	s.i = len(s.b)
+	return s.bad("string without end")
+}
+
+// skipNested steps over an object or array by matching brackets. It looks no closer, since nobody reads what is inside; and it
+// does not recurse, so that depth costs nothing.
+func (s *scanner) skipNested() error {
+	depth := 0
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case '"':
+			if err := s.skipString(); err != nil {
+				return err
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				s.i++
+				return nil
+			}
+		}
+		s.i++
+	}
+	return s.bad("nesting without end")
+}
+
+// text reads a value as a string: a JSON string is itself, null is absent, anything else is its JSON text.
+func (s *scanner) text() (string, bool, error) {
+	if s.peek() == '"' {
+		v, err := s.str()
+		return v, true, err
+	}
+	raw, err := s.value()
+	if err != nil || string(raw) == "null" {
+		return "", false, err
+	}
+	return view(raw), true, nil
+}
+
+// plainPair reads "key":"value" with neither space nor escape, which is what nearly every pair looks like. If it is something
+// else nothing was read.
+func (s *scanner) plainPair() (key, value string, ok bool) {
+	b, i := s.b, s.i
+	if i >= len(b) || b[i] != '"' {
+		return "", "", false
+	}
+	k := special(b, i+1)
+	if k+2 >= len(b) || b[k] != '"' || b[k+1] != ':' || b[k+2] != '"' {
+		return "", "", false
+	}
+	v := special(b, k+3)
+	if v >= len(b) || b[v] != '"' {
+		return "", "", false
+	}
+	s.i = v + 1
+	return view(b[i+1 : k]), view(b[k+3 : v]), true
+}
