@@ -3,7 +3,9 @@ package store
 import (
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"apogee/store/record"
 )
@@ -23,6 +25,21 @@ func benchStore(b testing.TB, change func(*Options)) *Store {
 	return s
 }
 
+// processTime is what the process has used. On a shared machine it tells more than the wall clock.
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// countCPU reports the processor time of an operation, all goroutines together.
+func countCPU(b *testing.B) {
+	before := processTime()
+	b.Cleanup(func() { b.ReportMetric(float64(processTime()-before)/float64(b.N), "cpu-ns/op") })
+}
+
 var benchHost = netip.MustParseAddrPort("127.0.0.1:10911")
 
 // benchMessage is what a Java client sends.
@@ -38,6 +55,7 @@ func BenchmarkPutAsync(b *testing.B) {
 	m := benchMessage(1024)
 	b.SetBytes(1024)
 	b.ReportAllocs()
+	countCPU(b)
 	for b.Loop() {
 		if r := s.Put(m, nil); r.Status != PutOK {
 			b.Fatal(r.Err)
@@ -49,6 +67,7 @@ func BenchmarkPutAsyncParallel(b *testing.B) {
 	s := benchStore(b, nil)
 	b.SetBytes(1024)
 	b.ReportAllocs()
+	countCPU(b)
 	var queue atomic.Int32
 	b.RunParallel(func(pb *testing.PB) {
 		m := benchMessage(1024)
@@ -71,6 +90,7 @@ func BenchmarkPutBatch32(b *testing.B) {
 	}
 	b.SetBytes(32 << 10)
 	b.ReportAllocs()
+	countCPU(b)
 	for b.Loop() {
 		if r := s.PutBatch(m, items, nil); r.Status != PutOK {
 			b.Fatal(r.Err)
@@ -82,6 +102,7 @@ func BenchmarkPutSyncOne(b *testing.B) {
 	s := benchStore(b, func(o *Options) { o.FlushDiskType = SyncFlush })
 	m := benchMessage(1024)
 	b.ReportAllocs()
+	countCPU(b)
 	for b.Loop() {
 		if r := s.PutWait(m); r.Status != PutOK {
 			b.Fatal(r.Err)
@@ -99,6 +120,7 @@ func BenchmarkPutSync1024InFlight(b *testing.B) {
 	m := benchMessage(1024)
 	w := make(window, 1024)
 	b.ReportAllocs()
+	countCPU(b)
 	for b.Loop() {
 		w <- struct{}{}
 		if r := s.Put(m, w); r.Status != PutOK {
@@ -107,5 +129,29 @@ func BenchmarkPutSync1024InFlight(b *testing.B) {
 	}
 	for range cap(w) {
 		w <- struct{}{}
+	}
+}
+
+// BenchmarkStartToFirstPut is a new broker's way from nothing to its first acknowledged message, and back to a clean stop.
+func BenchmarkStartToFirstPut(b *testing.B) {
+	for _, mode := range []FlushDiskType{AsyncFlush, SyncFlush} {
+		b.Run(string(mode), func(b *testing.B) {
+			m := benchMessage(1024)
+			var start time.Duration
+			for b.Loop() {
+				o := Defaults()
+				o.RootDir, o.FlushDiskType = b.TempDir(), mode
+				begun := time.Now()
+				s, err := Open(o)
+				must(b, err)
+				must(b, s.Start())
+				if r := s.PutWait(m); r.Status != PutOK {
+					b.Fatal(r.Err)
+				}
+				start += time.Since(begun)
+				must(b, s.Close())
+			}
+			b.ReportMetric(float64(start.Milliseconds())/float64(b.N), "ms-to-ack")
+		})
 	}
 }

@@ -15,6 +15,11 @@ const (
 
 	warmFast = time.Second      // consumed half a window within this: double it
 	warmSlow = 10 * time.Second // took longer than this: halve it
+
+	// Pages so far behind the end are dropped from the process (not from the page cache), in steps: without that the
+	// whole file in use counts as the broker's memory. Whoever reads there maps them again, sixteen at a time.
+	evictBehind = 32 << 20
+	evictStep   = 8 << 20
 )
 
 // warmer populates pages of the log ahead of its end. Faulting a page in costs the same wherever it is done, but here no
@@ -25,9 +30,10 @@ type warmer struct {
 	ping chan struct{}
 
 	// The loop's own.
-	window int64
-	warmed int64
-	last   time.Time
+	window  int64
+	warmed  int64
+	evicted int64
+	last    time.Time
 }
 
 func newWarmer(l *commitLog) *warmer {
@@ -44,6 +50,7 @@ func (w *warmer) wake() {
 }
 
 func (w *warmer) loop(ctx context.Context) {
+	w.evicted = w.l.end()
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,6 +59,7 @@ func (w *warmer) loop(ctx context.Context) {
 		}
 		w.adapt()
 		w.advance(ctx)
+		w.evict()
 	}
 }
 
@@ -99,4 +107,26 @@ func (w *warmer) populate(f *mappedFile, pos, n int64) bool {
 		return false
 	}
 	return true
+}
+
+// evict drops pages that are well behind the end.
+func (w *warmer) evict() {
+	to := w.l.end() - evictBehind
+	if to-w.evicted < evictStep {
+		return
+	}
+	for _, f := range w.l.files.from(w.evicted) {
+		if f.base >= to {
+			break
+		}
+		if !f.tryHold() { // nobody has it: it will be unmapped as a whole
+			continue
+		}
+		from := max(w.evicted-f.base, 0)
+		if err := f.mapping.Evict(from, min(to-f.base, f.size)-from); err != nil {
+			w.l.s.log.Debug("pages not evicted", "file", f.path, "err", err)
+		}
+		f.release()
+	}
+	w.evicted = to
 }
