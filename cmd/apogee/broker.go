@@ -57,7 +57,7 @@ func bindBroker(file *properties.File, path string) (b *brokerSettings, warn fun
 		b.conf.RootDir = filepath.Join(home(), "store")
 		b.opts.RootDir = b.conf.RootDir
 	}
-	if _, ok := file.Get("haListenPort"); !ok {
+	if _, ok := file.Get("haListenPort"); !ok && b.conf.ListenPort > 0 {
 		b.conf.HAPort = b.conf.ListenPort + 1
 	}
 	hostname, _ := os.Hostname()

@@ -18,7 +18,7 @@ import (
 func serverFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "configFile", Aliases: []string{"c"}, Usage: "properties `FILE` with Java's keys"},
-		&cli.StringSliceFlag{Name: "D", Usage: "set one key, or a Java system property: -D `KEY=VALUE`, -DKEY=VALUE"},
+		&cli.StringSliceFlag{Name: "D", Usage: "set one key, over the file, or a Java system property, below it: -D `KEY=VALUE`"},
 		&cli.BoolFlag{Name: "printConfigItem", Aliases: []string{"p"}, Usage: "print all settings with their values, and exit"},
 	}, logFlags()...)
 }
@@ -34,16 +34,23 @@ func namesrvFlag() cli.Flag {
 // defaultTLSFile is where Java looks for tls.* settings when tls.config.file names no other place.
 const defaultTLSFile = "/etc/rocketmq/tls.properties"
 
-// readSettings lays the sources over each other in Java's order: environment, -D, file, -n. tls.* settings come from the file that
-// tls.config.file names as well, as in Java.
+// readSettings lays the sources over each other in Java's order: environment, Java's system properties, file, -n. Keys given by -D,
+// which Java has no counterpart for, win over the file like -n. tls.* settings come from the file that tls.config.file names as well.
 func readSettings(c *cli.Context, env func(string) (string, bool)) (*properties.File, error) {
 	var options []string
 	for _, name := range []string{"JAVA_OPT", "JAVA_OPT_EXT"} {
 		text, _ := env(name)
 		options = append(options, properties.JavaOptions(text)...)
 	}
-	low := properties.Merge("", properties.FromEnvironment(env),
-		properties.FromSystemProperties(append(options, c.StringSlice("D")...)))
+	var high []string
+	for _, item := range c.StringSlice("D") {
+		if name, _, _ := strings.Cut(item, "="); properties.IsSystemProperty(name) {
+			options = append(options, item)
+		} else {
+			high = append(high, item)
+		}
+	}
+	low := properties.Merge("", properties.FromEnvironment(env), properties.FromSystemProperties(options))
 	var file *properties.File
 	if path := c.String("configFile"); path != "" {
 		var err error
@@ -60,7 +67,7 @@ func readSettings(c *cli.Context, env func(string) (string, bool)) (*properties.
 	if addrs := c.String("namesrvAddr"); addrs != "" {
 		flags.Set("namesrvAddr", addrs)
 	}
-	return properties.Merge("", low, tls, file, flags), nil
+	return properties.Merge("", low, tls, file, properties.FromSystemProperties(high), flags), nil
 }
 
 func readProperties(path string) (*properties.File, error) {

@@ -36,11 +36,11 @@ func TestPrintedSettings(t *testing.T) {
 	t.Setenv("HOME", "/home/somebody")
 	t.Setenv("NAMESRV_ADDR", "")
 	t.Setenv("JAVA_OPT_EXT", "-Xmx1g -Drocketmq.namesrv.addr=192.0.2.3:9876 -DfileReservedTime=5")
-	tls := write(t, "tls.properties", "tls.server.mode=enforcing\nlistenPort=1\n")
-	conf := write(t, "broker.conf", "brokerClusterName=C\nlistenPort=20911\nbrokerRole=SYNC_MASTER\nbrokerId=7\nenablePopLog=true\nmy.key=x\n"+
+	tls := write(t, "tls.properties", "tls.server.mode=enforcing\ntls.server.need.client.auth=require\nlistenPort=1\n")
+	conf := write(t, "broker.conf", "brokerClusterName=C\nlistenPort=20911\nbrokerRole=SYNC_MASTER\nbrokerId=7\ndeleteWhen=06\nenablePopLog=true\nmy.key=x\n"+
 		"tls.config.file="+tls+"\n")
 
-	code, out, stderr := call("broker", "-c", conf, "-D", "deleteWhen=05", "-p")
+	code, out, stderr := call("broker", "-c", conf, "-D", "deleteWhen=05", "-Dtls.server.need.client.auth=optional", "-p")
 	if code != 0 || stderr != "" {
 		t.Fatalf("code %d, %s", code, stderr)
 	}
@@ -48,7 +48,7 @@ func TestPrintedSettings(t *testing.T) {
 		"brokerClusterName": "C", "listenPort": "20911", "haListenPort": "20912", "brokerRole": "SYNC_MASTER", "flushDiskType": "ASYNC_FLUSH",
 		"brokerId": "0", "enablePopLog": "true", "my.key": "x", "deleteWhen": "05", "fileReservedTime": "5",
 		"namesrvAddr": "192.0.2.3:9876", "storePathRootDir": "/home/somebody/store", "brokerConfigPath": conf,
-		"tls.server.mode": "enforcing", "flushConsumerOffsetInterval": "5000",
+		"tls.server.mode": "enforcing", "tls.server.need.client.auth": "require", "flushConsumerOffsetInterval": "5000",
 	} {
 		if got := value(t, out, key); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)

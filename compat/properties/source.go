@@ -1,6 +1,9 @@
 package properties
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // An alias says which key a Java system property or an environment variable stands for.
 type alias struct{ name, key string }
@@ -53,8 +56,8 @@ func FromEnvironment(lookup func(string) (string, bool)) *File {
 	return f
 }
 
-// FromSystemProperties returns the settings that -D options make. Each item is name=value, as it stands after -D. Besides Java's
-// system property names any configuration key may be given, which Java has no way to do.
+// FromSystemProperties returns the settings that -D options make. Each item is name=value, as it stands after -D. What is no
+// system property of Java's is taken as a configuration key, which Java has no way to do; see [IsSystemProperty].
 func FromSystemProperties(items []string) *File {
 	f := New("option -D")
 	for _, item := range items {
@@ -62,18 +65,25 @@ func FromSystemProperties(items []string) *File {
 		if name == "" {
 			continue
 		}
-		known := false
+		aliased := false
 		for _, a := range systemProperties {
 			if a.name == name {
-				known = true
+				aliased = true
 				f.put(Entry{Key: a.key, Value: value, Origin: "option -D" + name})
 			}
 		}
-		if !known {
+		if !aliased {
 			f.put(Entry{Key: name, Value: value, Origin: "option -D" + name})
 		}
 	}
 	return f
+}
+
+// IsSystemProperty tells whether Java reads name from its system properties, so that a file has the last word about it. A
+// configuration key that is given by -D was meant for this one start and wins over the file.
+func IsSystemProperty(name string) bool {
+	return name == KeySerializeType || strings.HasPrefix(name, "tls.") ||
+		slices.ContainsFunc(systemProperties, func(a alias) bool { return a.name == name })
 }
 
 // JavaOptions picks the -Dname=value options out of the text of JAVA_OPT or JAVA_OPT_EXT, which is where users of the Java scripts
