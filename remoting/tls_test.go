@@ -42,6 +42,11 @@ func policy(mode string, cert func() tls.Certificate) *TLSPolicy {
 	return &TLSPolicy{Mode: mode, Config: func() (*tls.Config, error) { return &tls.Config{Certificates: []tls.Certificate{cert()}}, nil }}
 }
 
+func certFunc(c tls.Certificate) func() tls.Certificate { return func() tls.Certificate { return c } }
+
+// tlsClient speaks TLS over nc and trusts everybody.
+func tlsClient(nc net.Conn) net.Conn { return tls.Client(nc, &tls.Config{InsecureSkipVerify: true}) }
+
 func TestTLSModes(t *testing.T) {
 	cert := certificate(t, "one")
 	roots := x509.NewCertPool()
@@ -54,7 +59,7 @@ func TestTLSModes(t *testing.T) {
 	} {
 		t.Run(tc.mode, func(t *testing.T) {
 			s := startServer(t, ServerOptions{
-				TLS: policy(tc.mode, func() tls.Certificate { return cert }), Routes: []Route{{Code: 1, Handle: echo}},
+				TLS: policy(tc.mode, certFunc(cert)), Routes: []Route{{Code: 1, Handle: echo}},
 			})
 			call := func(cfg *tls.Config) bool {
 				c := startClient(t, ClientOptions{TLS: cfg})
@@ -99,7 +104,7 @@ func TestTLSHandshakesThatFail(t *testing.T) {
 	cert := certificate(t, "one")
 	var broken atomic.Bool
 	var log logBuffer
-	p := policy("permissive", func() tls.Certificate { return cert })
+	p := policy("permissive", certFunc(cert))
 	good := p.Config
 	p.Config = func() (*tls.Config, error) {
 		if broken.Load() {
@@ -127,7 +132,7 @@ func TestSlowReaderOverTLS(t *testing.T) {
 	cert := certificate(t, "one")
 	const n, answer = 300, 100 << 10
 	s := startServer(t, ServerOptions{
-		TLS: policy("permissive", func() tls.Certificate { return cert }), Limits: Limits{WriteHighMark: 200 << 10},
+		TLS: policy("permissive", certFunc(cert)), Limits: Limits{WriteHighMark: 200 << 10},
 		Routes: []Route{{Code: 1, Handle: func(r *Request) { r.Reply(&Reply{Body: make([]byte, answer)}) }}},
 	})
 	c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
