@@ -48,6 +48,7 @@ type memStore struct {
 	hold     bool
 	early    bool // pending puts are completed before Put returns
 	cold     bool
+	hole     int64 // the entry at this offset cannot be read; 0 for none
 	released int
 	onArrive func([]store.Arrival)
 }
@@ -173,6 +174,10 @@ func (s *memStore) Get(req *store.GetRequest, res *store.GetResult) {
 		return
 	case req.Offset > hi:
 		res.Status, res.Next = store.OffsetOverflowBadly, hi
+		return
+	}
+	if s.hole > 0 && req.Offset == s.hole {
+		res.Status, res.Next = store.OffsetFoundNull, s.hole+1
 		return
 	}
 	res.Status = store.NoMatchedMessage

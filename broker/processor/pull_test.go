@@ -262,6 +262,15 @@ func TestPullSuggestsBroker(t *testing.T) {
 	}
 }
 
+func TestPullAtAHole(t *testing.T) {
+	g := pullRig(t)
+	g.store.hole = 1
+	a := g.call(code.PullMessage, pullFields("tA", 1, "sysFlag", "6"), "")
+	if a.code != code.PullNotFound || a.remark != "OFFSET_FOUND_NULL" || a.ext["nextBeginOffset"] != "2" {
+		t.Errorf("answer %v", a)
+	}
+}
+
 func TestColdPullLeavesTheEventLoop(t *testing.T) {
 	g := pullRig(t)
 	g.store.cold = true
