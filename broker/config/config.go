@@ -91,7 +91,6 @@ type Broker struct {
 	TraceTopicName      string `prop:"msgTraceTopicName" default:"RMQ_SYS_TRACE_TOPIC"`
 	ReviveQueues        int    `prop:"reviveQueueNum" default:"8"`
 	TimerWheel          bool   `prop:"timerWheelEnable" default:"true"`
-	TransRocksDB        bool   `prop:"transRocksDBEnable" default:"false"`
 	LMQ                 bool   `prop:"enableLmq" default:"false"`
 	ValidateSystemTopic bool   `prop:"validateSystemTopicWhenUpdateTopic" default:"true" hot:"true"`
 	MixedMessageType    bool   `prop:"enableMixedMessageType" default:"false" hot:"true"`
@@ -115,7 +114,6 @@ type Broker struct {
 	LitePull          bool          `prop:"litePullMessageEnable" default:"true" hot:"true"`
 	SlaveRead         bool          `prop:"slaveReadEnable" default:"false" hot:"true"`
 	RejectPull        bool          `prop:"rejectPullConsumerEnable" default:"false" hot:"true"`
-	PropertyFilter    bool          `prop:"enablePropertyFilter" default:"false" hot:"true"`
 	ServerSideReset   bool          `prop:"useServerSideResetOffset" default:"true" hot:"true"`
 	FlushOffsets      time.Duration `prop:"flushConsumerOffsetInterval" unit:"ms" default:"5000"`
 	OffsetVersionStep int64         `prop:"consumerOffsetUpdateVersionStep" default:"500"`
@@ -141,7 +139,6 @@ type Broker struct {
 
 	// Running it.
 	ConfigBlackList string `prop:"configBlackList" default:"configBlackList;brokerConfigPath" hot:"true"`
-	DetailStat      bool   `prop:"enableDetailStat" default:"true" hot:"true"`
 	DropUnusedStats bool   `prop:"autoDeleteUnusedStats" default:"true" hot:"true"`
 }
 
