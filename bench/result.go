@@ -51,6 +51,8 @@ type Result struct {
 	Bytes    int64         `json:"bytes"`
 	Errors   map[int]int64 `json:"errors,omitempty"` // by answer code
 	FirstErr string        `json:"first_error,omitempty"`
+	// Requests that had no answer 10 s after the end; the broker has lost them.
+	Unanswered int64 `json:"unanswered,omitempty"`
 
 	Rate     float64  `json:"messages_per_second"`
 	Send     *Latency `json:"send,omitempty"`     // request to answer; open loop: from the intended time
@@ -129,6 +131,9 @@ func (r *Result) Print(w io.Writer) error {
 	}
 	if r.NotDeliveredYet > 0 {
 		fmt.Fprintf(&b, "  %s messages had not arrived at the end\n", group(r.NotDeliveredYet))
+	}
+	if r.Unanswered > 0 {
+		fmt.Fprintf(&b, "  %s requests had no answer 10 s after the end\n", group(r.Unanswered))
 	}
 	codes := make([]int, 0, len(r.Errors))
 	for c := range r.Errors {
