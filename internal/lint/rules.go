@@ -22,7 +22,7 @@ var importRules = []importRule{
 	{"namesrv", []string{"remoting", "compat", "store/vfs"}},
 	{"ha", []string{"store", "remoting"}},
 	{"broker", []string{"remoting", "store", "compat", "filter", "ha", "broker"}},
-	{"bench", []string{"remoting", "compat", "store/record", "internal"}},
+	{"bench", []string{"bench", "remoting", "compat", "store/record", "internal"}},
 	{"internal", []string{"internal", "remoting", "store", "compat"}},
 }
 
