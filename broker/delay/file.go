@@ -129,7 +129,7 @@ func (f *file) persist(s snapshot, flushed func() int64) error {
 			s = *last
 		}
 	}
-	if !f.bumped && maps.Equal(f.written, f.merged(s.offsets)) {
+	if !f.bumped && f.written != nil && maps.Equal(f.written, f.merged(s.offsets)) { // a missing file is written, empty as it may be: Java does
 		return nil
 	}
 	if err := f.fs.MkdirAll(path.Dir(f.name)); err != nil {
