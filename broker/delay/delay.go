@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -212,7 +214,7 @@ func (s *Scheduler) run() {
 				l.wakeAt = 0 // an arrival has cleared idle
 			}
 			if l.wakeAt <= now {
-				s.work(l, now)
+				s.workGuarded(l, now)
 			}
 			if l.wakeAt != math.MaxInt64 {
 				sleep = min(sleep, time.Duration(max(0, l.wakeAt-now))*time.Millisecond)
@@ -230,6 +232,28 @@ func (s *Scheduler) run() {
 		case <-s.nudge:
 		}
 	}
+}
+
+// workGuarded is work that survives a disk which cannot give what is mapped: the level is tried again later.
+func (s *Scheduler) workGuarded(l *level, now int64) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case memoryFault:
+			l.wakeAt = now + retryLast.Milliseconds()
+			s.opts.Log.Error("delayed message cannot be read", "level", l.number, "off", l.next.Load(), "err", p)
+		default:
+			panic(p)
+		}
+	}()
+	s.work(l, now)
+}
+
+// memoryFault is the runtime's error for an access that the kernel refuses.
+type memoryFault interface {
+	runtime.Error
+	Addr() uintptr
 }
 
 // work delivers at most one round of a level's due messages and sets when to look again.

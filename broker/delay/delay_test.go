@@ -281,6 +281,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// fault is what the runtime panics with where mapped memory cannot be had.
+type fault struct{ error }
+
+func (fault) RuntimeError() {}
+func (fault) Addr() uintptr { return 1 }
+
+func TestUnreadableMemoryIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newFakeStore()
+		left := 2
+		st.refuse = func(*record.Message) store.PutStatus {
+			if left--; left >= 0 {
+				panic(fault{errors.New("unexpected fault address")})
+			}
+			return store.PutOK
+		}
+		s := open(t, st, vfs.NewMem(time.Now))
+		s.Start()
+		st.send(t, testLevels, 1, "t", 0, "x")
+		time.Sleep(time.Minute)
+		stop(t, s)
+		if got := st.delivered(); got != "t/0 x @21000\n" {
+			t.Errorf("delivered %q", got)
+		}
+	})
+}
+
 func TestUndeliverableAreSkipped(t *testing.T) {
 	for name, props := range map[string]string{
 		"no real topic":      "REAL_QID\x010\x02",

@@ -154,7 +154,7 @@ const (
 // prepare turns the request into the record that is stored.
 func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 	p, h, m := op.p, &op.hdr, &op.msg
-	op.batch = r.Code == code.SendBatchMessage && h.Batch.Or(true) || h.Batch.Or(false)
+	op.batch = h.Batch.Or(false) // the code says nothing of it, not even 320
 	if len(r.Body) == 0 {
 		op.fail(r, code.SystemError, "the message has no body")
 		return ended

@@ -52,9 +52,10 @@ func (p *Processor) servePull(r *remoting.Request, mayBlock bool) {
 	}
 	group, ok := p.Groups.Get(op.hdr.ConsumerGroup)
 	if !ok && !mayBlock && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() {
+		lane := op.lane()
 		op.free()
 		d := r.Detach()
-		if !p.Lanes.Pull.Submit(func() { p.servePull(d, true) }) {
+		if !lane.Submit(func() { p.servePull(d, true) }) {
 			r.Fail(code.SystemBusy, remarkOverload)
 		}
 		return
@@ -66,7 +67,7 @@ func (p *Processor) servePull(r *remoting.Request, mayBlock bool) {
 	op.settle()
 	if p.Reader.Cold(op.topic.TopicName, op.hdr.QueueID, op.hdr.QueueOffset) {
 		op.letGo()
-		if !p.Lanes.Pull.Submit(op.onLane) {
+		if !op.lane().Submit(op.onLane) {
 			op.refuse(code.SystemBusy, "", remarkOverload)
 		}
 		return

@@ -3,6 +3,7 @@ package processor
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"strconv"
 
 	"apogee/broker/delay"
@@ -58,6 +59,9 @@ func (p *Processor) sendBack(r *remoting.Request) {
 		return
 	}
 	defer release()
+	// From here on mapped memory is read. A disk that cannot give it must cost this request only: the fault becomes a panic, which the
+	// dispatcher answers.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var m record.Message
 	if err := record.Decode(rec, &m); err != nil {
 		r.Fail(code.SystemError, "look message by offset failed, %d", h.Offset)

@@ -70,6 +70,14 @@ func (op *pullOp) letGo() {
 	h.LiteTopic, h.Subscription, h.ExpressionType, h.ProxyFrowardClientID = "", "", "", ""
 }
 
+// lane is where the op goes on if it has to block.
+func (op *pullOp) lane() *remoting.Lane {
+	if op.lite {
+		return op.p.Lanes.LitePull
+	}
+	return op.p.Lanes.Pull
+}
+
 func (op *pullOp) setFilter(f *tagFilter) {
 	if f == nil {
 		op.get.Filter = nil // and not an interface that holds nil
