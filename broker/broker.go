@@ -283,6 +283,11 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 func (b *Broker) shutdown(ctx context.Context) error {
 	var errs error
 	also := func(err error) { errs = errors.Join(errs, err) }
+	if c := b.live.Get(); c.ShutdownGrace {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.ShutdownWait)
+		defer cancel()
+	}
 	if b.registrar != nil && b.registrar.ready() {
 		b.registrar.unregister(ctx)
 	}
@@ -291,11 +296,7 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.hold != nil {
 		b.hold.Close() // what is held is answered while its connection is still open
 	}
-	for _, s := range []*remoting.Server{b.second, b.server} {
-		if s != nil {
-			also(s.Shutdown(ctx))
-		}
-	}
+	b.closePorts(ctx)
 	if b.delay != nil {
 		also(b.delay.Stop())
 	}
@@ -313,6 +314,23 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		}
 	}
 	return errs
+}
+
+// closePorts ends both ports at once: while clients are told to go away, neither takes new work. That some were still busy when
+// ctx ended is no failure of the shutdown.
+func (b *Broker) closePorts(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, s := range []*remoting.Server{b.second, b.server} {
+		if s == nil {
+			continue
+		}
+		wg.Go(func() {
+			if err := s.Shutdown(ctx); err != nil {
+				b.env.Log.Warn("requests were under way when the port closed", "addr", s.Addr().String(), "err", err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (b *Broker) persist() error {

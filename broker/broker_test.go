@@ -370,6 +370,9 @@ func TestConfigurationChangesAtRunTime(t *testing.T) {
 	if r := update(code.SystemError, "traceOn=true\nmaxMessageSize=many"); !strings.Contains(r.Remark, "maxMessageSize") {
 		t.Errorf("remark %q", r.Remark)
 	}
+	if r := update(code.SystemError, "traceOn=true\nbrokerRole=SLAVE"); !strings.Contains(r.Remark, "replication is not supported") {
+		t.Errorf("remark %q", r.Remark)
+	}
 	if n.live.Get().TraceOn {
 		t.Error("a refused change was applied in part")
 	}

@@ -93,7 +93,7 @@ func (g *registrar) full(ctx context.Context) {
 		return
 	}
 	for _, part := range split(all, c) {
-		g.register(ctx, c, part, version)
+		g.register(ctx, c, part, version, everyOne)
 	}
 }
 
@@ -121,7 +121,9 @@ func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConf
 	defer cancel()
 	if c.SingleRegister {
 		for _, t := range changed {
-			g.single(ctx, c, t)
+			if !g.single(ctx, c, t) {
+				g.soon()
+			}
 		}
 		return
 	}
@@ -129,13 +131,15 @@ func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConf
 	for _, t := range changed {
 		part[t.TopicName] = t
 	}
-	if !g.register(ctx, c, part, g.topics.Version()) {
+	if !g.register(ctx, c, part, g.topics.Version(), reachable) {
 		g.soon() // a name server that does not know the broker yet takes no increments
 	}
 }
 
-// register sends one registration to every name server, waits for all, and reports whether all took it.
-func (g *registrar) register(ctx context.Context, c *config.Broker, topics map[string]*body.TopicConfig, version body.DataVersion) bool {
+// register sends one registration to name servers, waits for them, and reports whether all took it.
+func (g *registrar) register(
+	ctx context.Context, c *config.Broker, topics map[string]*body.TopicConfig, version body.DataVersion, to audience,
+) bool {
 	b := &body.RegisterBrokerBody{
 		TopicConfigSerializeWrapper: body.TopicConfigAndMappingSerializeWrapper{
 			TopicConfigTable: masked(topics, int32(c.Permission)), DataVersion: version, MappingDataVersion: &body.DataVersion{},
@@ -152,7 +156,7 @@ func (g *registrar) register(ctx context.Context, c *config.Broker, topics map[s
 		},
 		Body: text,
 	}
-	return g.each(ctx, c.RegisterTimeout, out, g.took)
+	return g.each(ctx, to, c.RegisterTimeout, out, g.took)
 }
 
 // masked takes away what the broker as a whole may not do.
@@ -186,7 +190,7 @@ func (g *registrar) took(resp *remoting.Response) {
 }
 
 // single is REGISTER_TOPIC_IN_NAMESRV (217): one topic, without the table.
-func (g *registrar) single(ctx context.Context, c *config.Broker, t *body.TopicConfig) {
+func (g *registrar) single(ctx context.Context, c *config.Broker, t *body.TopicConfig) bool {
 	m := masked(map[string]*body.TopicConfig{t.TopicName: t}, int32(c.Permission))[t.TopicName]
 	route := &body.TopicRouteData{
 		QueueDatas: []body.QueueData{{
@@ -194,7 +198,7 @@ func (g *registrar) single(ctx context.Context, c *config.Broker, t *body.TopicC
 		}},
 		BrokerDatas: []body.BrokerData{{Cluster: c.ClusterName, BrokerName: c.Name, BrokerAddrs: map[int64]string{c.ID: *g.addr.Load()}}},
 	}
-	g.each(ctx, c.RegisterTimeout, remoting.Outgoing{
+	return g.each(ctx, reachable, c.RegisterTimeout, remoting.Outgoing{
 		Code: code.RegisterTopicInNamesrv, Header: &header.RegisterTopicInNamesrvRequest{Topic: t.TopicName}, Body: fastjson.Marshal(route),
 	}, nil)
 }
@@ -203,7 +207,7 @@ func (g *registrar) single(ctx context.Context, c *config.Broker, t *body.TopicC
 func (g *registrar) changed(ctx context.Context, c *config.Broker, version body.DataVersion) bool {
 	var mu sync.Mutex
 	changed := false
-	all := g.each(ctx, c.RegisterTimeout, remoting.Outgoing{
+	all := g.each(ctx, everyOne, c.RegisterTimeout, remoting.Outgoing{
 		Code: code.QueryDataVersion,
 		Header: &header.QueryDataVersionRequest{
 			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
@@ -222,7 +226,7 @@ func (g *registrar) changed(ctx context.Context, c *config.Broker, version body.
 // unregister tells the name servers that this broker goes, so that clients look elsewhere before the ports close.
 func (g *registrar) unregister(ctx context.Context) {
 	c := g.live.Get()
-	g.each(ctx, unregisterTimeout, remoting.Outgoing{
+	g.each(ctx, everyOne, unregisterTimeout, remoting.Outgoing{
 		Code: code.UnregisterBroker,
 		Header: &header.UnregisterBrokerRequest{
 			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
@@ -230,12 +234,26 @@ func (g *registrar) unregister(ctx context.Context) {
 	}, nil)
 }
 
-// each makes one request to every name server at once, waits for all, and reports whether all succeeded.
-func (g *registrar) each(ctx context.Context, timeout time.Duration, out remoting.Outgoing, took func(*remoting.Response)) bool {
+// audience is which name servers are told.
+type audience bool
+
+const (
+	everyOne  audience = true
+	reachable audience = false // not those that failed the last time: the next full registration is for them, and nobody waits for it
+)
+
+// each makes one request to name servers at once, waits for them, and reports whether all there are took it.
+func (g *registrar) each(
+	ctx context.Context, to audience, timeout time.Duration, out remoting.Outgoing, took func(*remoting.Response),
+) bool {
 	servers := g.live.Get().NameServerList()
-	var wg sync.WaitGroup
 	results := make([]error, len(servers))
+	var wg sync.WaitGroup
 	for i, addr := range servers {
+		if to == reachable && g.isFailed(addr) {
+			results[i] = errSkipped
+			continue
+		}
 		wg.Go(func() {
 			results[i] = g.call(ctx, timeout, addr, out, took)
 			g.report(addr, out.Code, results[i])
@@ -243,6 +261,14 @@ func (g *registrar) each(ctx context.Context, timeout time.Duration, out remotin
 	}
 	wg.Wait()
 	return errors.Join(results...) == nil
+}
+
+var errSkipped = errors.New("skipped")
+
+func (g *registrar) isFailed(addr string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed[addr] != ""
 }
 
 func (g *registrar) call(ctx context.Context, timeout time.Duration, addr string, out remoting.Outgoing, took func(*remoting.Response)) error {

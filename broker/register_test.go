@@ -159,6 +159,32 @@ func TestChangedTopicsAreRegisteredAlone(t *testing.T) {
 	}
 }
 
+func TestNobodyWaitsForANameServerThatIsDown(t *testing.T) {
+	g, ns, topics := newTestRegistrar(t, nil, nil)
+	ns.answer = func(addr string, _ int32) (*remoting.Response, error) {
+		if addr == "ns2:9876" {
+			return nil, errors.New("down")
+		}
+		return &remoting.Response{}, nil
+	}
+	g.full(context.Background())
+	ns.take()
+	c, _ := topics.Get("B")
+	g.topicsChanged(context.Background(), []*body.TopicConfig{c})
+	if calls := ns.take(); len(calls) != 1 || calls[0].addr != "ns1:9876" {
+		t.Errorf("calls %v", calls)
+	}
+	select {
+	case <-g.again:
+	default:
+		t.Error("the other one is to hear of the topic with a full registration, and none is due")
+	}
+	g.full(context.Background())
+	if calls := ns.take(); len(calls) != 2 {
+		t.Errorf("a full registration tried %d name servers", len(calls))
+	}
+}
+
 func TestSingleTopicRegistration(t *testing.T) {
 	g, ns, topics := newTestRegistrar(t, nil, func(c *config.Broker) { c.SingleRegister, c.Permission = true, 4 })
 	c, _ := topics.Get("B")

@@ -77,6 +77,9 @@ func (s *settings) updateLocked(f *properties.File) (permissionChanged bool, err
 	if _, err := properties.Apply(f, &nextBroker, &nextStore); err != nil {
 		return false, err
 	}
+	if err := nextBroker.Validate(); err != nil {
+		return false, err // the file that is written would keep the broker from starting
+	}
 	hot := f.Filter(hotKey(&nextBroker, &nextStore))
 	inForce := *s.live.Get()
 	before := inForce.Permission

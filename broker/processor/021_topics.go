@@ -39,6 +39,9 @@ func (p *Processor) allTopics(r *remoting.Request) {
 
 // page cuts a table of total entries. version is the caller's, as JSON text.
 func page(seq int32, wanted header.Opt[int32], limit, total int, version string, present body.DataVersion) (from, to int) {
+	if limit <= 0 {
+		limit = total // pages of nothing would never end
+	}
 	n := int(wanted.Or(int32(limit)))
 	if n <= 0 || n > limit {
 		n = limit
