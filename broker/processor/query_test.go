@@ -17,8 +17,11 @@ func words(s string) []string { return strings.Fields(s) }
 
 func queryFields(key string, kv ...string) header.Fields {
 	return fields(header.Fields{
-		{Key: "topic", Value: "tA"}, {Key: "key", Value: key}, {Key: "maxNum", Value: "32"},
-		{Key: "beginTimestamp", Value: "0"}, {Key: "endTimestamp", Value: "9999999999999"},
+		{Key: "topic", Value: "tA"},
+		{Key: "key", Value: key},
+		{Key: "maxNum", Value: "32"},
+		{Key: "beginTimestamp", Value: "0"},
+		{Key: "endTimestamp", Value: "9999999999999"},
 	}, kv...)
 }
 
