@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// Call makes a request over this connection and waits for its answer, the end of ctx or of the connection.
+// Call makes a request over this connection and waits for its answer, the end of ctx or of the connection. It is not for handlers
+// that run on the event loop: the answer may come over the very loop that waits.
 func (c *Conn) Call(ctx context.Context, out Outgoing) (*Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("call code %d to %s: %w", out.Code, c.RemoteText(), err)
