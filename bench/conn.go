@@ -165,8 +165,14 @@ func masters(body []byte) (map[string]string, error) {
 // createTopic makes a topic at the broker.
 func createTopic(c *conn, topic string, queues int) error {
 	a, err := c.call(JSON, codeCreateTopic, []pair{
-		{"topic", topic}, {"defaultTopic", "TBW102"}, {"readQueueNums", strconv.Itoa(queues)}, {"writeQueueNums", strconv.Itoa(queues)},
-		{"perm", "6"}, {"topicFilterType", "SINGLE_TAG"}, {"topicSysFlag", "0"}, {"order", "false"},
+		{"topic", topic},
+		{"defaultTopic", "TBW102"},
+		{"readQueueNums", strconv.Itoa(queues)},
+		{"writeQueueNums", strconv.Itoa(queues)},
+		{"perm", "6"},
+		{"topicFilterType", "SINGLE_TAG"},
+		{"topicSysFlag", "0"},
+		{"order", "false"},
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("create topic %s: %w", topic, err)

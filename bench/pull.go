@@ -39,9 +39,17 @@ type queue struct {
 
 func pullTemplate(o *Options, id int, sysFlag int, suspend time.Duration) template {
 	return makeTemplate(o.Serialization, codePull, []pair{
-		{"consumerGroup", o.Group}, {"topic", o.Topic}, {"queueId", strconv.Itoa(id)}, {"queueOffset", markOffset},
-		{"maxMsgNums", strconv.Itoa(o.Batch)}, {"sysFlag", strconv.Itoa(sysFlag)}, {"commitOffset", "0"},
-		{"suspendTimeoutMillis", strconv.FormatInt(suspend.Milliseconds(), 10)}, {"subscription", "*"}, {"subVersion", "0"}, {"expressionType", "TAG"},
+		{"consumerGroup", o.Group},
+		{"topic", o.Topic},
+		{"queueId", strconv.Itoa(id)},
+		{"queueOffset", markOffset},
+		{"maxMsgNums", strconv.Itoa(o.Batch)},
+		{"sysFlag", strconv.Itoa(sysFlag)},
+		{"commitOffset", "0"},
+		{"suspendTimeoutMillis", strconv.FormatInt(suspend.Milliseconds(), 10)},
+		{"subscription", "*"},
+		{"subVersion", "0"},
+		{"expressionType", "TAG"},
 	}, nil, markOffset)
 }
 

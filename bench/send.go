@@ -241,8 +241,18 @@ func sendTemplate(o *Options, queue, per int) template {
 		body[i] = byte('a' + (i*7+i/61)%26)
 	}
 	ext := []pair{
-		{"a", "bench_producer"}, {"b", topic}, {"c", "TBW102"}, {"d", "4"}, {"e", strconv.Itoa(queue)}, {"f", "0"}, {"g", markBorn}, {"h", "0"},
-		{"i", props}, {"j", "0"}, {"k", "false"}, {"m", strconv.FormatBool(per > 1)},
+		{"a", "bench_producer"},
+		{"b", topic},
+		{"c", "TBW102"},
+		{"d", "4"},
+		{"e", strconv.Itoa(queue)},
+		{"f", "0"},
+		{"g", markBorn},
+		{"h", "0"},
+		{"i", props},
+		{"j", "0"},
+		{"k", "false"},
+		{"m", strconv.FormatBool(per > 1)},
 	}
 	if per == 1 {
 		return makeTemplate(o.Serialization, codeSendV2, ext, body, markKey, markBorn, markTopic)

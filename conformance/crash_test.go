@@ -68,8 +68,10 @@ func (a *acked) add(p place, body []byte) {
 
 func killUnderLoad(t *testing.T, target testkit.Target, mode string, rounds int) {
 	rnd := rand.New(rand.NewPCG(1, uint64(len(mode))))
-	conf := baseConf("crash-a").With(testkit.Props{"flushDiskType": mode, "mappedFileSizeCommitLog": "1048576", "mappedFileSizeConsumeQueue": "6000",
-		"maxHashSlotNum": "500", "maxIndexNum": "3000"})
+	conf := baseConf("crash-a").With(testkit.Props{
+		"flushDiskType": mode, "mappedFileSizeCommitLog": "1048576", "mappedFileSizeConsumeQueue": "6000",
+		"maxHashSlotNum": "500", "maxIndexNum": "3000",
+	})
 	s, err := target.Broker(filepath.Join(t.TempDir(), "broker"), "127.0.0.1:1", conf)
 	if err != nil {
 		t.Fatal(err)

@@ -56,12 +56,16 @@ func environment(t *T) {
 	t.Must(err, "port")
 	dir := filepath.Join(t.tempDir(), "env")
 	t.Must(os.MkdirAll(dir, 0o755), "make a folder")
-	conf := baseConf("env-a").With(testkit.Props{"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
-		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store")})
+	conf := baseConf("env-a").With(testkit.Props{
+		"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
+		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store"),
+	})
 	file := filepath.Join(dir, "broker.conf")
 	t.Must(conf.WriteFile(file), "write the settings")
-	p, err := testkit.Start(testkit.Command{Path: bin, Args: []string{"broker", "-c", file}, Dir: dir, Ready: "boot success",
-		Env: []string{"NAMESRV_ADDR=" + ns.Addr(), "ROCKETMQ_HOME=" + dir, "HOME=" + dir}})
+	p, err := testkit.Start(testkit.Command{
+		Path: bin, Args: []string{"broker", "-c", file}, Dir: dir, Ready: "boot success",
+		Env: []string{"NAMESRV_ADDR=" + ns.Addr(), "ROCKETMQ_HOME=" + dir, "HOME=" + dir},
+	})
 	t.Must(err, "start a broker with NAMESRV_ADDR")
 	t.Cleanup(p.Kill)
 	c := &cluster{namesrv: ns.Addr(), broker: testkit.Addr(port), brokerName: "env-a"}
@@ -118,8 +122,10 @@ func scripts(t *T) {
 	t.Must(err, "port")
 	nsConf, conf := filepath.Join(dir, "namesrv.conf"), filepath.Join(dir, "broker.conf")
 	t.Must(testkit.Props{"listenPort": fmt.Sprint(nsPort), "bindAddress": "127.0.0.1", "kvConfigPath": filepath.Join(dir, "kv.json")}.WriteFile(nsConf), "write")
-	t.Must(baseConf("script-a").With(testkit.Props{"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
-		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store"), "namesrvAddr": "127.0.0.1:1"}).WriteFile(conf), "write")
+	t.Must(baseConf("script-a").With(testkit.Props{
+		"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
+		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store"), "namesrvAddr": "127.0.0.1:1",
+	}).WriteFile(conf), "write")
 	env := []string{"HOME=" + dir, "NAMESRV_ADDR=", "APOGEE_RUN_DIR=" + filepath.Join(dir, "run")}
 	// HOME is the case's, so that nothing is written to the user's; the Go tool keeps its caches where they are.
 	for _, kind := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {

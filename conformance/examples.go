@@ -106,8 +106,10 @@ func examplesInside(t *T) {
 }
 
 func (t *T) example(c *cluster, e example) {
-	p, err := testkit.Start(testkit.Command{Path: filepath.Join(t.dir, "examples", exampleName(e)), Dir: t.dir,
-		Env: []string{"ROCKETMQ_GO_LOG_LEVEL=fatal"}})
+	p, err := testkit.Start(testkit.Command{
+		Path: filepath.Join(t.dir, "examples", exampleName(e)), Dir: t.dir,
+		Env: []string{"ROCKETMQ_GO_LOG_LEVEL=fatal"},
+	})
 	t.Must(err, "start example %s", e.path)
 	defer p.Kill()
 	if !e.serves {

@@ -128,16 +128,20 @@ func samplesInside(t *T) {
 	start := func(args ...string) *testkit.Process {
 		home := filepath.Join(t.tempDir(), t.Name("home"))
 		t.Must(os.MkdirAll(home, 0o755), "make a folder")
-		p, err := testkit.Start(testkit.Command{Path: bin, Args: args, Dir: home, Ready: "boot success",
-			Env: []string{"HOME=" + home, "ROCKETMQ_HOME=" + root, "NAMESRV_ADDR=127.0.0.1:9876"}})
+		p, err := testkit.Start(testkit.Command{
+			Path: bin, Args: args, Dir: home, Ready: "boot success",
+			Env: []string{"HOME=" + home, "ROCKETMQ_HOME=" + root, "NAMESRV_ADDR=127.0.0.1:9876"},
+		})
 		t.Must(err, "start %v", args)
 		return p
 	}
 	ns := start("namesrv", "-c", filepath.Join(root, "conf", "namesrv.conf"))
 	t.Cleanup(ns.Kill)
 	found := 0
-	for _, file := range []string{"broker.conf", "2m-noslave/broker-a.properties", "2m-noslave/broker-b.properties", "2m-2s-async/broker-a.properties",
-		"2m-2s-sync/broker-b.properties"} {
+	for _, file := range []string{
+		"broker.conf", "2m-noslave/broker-a.properties", "2m-noslave/broker-b.properties", "2m-2s-async/broker-a.properties",
+		"2m-2s-sync/broker-b.properties",
+	} {
 		path := filepath.Join(root, "conf", file)
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("sample %s: %v", file, err)

@@ -206,8 +206,10 @@ func writePerm(t *T) {
 func topicLists(t *T) {
 	ns := t.ownNamesrv(nil)
 	n := t.dial(ns.Addr())
-	fake{name: "fake-a", cluster: "c1", addr: "127.0.0.1:20911", version: 1,
-		topics: []string{"T1 4 4 6 0", "Unit 1 1 6 1", "Sub 1 1 6 2", "UnitSub 1 1 6 3"}}.register(n)
+	fake{
+		name: "fake-a", cluster: "c1", addr: "127.0.0.1:20911", version: 1,
+		topics: []string{"T1 4 4 6 0", "Unit 1 1 6 1", "Sub 1 1 6 2", "UnitSub 1 1 6 3"},
+	}.register(n)
 	fake{name: "fake-b", cluster: "c2", addr: "127.0.0.1:20921", version: 1, topics: []string{"T1 4 4 6 0", "T2 1 1 6 0"}}.register(n)
 	list := func(c int32, ext ...any) string {
 		return strings.Join(names(n.json(c, wire.Ext(ext...), nil), "topicList"), " ")
@@ -311,8 +313,10 @@ func zones(t *T) {
 	ns := t.ownNamesrv(nil)
 	n := t.dial(ns.Addr())
 	for i, zone := range []string{"east", "west"} {
-		fake{name: "fake-" + zone, cluster: "c1", addr: fmt.Sprintf("127.0.0.1:209%d1", i), topics: []string{"T1 4 4 6 0", "T2 1 1 6 0"}, version: 1,
-			ext: []any{"__ZONE_NAME", zone}}.register(n)
+		fake{
+			name: "fake-" + zone, cluster: "c1", addr: fmt.Sprintf("127.0.0.1:209%d1", i), topics: []string{"T1 4 4 6 0", "T2 1 1 6 0"}, version: 1,
+			ext: []any{"__ZONE_NAME", zone},
+		}.register(n)
 	}
 	in := func(ext ...any) string {
 		f := n.ok(code.GetRouteInfoByTopic, wire.Ext(append(ext, "topic", "T1")...), nil)

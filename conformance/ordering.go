@@ -118,8 +118,10 @@ func orderlyDead(t *T) {
 	b.topic(topic, topicConf{})
 	b.group(group, "")
 	send := func() {
-		m := message{topic: "%RETRY%" + group, group: group, body: []byte("suspended"), reconsume: 1,
-			properties: wire.Properties("RETRY_TOPIC", topic, "MAX_RECONSUME_TIMES", "16")}
+		m := message{
+			topic: "%RETRY%" + group, group: group, body: []byte("suspended"), reconsume: 1,
+			properties: wire.Properties("RETRY_TOPIC", topic, "MAX_RECONSUME_TIMES", "16"),
+		}
 		ext := m.short()
 		ext["l"] = "16"
 		b.ok(code.SendMessageV2, ext, m.body)

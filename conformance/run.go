@@ -55,8 +55,10 @@ func Run(ctx context.Context, opts Options) ([]Result, error) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			t := &T{Target: opts.Target, shared: shared, feature: c.Feature, serial: serial(i), long: opts.Long,
-				dir: filepath.Join(dir, fmt.Sprintf("case-%d", i))}
+			t := &T{
+				Target: opts.Target, shared: shared, feature: c.Feature, serial: serial(i), long: opts.Long,
+				dir: filepath.Join(dir, fmt.Sprintf("case-%d", i)),
+			}
 			r := Result{Area: c.Area, Feature: c.Feature, Status: Skip, Reason: "takes minutes: -long"}
 			if !c.Long || opts.Long {
 				r = t.run(c)

@@ -65,8 +65,10 @@ func fillStore(t *T, b *raw, tag string) []string {
 	b.topic(plain, topicConf{read: 4})
 	b.group(group, `,"retryMaxTimes":5`)
 	for i := range 40 {
-		b.send(message{topic: plain, queue: i % 4, body: []byte(strings.Repeat(fmt.Sprint("body ", i, " "), 1+i*7)), flag: i,
-			properties: wire.Properties("KEYS", fmt.Sprint("k", i), "TAGS", fmt.Sprint("tag", i%3), "UNIQ_KEY", fmt.Sprintf("%s%030d", tag, i), "ä", "ö")})
+		b.send(message{
+			topic: plain, queue: i % 4, body: []byte(strings.Repeat(fmt.Sprint("body ", i, " "), 1+i*7)), flag: i,
+			properties: wire.Properties("KEYS", fmt.Sprint("k", i), "TAGS", fmt.Sprint("tag", i%3), "UNIQ_KEY", fmt.Sprintf("%s%030d", tag, i), "ä", "ö"),
+		})
 	}
 	b.ok(code.SendBatchMessage, message{topic: plain, batch: true}.short(),
 		wire.Batch(wire.BatchItem{Body: []byte("b1"), Properties: wire.Properties("KEYS", "k1")}, wire.BatchItem{Body: []byte("b2")}))
@@ -176,8 +178,10 @@ func crashRecovery(t *T) {
 }
 
 func expiredFiles(t *T) {
-	conf := testkit.Props{"mappedFileSizeCommitLog": "65536", "fileReservedTime": "1", "mappedFileSizeConsumeQueue": "600",
-		"deleteWhen": "00;01;02;03;04;05;06;07;08;09;10;11;12;13;14;15;16;17;18;19;20;21;22;23", "cleanResourceInterval": "1000"}
+	conf := testkit.Props{
+		"mappedFileSizeCommitLog": "65536", "fileReservedTime": "1", "mappedFileSizeConsumeQueue": "600",
+		"deleteWhen": "00;01;02;03;04;05;06;07;08;09;10;11;12;13;14;15;16;17;18;19;20;21;22;23", "cleanResourceInterval": "1000",
+	}
 	c := t.ownCluster(conf)
 	b := t.dial(c.broker)
 	topic := t.Name("Old")

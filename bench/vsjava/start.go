@@ -32,9 +32,11 @@ func startSubject(t testkit.Target, dir, mode string) (*subject, started, error)
 	}
 	// Retention is long so that no run meets a deletion, and requests may wait: the reference refuses them after 200 ms, which a busy
 	// machine makes of every load, and then it is the refusals that are measured. All else that concerns speed is the default of both.
-	conf := testkit.Props{"brokerName": "bench-" + t.Name(), "brokerClusterName": "Bench", "brokerId": "0", "flushDiskType": mode,
+	conf := testkit.Props{
+		"brokerName": "bench-" + t.Name(), "brokerClusterName": "Bench", "brokerId": "0", "flushDiskType": mode,
 		"fileReservedTime": "48", "deleteWhen": "04", "diskMaxUsedSpaceRatio": "95",
-		"waitTimeMillsInSendQueue": "20000", "osPageCacheBusyTimeOutMills": "20000", "listenPort": fmt.Sprint(port)}
+		"waitTimeMillsInSendQueue": "20000", "osPageCacheBusyTimeOutMills": "20000", "listenPort": fmt.Sprint(port),
+	}
 	began := time.Now()
 	type first struct {
 		at  time.Time
@@ -66,8 +68,10 @@ func startSubject(t testkit.Target, dir, mode string) (*subject, started, error)
 
 // firstSend tries to send one message until the broker takes it.
 func firstSend(ctx context.Context, broker string) (time.Time, error) {
-	o := bench.Options{Broker: broker, Topic: "FirstTopic", Topics: 1, Queues: 1, Create: true, Connections: 1, InFlight: 1, Body: 100, Batch: 1,
-		Wait: true, Count: 1, Duration: 10 * time.Second}
+	o := bench.Options{
+		Broker: broker, Topic: "FirstTopic", Topics: 1, Queues: 1, Create: true, Connections: 1, InFlight: 1, Body: 100, Batch: 1,
+		Wait: true, Count: 1, Duration: 10 * time.Second,
+	}
 	for {
 		res, err := bench.Send(ctx, o)
 		if err == nil && res.Messages > 0 {

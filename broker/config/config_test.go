@@ -87,11 +87,17 @@ func TestComplete(t *testing.T) {
 		want       Broker // Name, ID, IP1, IP2
 	}{
 		{"nothing known", "", nil, Broker{Name: "host", IP1: "127.0.0.1", IP2: "127.0.0.1"}},
-		{"the first IPv4 that others reach", "", []net.Addr{ip("127.0.0.1"), ip("fe80::1"), ip("fd00::7"), ip("10.1.2.3"), ip("10.1.2.4")},
-			Broker{Name: "host", IP1: "10.1.2.3", IP2: "10.1.2.3"}},
+		{
+			"the first IPv4 that others reach", "",
+			[]net.Addr{ip("127.0.0.1"), ip("fe80::1"), ip("fd00::7"), ip("10.1.2.3"), ip("10.1.2.4")},
+			Broker{Name: "host", IP1: "10.1.2.3", IP2: "10.1.2.3"},
+		},
 		{"IPv6 only", "", []net.Addr{ip("::1"), ip("fd00::7")}, Broker{Name: "host", IP1: "fd00::7", IP2: "fd00::7"}},
-		{"what the file says", "brokerName=n\nbrokerIP1=1.1.1.1\nbrokerIP2=2.2.2.2", []net.Addr{ip("10.1.2.3")},
-			Broker{Name: "n", IP1: "1.1.1.1", IP2: "2.2.2.2"}},
+		{
+			"what the file says", "brokerName=n\nbrokerIP1=1.1.1.1\nbrokerIP2=2.2.2.2",
+			[]net.Addr{ip("10.1.2.3")},
+			Broker{Name: "n", IP1: "1.1.1.1", IP2: "2.2.2.2"},
+		},
 		{"a master has id 0", "brokerId=3", nil, Broker{Name: "host", IP1: "127.0.0.1", IP2: "127.0.0.1"}},
 		{"a slave keeps its id", "brokerId=3\nbrokerRole=SLAVE", nil, Broker{Name: "host", ID: 3, IP1: "127.0.0.1", IP2: "127.0.0.1"}},
 	} {

@@ -61,8 +61,10 @@ func TestAttributeChanges(t *testing.T) {
 		{"what is not there cannot go", false, "-reserve.time", nil, "attempt to delete a nonexistent key: reserve.time"},
 		{"fixed ones stay", false, "+queue.type=SimpleCQ", nil, "attempt to update an unchangeable attribute. key: queue.type"},
 		{"unknown keys are refused", false, "+nope=1", nil, "unsupported key: nope"},
-		{"values are checked", false, "+message.type=SOMETHING", nil,
-			"value is not in set: [UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, PRIORITY, LITE, MIXED]"},
+		{
+			"values are checked", false, "+message.type=SOMETHING", nil,
+			"value is not in set: [UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, PRIORITY, LITE, MIXED]",
+		},
 		{"numbers have bounds", false, "+lite.topic.expiration=43201", nil, "value is not in range(-1, 43200)"},
 		{"numbers are numbers", false, "+reserve.time=x", nil, `For input string: "x"`},
 		{"a sign is needed", false, "message.type=FIFO", nil, "add/alter attribute format is wrong: message.type"},

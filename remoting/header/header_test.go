@@ -48,8 +48,16 @@ func TestGetTakesTheLastOfEqualKeys(t *testing.T) {
 func TestDecodeTakesLongAndCompactNames(t *testing.T) {
 	var long, compact SendMessageRequest
 	if err := long.DecodeFields(Fields{
-		{"producerGroup", "G"}, {"topic", "T"}, {"defaultTopic", "D"}, {"defaultTopicQueueNums", "4"}, {"queueId", "-1"},
-		{"sysFlag", "0"}, {"bornTimestamp", "1700000000000"}, {"flag", "7"}, {"batch", "TRUE"}, {"maxReconsumeTimes", "16"},
+		{"producerGroup", "G"},
+		{"topic", "T"},
+		{"defaultTopic", "D"},
+		{"defaultTopicQueueNums", "4"},
+		{"queueId", "-1"},
+		{"sysFlag", "0"},
+		{"bornTimestamp", "1700000000000"},
+		{"flag", "7"},
+		{"batch", "TRUE"},
+		{"maxReconsumeTimes", "16"},
 	}); err != nil {
 		t.Fatal(err)
 	}

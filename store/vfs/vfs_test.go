@@ -159,8 +159,14 @@ func TestUsageRatioRoundsUp(t *testing.T) {
 	for _, c := range []struct {
 		u    vfs.Usage
 		want float64
-	}{{vfs.Usage{}, 0}, {vfs.Usage{Used: 0, Total: 10}, 0}, {vfs.Usage{Used: 1, Total: 1000}, 0.01}, {vfs.Usage{Used: 750, Total: 1000}, 0.75},
-		{vfs.Usage{Used: 751, Total: 1000}, 0.76}, {vfs.Usage{Used: 1000, Total: 1000}, 1}} {
+	}{
+		{vfs.Usage{}, 0},
+		{vfs.Usage{Used: 0, Total: 10}, 0},
+		{vfs.Usage{Used: 1, Total: 1000}, 0.01},
+		{vfs.Usage{Used: 750, Total: 1000}, 0.75},
+		{vfs.Usage{Used: 751, Total: 1000}, 0.76},
+		{vfs.Usage{Used: 1000, Total: 1000}, 1},
+	} {
 		if got := c.u.Ratio(); got != c.want {
 			t.Errorf("%+v: %v, want %v", c.u, got, c.want)
 		}
