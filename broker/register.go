@@ -114,8 +114,10 @@ func split(all map[string]*body.TopicConfig, c *config.Broker) []map[string]*bod
 	return parts
 }
 
-// topicsChanged registers what has just changed: only that, since the table may be large.
-func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConfig) {
+// topicsChanged registers what has just changed: only that, since the table may be large. It goes with the version of the change and not
+// with the newest one: of two changes at the same time the second would reach a name server with a version that it knows already,
+// and a topic that is there would stay as it was. (Java has that race.)
+func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConfig, version body.DataVersion) {
 	c := g.live.Get()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -130,8 +132,11 @@ func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConf
 	part := make(map[string]*body.TopicConfig, len(changed))
 	for _, t := range changed {
 		part[t.TopicName] = t
+		if newest, ok := g.topics.Get(t.TopicName); ok { // changed again meanwhile: whichever registration comes last is right
+			part[t.TopicName] = newest
+		}
 	}
-	if !g.register(ctx, c, part, g.topics.Version(), reachable) {
+	if !g.register(ctx, c, part, version, reachable) {
 		g.soon() // a name server that does not know the broker yet takes no increments
 	}
 }

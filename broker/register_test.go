@@ -133,11 +133,14 @@ func TestFullRegistrationReachesEveryNameServer(t *testing.T) {
 func TestChangedTopicsAreRegisteredAlone(t *testing.T) {
 	g, ns, topics := newTestRegistrar(t, nil, nil)
 	c, _ := topics.Get("B")
-	g.topicsChanged(context.Background(), []*body.TopicConfig{c})
+	g.topicsChanged(context.Background(), []*body.TopicConfig{c}, body.DataVersion{Counter: 99})
 	for _, c := range ns.take() {
 		_, b := registered(t, c)
 		if names := slices.Collect(maps.Keys(b.TopicConfigSerializeWrapper.TopicConfigTable)); !slices.Equal(names, []string{"B"}) {
 			t.Errorf("registered %v", names)
+		}
+		if v := b.TopicConfigSerializeWrapper.DataVersion.Counter; v != 99 {
+			t.Errorf("registered with version %d, want that of the change", v)
 		}
 	}
 	select {
@@ -151,7 +154,7 @@ func TestChangedTopicsAreRegisteredAlone(t *testing.T) {
 		}
 		return &remoting.Response{}, nil
 	}
-	g.topicsChanged(context.Background(), []*body.TopicConfig{c})
+	g.topicsChanged(context.Background(), []*body.TopicConfig{c}, body.DataVersion{Counter: 99})
 	select {
 	case <-g.again:
 	default:
@@ -170,7 +173,7 @@ func TestNobodyWaitsForANameServerThatIsDown(t *testing.T) {
 	g.full(context.Background())
 	ns.take()
 	c, _ := topics.Get("B")
-	g.topicsChanged(context.Background(), []*body.TopicConfig{c})
+	g.topicsChanged(context.Background(), []*body.TopicConfig{c}, body.DataVersion{Counter: 99})
 	if calls := ns.take(); len(calls) != 1 || calls[0].addr != "ns1:9876" {
 		t.Errorf("calls %v", calls)
 	}
@@ -188,7 +191,7 @@ func TestNobodyWaitsForANameServerThatIsDown(t *testing.T) {
 func TestSingleTopicRegistration(t *testing.T) {
 	g, ns, topics := newTestRegistrar(t, nil, func(c *config.Broker) { c.SingleRegister, c.Permission = true, 4 })
 	c, _ := topics.Get("B")
-	g.topicsChanged(context.Background(), []*body.TopicConfig{c})
+	g.topicsChanged(context.Background(), []*body.TopicConfig{c}, body.DataVersion{Counter: 99})
 	calls := ns.take()
 	if len(calls) != 2 || calls[0].out.Code != code.RegisterTopicInNamesrv {
 		t.Fatalf("calls %v", calls)

@@ -78,9 +78,9 @@ func (b *Broker) arrive(batch []store.Arrival) {
 }
 
 // topicsChanged tells the name servers of created and changed topics.
-func (b *Broker) topicsChanged(changed []*body.TopicConfig) {
+func (b *Broker) topicsChanged(changed []*body.TopicConfig, version body.DataVersion) {
 	if b.registrar.ready() {
-		b.registrar.topicsChanged(b.ctx, changed)
+		b.registrar.topicsChanged(b.ctx, changed, version)
 	}
 }
 

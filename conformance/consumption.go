@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -44,21 +45,31 @@ func clustering(t *T) {
 	t.push(t.shared, group, topic, "*", one.into)
 	t.push(t.shared, group, topic, "*", two.into)
 	p := t.producer(t.shared)
-	// Until both take part, messages may go to one of them.
-	sent := 0
-	t.Until(40*time.Second, "messages at both consumers", func() (bool, string) {
-		for range 8 {
-			t.sendSync(p, message1(topic, fmt.Sprint("m", sent)))
-			sent++
+	// Until the queues are shared out, a message may come to one consumer or to both.
+	round := 0
+	t.Until(50*time.Second, "the eight queues shared out four to four", func() (bool, string) {
+		round++
+		tag := fmt.Sprint("round ", round, " ")
+		for q := range 8 {
+			b.send(message{topic: topic, queue: q, body: []byte(tag + fmt.Sprint(q)), properties: wire.Properties("UNIQ_KEY", fmt.Sprint(topic, round, q))})
 		}
-		return one.len() > 0 && two.len() > 0, fmt.Sprint(one.len(), " and ", two.len())
+		of := func(b *inbox) (n int) {
+			for body := range b.bodies() {
+				if strings.HasPrefix(body, tag) {
+					n++
+				}
+			}
+			return n
+		}
+		for end := time.Now().Add(3 * time.Second); of(&one)+of(&two) < 8 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		}
+		return of(&one) == 4 && of(&two) == 4, fmt.Sprint(of(&one), " and ", of(&two))
 	})
-	one.mu.Lock()
-	one.msgs = nil
-	one.mu.Unlock()
-	two.mu.Lock()
-	two.msgs = nil
-	two.mu.Unlock()
+	for _, box := range []*inbox{&one, &two} {
+		box.mu.Lock()
+		box.msgs = nil
+		box.mu.Unlock()
+	}
 	for i := range 64 {
 		t.sendSync(p, message1(topic, fmt.Sprint("after ", i)))
 	}

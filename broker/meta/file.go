@@ -35,11 +35,13 @@ func (d *dataVersion) set(v body.DataVersion) {
 }
 
 // bump makes the next version. The state version belongs to controller mode and stays 0.
-func (d *dataVersion) bump(now time.Time) {
+// bump makes the next version and returns it.
+func (d *dataVersion) bump(now time.Time) body.DataVersion {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.v.Timestamp = now.UnixMilli()
 	d.v.Counter++
+	return d.v
 }
 
 // configFile writes one table to one file. Changes that come while a write is under way share the next one, so that creating

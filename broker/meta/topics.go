@@ -33,7 +33,8 @@ type TopicOptions struct {
 	AutoCreate func() bool
 	// OnChange hears of every topic that was created or changed, after it is on disk, on the goroutine of the change; deleted
 	// topics are not reported, as Java leaves their routes to whoever deletes them. It may block.
-	OnChange func(changed []*body.TopicConfig)
+	// The version is that of this very change: a name server takes a topic that it knows only with a version that it does not.
+	OnChange func(changed []*body.TopicConfig, version body.DataVersion)
 }
 
 // Topics is the table of topics (TopicConfigManager). Configurations it hands out are shared and must not be changed.
@@ -247,13 +248,13 @@ func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 	for _, c := range changed {
 		t.table.putLocked(c.TopicName, c)
 	}
-	t.version.bump(t.opts.Now())
+	version := t.version.bump(t.opts.Now())
 	t.file.changes.Add(1)
 	t.mu.Unlock()
 
 	err = t.persist()
 	if t.opts.OnChange != nil {
-		t.opts.OnChange(changed)
+		t.opts.OnChange(changed, version)
 	}
 	return err
 }

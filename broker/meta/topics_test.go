@@ -69,7 +69,7 @@ func TestCreateOnSend(t *testing.T) {
 			var told []string
 			topics := newTopics(vfs.NewMem(now), func(o *TopicOptions) {
 				o.AutoCreate = func() bool { return c.auto }
-				o.OnChange = func(l []*body.TopicConfig) { told = append(told, l[0].TopicName) }
+				o.OnChange = func(l []*body.TopicConfig, _ body.DataVersion) { told = append(told, l[0].TopicName) }
 			})
 			frame := []byte("Fresh") // the name comes out of a buffer that is used again
 			name := string(frame)
