@@ -95,6 +95,9 @@ func (g *registrar) full(ctx context.Context) {
 	for _, part := range split(all, c) {
 		g.register(ctx, c, part, version, everyOne)
 	}
+	if g.topics.Version() != version {
+		g.soon() // what changed meanwhile may have been told before this, and be undone by it
+	}
 }
 
 // split cuts the table for name servers whose frames would be too large (enableSplitRegistration). Every part carries the same

@@ -162,6 +162,27 @@ func TestChangedTopicsAreRegisteredAlone(t *testing.T) {
 	}
 }
 
+func TestAFullRegistrationThatWasOvertakenIsRepeated(t *testing.T) {
+	g, ns, topics := newTestRegistrar(t, nil, func(c *config.Broker) { c.NameServers = "ns:1" })
+	ns.answer = func(string, int32) (*remoting.Response, error) {
+		c := body.NewTopicConfig("Meanwhile")
+		return &remoting.Response{}, topics.Put(&c)
+	}
+	g.full(context.Background())
+	select {
+	case <-g.again:
+	default:
+		t.Error("a topic changed while the table was on its way, and nothing is due")
+	}
+	ns.answer = nil
+	g.full(context.Background())
+	select {
+	case <-g.again:
+		t.Error("nothing has changed, and another registration is due")
+	default:
+	}
+}
+
 func TestNobodyWaitsForANameServerThatIsDown(t *testing.T) {
 	g, ns, topics := newTestRegistrar(t, nil, nil)
 	ns.answer = func(addr string, _ int32) (*remoting.Response, error) {

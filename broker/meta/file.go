@@ -34,8 +34,7 @@ func (d *dataVersion) set(v body.DataVersion) {
 	d.v = v
 }
 
-// bump makes the next version. The state version belongs to controller mode and stays 0.
-// bump makes the next version and returns it.
+// bump makes the next version and returns it. The state version belongs to controller mode and stays 0.
 func (d *dataVersion) bump(now time.Time) body.DataVersion {
 	d.mu.Lock()
 	defer d.mu.Unlock()
