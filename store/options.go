@@ -78,52 +78,43 @@ type Options struct {
 	FlushDiskType FlushDiskType `prop:"flushDiskType" default:"ASYNC_FLUSH" hot:"true"`
 
 	// Commit log.
-	MappedFileSizeCommitLog      int64 `prop:"mappedFileSizeCommitLog" default:"1073741824"`
-	MaxMessageSize               int   `prop:"maxMessageSize" default:"4194304" hot:"true"`
-	AppendPropCRC                bool  `prop:"enabledAppendPropCRC" default:"false"`
-	ForceVerifyPropCRC           bool  `prop:"forceVerifyPropCRC" default:"false"`
-	FlushIntervalCommitLogMs     int64 `prop:"flushIntervalCommitLog" default:"500" hot:"true"`
-	WakeFlushWhenPut             bool  `prop:"wakeFlushWhenPutMessage" default:"false" hot:"true"`
-	SyncFlushTimeoutMs           int64 `prop:"syncFlushTimeout" default:"5000" hot:"true"`
-	OSPageCacheBusyTimeoutMs     int64 `prop:"osPageCacheBusyTimeOutMills" default:"1000" hot:"true"`
-	CheckCRCOnRecover            bool  `prop:"checkCRCOnRecover" default:"true"`
-	CheckOffsetOnRecover         bool  `prop:"checkCommitLogOffsetOnRecover" default:"false"`
-	MessageIndexSafe             bool  `prop:"messageIndexSafe" default:"false"`
-	DuplicationEnable            bool  `prop:"duplicationEnable" default:"false"` // refused: belongs to replication by copying
-	EnableLmq                    bool  `prop:"enableLmq" default:"false"`
-	EnableMultiDispatch          bool  `prop:"enableMultiDispatch" default:"false"`
-	ReadUncommitted              bool  `prop:"readUnCommitted" default:"false"`
-	MaxTopicLength               int   `prop:"maxTopicLength" default:"127"`
-	FlushCommitLogThoroughMs     int64 `prop:"flushCommitLogThoroughInterval" default:"10000" hot:"true"`
-	FlushConsumeQueueThoroughMs  int64 `prop:"flushConsumeQueueThoroughInterval" default:"60000" hot:"true"`
-	FlushIntervalConsumeQueueMs  int64 `prop:"flushIntervalConsumeQueue" default:"1000" hot:"true"`
-	RecheckReputOffsetFromCQ     bool  `prop:"recheckReputOffsetFromCq" default:"false"`
-	CorrectMinOffsetForceEveryMs int64 `prop:"correctLogicMinOffsetForceInterval" default:"300000" hot:"true"`
+	MappedFileSizeCommitLog     int64 `prop:"mappedFileSizeCommitLog" default:"1073741824"`
+	MaxMessageSize              int   `prop:"maxMessageSize" default:"4194304" hot:"true"`
+	AppendPropCRC               bool  `prop:"enabledAppendPropCRC" default:"false"`
+	ForceVerifyPropCRC          bool  `prop:"forceVerifyPropCRC" default:"false"`
+	FlushIntervalCommitLogMs    int64 `prop:"flushIntervalCommitLog" default:"500" hot:"true"`
+	WakeFlushWhenPut            bool  `prop:"wakeFlushWhenPutMessage" default:"false" hot:"true"`
+	SyncFlushTimeoutMs          int64 `prop:"syncFlushTimeout" default:"5000" hot:"true"`
+	OSPageCacheBusyTimeoutMs    int64 `prop:"osPageCacheBusyTimeOutMills" default:"1000" hot:"true"`
+	CheckCRCOnRecover           bool  `prop:"checkCRCOnRecover" default:"true"`
+	CheckOffsetOnRecover        bool  `prop:"checkCommitLogOffsetOnRecover" default:"false"`
+	MessageIndexSafe            bool  `prop:"messageIndexSafe" default:"false"`
+	DuplicationEnable           bool  `prop:"duplicationEnable" default:"false"` // refused: belongs to replication by copying
+	EnableLmq                   bool  `prop:"enableLmq" default:"false"`
+	EnableMultiDispatch         bool  `prop:"enableMultiDispatch" default:"false"`
+	ReadUncommitted             bool  `prop:"readUnCommitted" default:"false"`
+	MaxTopicLength              int   `prop:"maxTopicLength" default:"127"`
+	FlushCommitLogThoroughMs    int64 `prop:"flushCommitLogThoroughInterval" default:"10000" hot:"true"`
+	FlushConsumeQueueThoroughMs int64 `prop:"flushConsumeQueueThoroughInterval" default:"60000" hot:"true"`
+	FlushIntervalConsumeQueueMs int64 `prop:"flushIntervalConsumeQueue" default:"1000" hot:"true"`
 
 	// Consume queues, index, reads.
-	MappedFileSizeConsumeQueue      int64  `prop:"mappedFileSizeConsumeQueue" default:"6000000"`
-	MessageDelayLevel               string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
-	MessageIndexEnable              bool   `prop:"messageIndexEnable" default:"true"`
-	IndexFileWriteEnable            bool   `prop:"indexFileWriteEnable" default:"true"`
-	IndexFileReadEnable             bool   `prop:"indexFileReadEnable" default:"true"`
-	MaxHashSlotNum                  int32  `prop:"maxHashSlotNum" default:"5000000"`
-	MaxIndexNum                     int32  `prop:"maxIndexNum" default:"20000000"`
-	MaxMsgsNumBatch                 int    `prop:"maxMsgsNumBatch" default:"64" hot:"true"`
-	DefaultQueryMaxNum              int    `prop:"defaultQueryMaxNum" default:"32" hot:"true"`
-	MaxTransferBytesInMemory        int32  `prop:"maxTransferBytesOnMessageInMemory" default:"262144" hot:"true"`
-	MaxTransferCountInMemory        int32  `prop:"maxTransferCountOnMessageInMemory" default:"32" hot:"true"`
-	MaxTransferBytesInDisk          int32  `prop:"maxTransferBytesOnMessageInDisk" default:"65536" hot:"true"`
-	MaxTransferCountInDisk          int32  `prop:"maxTransferCountOnMessageInDisk" default:"8" hot:"true"`
-	AccessMessageInMemoryMaxRatio   int    `prop:"accessMessageInMemoryMaxRatio" default:"40" hot:"true"`
-	MaxFilterMessageSize            int    `prop:"maxFilterMessageSize" default:"16000" hot:"true"`
-	TravelCQFileNumWhenGetMessage   int    `prop:"travelCqFileNumWhenGetMessage" default:"1" hot:"true"`
-	OffsetCheckInSlave              bool   `prop:"offsetCheckInSlave" default:"false" hot:"true"`
-	MaxLmqConsumeQueueNum           int    `prop:"maxLmqConsumeQueueNum" default:"20000" hot:"true"`
-	EnableLmqQuota                  bool   `prop:"enableLmqQuota" default:"false" hot:"true"`
-	DeleteConsumeQueueFilesEveryMs  int64  `prop:"deleteConsumeQueueFilesInterval" default:"100" hot:"true"`
-	CorrectMinOffsetSleepMs         int64  `prop:"correctLogicMinOffsetSleepInterval" default:"1" hot:"true"`
-	MappedFileSizeConsumeQueueExt   int64  `prop:"mappedFileSizeConsumeQueueExt" default:"50331648"`
-	MappedFileSizeBatchConsumeQueue int64  `prop:"mapperFileSizeBatchConsumeQueue" default:"13800000"`
+	MappedFileSizeConsumeQueue    int64  `prop:"mappedFileSizeConsumeQueue" default:"6000000"`
+	MessageDelayLevel             string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
+	MessageIndexEnable            bool   `prop:"messageIndexEnable" default:"true"`
+	IndexFileWriteEnable          bool   `prop:"indexFileWriteEnable" default:"true"`
+	IndexFileReadEnable           bool   `prop:"indexFileReadEnable" default:"true"`
+	MaxHashSlotNum                int32  `prop:"maxHashSlotNum" default:"5000000"`
+	MaxIndexNum                   int32  `prop:"maxIndexNum" default:"20000000"`
+	MaxMsgsNumBatch               int    `prop:"maxMsgsNumBatch" default:"64" hot:"true"`
+	MaxTransferBytesInMemory      int32  `prop:"maxTransferBytesOnMessageInMemory" default:"262144" hot:"true"`
+	MaxTransferCountInMemory      int32  `prop:"maxTransferCountOnMessageInMemory" default:"32" hot:"true"`
+	MaxTransferBytesInDisk        int32  `prop:"maxTransferBytesOnMessageInDisk" default:"65536" hot:"true"`
+	MaxTransferCountInDisk        int32  `prop:"maxTransferCountOnMessageInDisk" default:"8" hot:"true"`
+	AccessMessageInMemoryMaxRatio int    `prop:"accessMessageInMemoryMaxRatio" default:"40" hot:"true"`
+	MaxFilterMessageSize          int    `prop:"maxFilterMessageSize" default:"16000" hot:"true"`
+	TravelCQFileNumWhenGetMessage int    `prop:"travelCqFileNumWhenGetMessage" default:"1" hot:"true"`
+	OffsetCheckInSlave            bool   `prop:"offsetCheckInSlave" default:"false" hot:"true"`
 
 	// Cleaning.
 	CleanResourceIntervalMs       int64   `prop:"cleanResourceInterval" default:"10000"`

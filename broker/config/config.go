@@ -111,6 +111,7 @@ type Broker struct {
 	// Pulling and offsets.
 	LongPolling       bool          `prop:"longPollingEnable" default:"true" hot:"true"`
 	ShortPolling      time.Duration `prop:"shortPollingTimeMills" unit:"ms" default:"1000" hot:"true"`
+	QueryMax          int           `prop:"defaultQueryMaxNum" default:"32" hot:"true"` // hits of a look-up by unique key
 	LitePull          bool          `prop:"litePullMessageEnable" default:"true" hot:"true"`
 	SlaveRead         bool          `prop:"slaveReadEnable" default:"false" hot:"true"`
 	RejectPull        bool          `prop:"rejectPullConsumerEnable" default:"false" hot:"true"`

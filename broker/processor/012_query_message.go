@@ -6,11 +6,9 @@ import (
 	"apogee/remoting/header"
 )
 
-// uniqueKeyQuery is how many messages a look-up by unique key may find (defaultQueryMaxNum); the store bounds all look-ups.
-const uniqueKeyQuery = 32
-
 // 012 QUERY_MESSAGE: the messages of a topic that have a key, stored in a span of time (QueryMessageProcessor.queryMessage). The flag
-// _UNIQUE_KEY_QUERY in the fields means a look-up by unique key, for which the number asked for is replaced.
+// _UNIQUE_KEY_QUERY in the fields means a look-up by unique key, for which the number asked for is replaced by defaultQueryMaxNum; the store
+// bounds all look-ups.
 //
 // Answers 0 with the records, or 22; the header tells how far the index reaches, 0 where nothing was found in it.
 func (p *Processor) queryMessage(r *remoting.Request) {
@@ -21,7 +19,7 @@ func (p *Processor) queryMessage(r *remoting.Request) {
 	}
 	limit, kind := int(h.MaxNum), h.IndexType
 	if v, _ := r.Fields.Get("_UNIQUE_KEY_QUERY"); v == "true" {
-		limit = uniqueKeyQuery
+		limit = p.cfg().QueryMax
 	}
 	res, err := p.Reader.Query(h.Topic, h.Key, kind, limit, h.BeginTimestamp, h.EndTimestamp)
 	if err != nil {
