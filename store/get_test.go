@@ -6,6 +6,7 @@ import (
 	"math"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"apogee/store/record"
@@ -326,9 +327,9 @@ func TestGetOfMissingEntries(t *testing.T) {
 
 func TestGetReadsWithoutMappings(t *testing.T) {
 	r := newRig(t, sevenUnits)
-	none := false
+	var none atomic.Bool
 	fsys := vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
-		if none && op == vfs.OpMap && strings.Contains(name, "/consumequeue/") {
+		if none.Load() && op == vfs.OpMap && strings.Contains(name, "/consumequeue/") {
 			return fmt.Errorf("too many mappings")
 		}
 		return nil
@@ -337,7 +338,7 @@ func TestGetReadsWithoutMappings(t *testing.T) {
 	defer s.Close()
 	must(t, s.flushQueues(true))
 	must(t, s.flushQueues(true))
-	none = true
+	none.Store(true)
 	if got := bodiesOf(t, s, "Topic", 0); len(got) != 30 {
 		t.Errorf("%d messages", len(got))
 	}

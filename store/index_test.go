@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -426,9 +427,10 @@ func TestIndexGoesOn(t *testing.T) {
 // TestIndexErrors: the index waits for a full disk to have room again, the store goes on.
 func TestIndexErrors(t *testing.T) {
 	r := newRig(t)
-	full := true
+	var full atomic.Bool
+	full.Store(true)
 	fsys := vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
-		if full && op == vfs.OpAllocate && strings.Contains(name, "/index/") {
+		if full.Load() && op == vfs.OpAllocate && strings.Contains(name, "/index/") {
 			return vfs.ErrNoSpace
 		}
 		return nil
@@ -445,7 +447,7 @@ func TestIndexErrors(t *testing.T) {
 	if ok, why := s.Writable(); !ok {
 		t.Error(why)
 	}
-	full = false
+	full.Store(false)
 	if got := query(t, s, "Topic", "k", "", 5, 0, math.MaxInt64); got != "0 1 2" {
 		t.Errorf("%q", got)
 	}
