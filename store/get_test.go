@@ -174,7 +174,9 @@ func TestGetFilters(t *testing.T) {
 	defer s.Close()
 	var res GetResult
 	defer res.Release()
-	get := func(offset int64, f Filter) { s.Get(&GetRequest{Topic: "Topic", Offset: offset, MaxCount: 10, Filter: f}, &res) }
+	get := func(offset int64, f Filter) {
+		s.Get(&GetRequest{Topic: "Topic", Offset: offset, MaxCount: 10, Filter: f}, &res)
+	}
 
 	get(1, filterFunc{tags: func(code int64) bool { return code == 2598919 }})
 	for i, m := range recordsOf(t, &res) {

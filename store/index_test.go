@@ -547,4 +547,3 @@ func TestOffsetByTimeAgainstScan(t *testing.T) {
 		}
 	}
 }
-
