@@ -166,8 +166,8 @@ func drive(s *Store, l *load, life, n int, a *acks) {
 // under SYNC_FLUSH must be there, nothing torn or made up may be, and the directory must always open.
 func TestPowerCuts(t *testing.T) {
 	seeds := uint64(200)
-	if testing.Short() {
-		seeds = 10
+	if testing.Short() || raceEnabled {
+		seeds = 20
 	}
 	for seed := range seeds {
 		rnd := rand.New(rand.NewPCG(seed, 1))

@@ -194,8 +194,8 @@ func (r *recovery) scanFile(f *mappedFile, off int64) (stop int64, full bool, er
 				r.note(stop, &h, bad)
 				return nil
 			}
-			if r.o.CheckOffsetOnRecover && r.last == uncleanExit && (h.PhysicalOffset < f.base || h.PhysicalOffset >= f.end()) {
-				r.s.log.Warn("log ends at a record that belongs elsewhere", "off", stop, "recorded", h.PhysicalOffset)
+			if why := r.doubt(f, stop, &h, rest[h.Size:]); why != "" {
+				r.s.log.Warn("log ends at a doubtful record", "off", stop, "size", h.Size, "why", why)
 				return nil
 			}
 			if err := r.take(stop, rest[:h.Size]); err != nil {
@@ -224,6 +224,33 @@ func (r *recovery) check(b []byte, h *record.Header) error {
 		return h.CheckBody()
 	}
 	return nil
+}
+
+// doubt tells why a record whose checks pass is not believed, "" where it is. Checksum and lengths do not cover what follows
+// the body: a power cut may leave a record with a topic or with properties that end in zeros. Java believes those. Here they
+// end the log, but only where nobody has said that the log is durable, since a Java broker may have gone on behind one.
+func (r *recovery) doubt(f *mappedFile, off int64, h *record.Header, rest []byte) string {
+	if r.last == cleanExit {
+		return ""
+	}
+	if r.o.CheckOffsetOnRecover && (h.PhysicalOffset < f.base || h.PhysicalOffset >= f.end()) {
+		return "it belongs elsewhere"
+	}
+	if h.StoreTimestamp < r.s.checkpoint.physicMsgTimestamp.Load() {
+		return ""
+	}
+	for _, c := range h.Topic {
+		if c < ' ' {
+			return "its topic is damaged"
+		}
+	}
+	if n := len(h.Properties); n > 0 && h.Properties[n-1] == 0 {
+		var next record.Header
+		if r.check(rest, &next) != nil { // what has a successor may really end like that
+			return "its properties are damaged"
+		}
+	}
+	return ""
 }
 
 // note logs what ended a file's valid part, if it was not the usual unwritten space.
