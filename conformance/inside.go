@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"apogee/internal/testkit"
+	"apogee/remoting/code"
 )
 
 // Some cases need ports that are fixed: the official examples dial 127.0.0.1:9876. They run in namespaces of their own: this program
@@ -21,6 +23,7 @@ import (
 var insideTasks = map[string]func(t *T){
 	"examples": examplesInside,
 	"samples":  samplesInside,
+	"disk":     diskInside,
 }
 
 const (
@@ -111,6 +114,50 @@ func goEnv(key string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// diskPressure fills a small file system, which only a mount namespace can have.
+func diskPressure(t *T) { t.isolated("disk", "ORACLE_CACHE="+oracleCache()) }
+
+func diskInside(t *T) {
+	dir := filepath.Join(t.tempDir(), "small-disk")
+	t.Must(os.MkdirAll(dir, 0o755), "make a folder")
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("no file system can be mounted here: %v %s", err, out)
+	}
+	conf := baseConf("full-a").With(testkit.Props{"mappedFileSizeCommitLog": "4194304", "diskMaxUsedSpaceRatio": "75", "maxHashSlotNum": "500", "maxIndexNum": "2000"})
+	s, err := t.Target.Broker(dir, "127.0.0.1:1", conf)
+	t.Must(err, "start a broker on it")
+	t.Cleanup(func() { _ = s.Stop() })
+	b := t.dial(s.Addr())
+	topic := t.Name("Full")
+	b.topic(topic, topicConf{})
+	b.send(message{topic: topic, body: []byte("while there is room")})
+	var fs syscall.Statfs_t
+	t.Must(syscall.Statfs(dir, &fs), "look at the file system")
+	free := int64(fs.Bfree)*fs.Bsize - 20<<20 // above 90 %, with room for what the broker still writes
+	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	t.Must(err, "make a filler")
+	t.Must(syscall.Fallocate(int(f.Fd()), 0, 0, free), "fill the file system")
+	t.Must(f.Close(), "close the filler")
+	t.Until(100*time.Second, "sends refused above the warning level", func() (bool, string) {
+		f := b.trySend(message{topic: topic})
+		return f.Code == int(code.ServiceNotAvailable), f.String()
+	})
+	refused := b.trySend(message{topic: topic}).Remark
+	if !strings.Contains(refused, "CL:") {
+		t.Errorf("remark %q does not tell how full the disk is", refused)
+	}
+	// What is there can be read, the broker lives, and with room again it takes messages.
+	b.ok(code.GetBrokerRuntimeInfo, nil, nil)
+	t.Must(os.Remove(filler), "make room")
+	t.Until(60*time.Second, "sends taken again", func() (bool, string) {
+		f := b.trySend(message{topic: topic, body: []byte("with room again")})
+		return f.Code == int(code.Success), f.String()
+	})
+	recs := b.await(topic, 0, 2, 10*time.Second)
+	Equal(t, "first message", string(recs[0].Body), "while there is room")
 }
 
 // samples starts the sample configurations as they are, on their own ports.

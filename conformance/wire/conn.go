@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -35,9 +36,23 @@ func Dial(addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(c), nil
+}
+
+// DialTLS connects with TLS; the certificate is not looked at, as test certificates are self-signed.
+func DialTLS(addr string) (*Conn, error) {
+	d := &net.Dialer{Timeout: 5 * time.Second}
+	c, err := tls.DialWithDialer(d, "tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return nil, err
+	}
+	return start(c), nil
+}
+
+func start(c net.Conn) *Conn {
 	conn := &Conn{net: c, Version: 513, Language: "JAVA", Timeout: 20 * time.Second, waiting: map[int32]chan *Frame{}, done: make(chan struct{})}
 	go conn.read()
-	return conn, nil
+	return conn
 }
 
 func (c *Conn) read() {
