@@ -102,6 +102,7 @@ type Broker struct {
 	RegionID          string `prop:"regionId" default:"DefaultRegion" hot:"true"`
 	TraceOn           bool   `prop:"traceOn" default:"true" hot:"true"`
 	StartAcceptSend   int64  `prop:"startAcceptSendRequestTimeStamp" default:"0" hot:"true"` // ms
+	StoreReply        bool   `prop:"storeReplyMessageEnable" default:"true" hot:"true"`      // answers of request-reply are stored too
 	RejectTransaction bool   `prop:"rejectTransactionMessage" default:"false" hot:"true"`
 	DelayLevels       string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
 
@@ -133,6 +134,7 @@ type Broker struct {
 	QueryQueue    int `prop:"queryThreadPoolQueueCapacity" default:"20000"`
 	ClientQueue   int `prop:"clientManagerThreadPoolQueueCapacity" default:"1000000"`
 	ConsumerQueue int `prop:"consumerManagerThreadPoolQueueCapacity" default:"1000000"`
+	ReplyQueue    int `prop:"replyThreadPoolQueueCapacity" default:"10000"`
 	HeartbeatQ    int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
 	AdminQueue    int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
 	// TransactionQueue is shown in runtime info only.

@@ -17,8 +17,8 @@ import (
 const replyTimeout = 10 * time.Second
 
 // 324 SEND_REPLY_MESSAGE and 325 SEND_REPLY_MESSAGE_V2 (the same with one-letter names): the answer of request-reply. It is pushed to the
-// producer that asked, which has to be connected to this broker (326 PUSH_REPLY_MESSAGE_TO_CLIENT), and stored in any case
-// (ReplyMessageProcessor).
+// producer that asked, which has to be connected to this broker (326 PUSH_REPLY_MESSAGE_TO_CLIENT), and stored whatever
+// becomes of that, unless storeReplyMessageEnable is off (ReplyMessageProcessor).
 //
 // Answers, after the checks of a send: 0 when the client took it; 1 if REPLY_TO_CLIENT is missing, not connected, or did not take it. The
 // header says where it is stored; a failure to store is only logged. It waits for a client and runs in a lane of its own.
@@ -48,18 +48,26 @@ func (p *Processor) sendReply(r *remoting.Request) {
 	if remark = p.pushReply(op); remark != "" {
 		answer = code.SystemError
 	}
-	res := p.Store.PutWait(m)
 	op.answer = header.SendMessageResponse{MsgID: "0", QueueID: op.queue}
-	if _, stored := putCode(res.Status); stored {
-		op.id = op.view.appendID(op.id[:0], res.PhysicalOffset)
-		op.answer.MsgID, op.answer.QueueOffset = viewOf(op.id), res.QueueOffset
-		p.Stats.Put(m.Topic, 1, res.NextOffset-res.PhysicalOffset)
-	} else {
-		p.Log.Warn("reply is not stored", "topic", m.Topic, "err", res.Err, "status", int(res.Status))
+	if p.cfg().StoreReply {
+		p.storeReply(op)
 	}
 	op.reply = remoting.Reply{Code: answer, Remark: remark, Header: &op.answer, Extra: op.view.extra}
 	r.Reply(&op.reply)
 	op.release()
+}
+
+// storeReply keeps the reply in its topic, and notes its place in the answer.
+func (p *Processor) storeReply(op *sendOp) {
+	m := &op.msg
+	res := p.Store.PutWait(m)
+	if _, stored := putCode(res.Status); !stored {
+		p.Log.Warn("reply is not stored", "topic", m.Topic, "err", res.Err, "status", int(res.Status))
+		return
+	}
+	op.id = op.view.appendID(op.id[:0], res.PhysicalOffset)
+	op.answer.MsgID, op.answer.QueueOffset = viewOf(op.id), res.QueueOffset
+	p.Stats.Put(m.Topic, 1, res.NextOffset-res.PhysicalOffset)
 }
 
 // pushReply hands the reply to the client that waits for it, or says in Java's words why it could not.

@@ -169,7 +169,7 @@ func NewLanes(c *config.Broker) *Lanes {
 		Client:    remoting.NewLane("clientManage", clientWorkers, c.ClientQueue),
 		Consumer:  remoting.NewLane("consumerManage", clientWorkers, c.ConsumerQueue),
 		Admin:     remoting.NewLane("admin", adminWorkers, c.AdminQueue),
-		Reply:     remoting.NewLane("reply", replyWorkers, c.SendQueue),
+		Reply:     remoting.NewLane("reply", replyWorkers, c.ReplyQueue),
 		Answers:   NewAnswers(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"apogee/broker/client"
+	"apogee/broker/config"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
@@ -161,7 +162,12 @@ func TestReply(t *testing.T) {
 			}
 		})
 	}
-	g := newRig(t)
+	g := newRig(t, func(c *config.Broker) { c.StoreReply = false })
+	a := g.call(code.SendReplyMessage, sendFields("DefaultCluster_REPLY_TOPIC", all), "rbody")
+	if stored := g.store.stored(t, "DefaultCluster_REPLY_TOPIC", 0); len(stored) != 0 || a.code != 1 || a.ext["msgId"] != "0" {
+		t.Errorf("storing is off: answer %v, stored %+v", a, stored)
+	}
+	g = newRig(t)
 	if a := g.call(code.SendReplyMessageV2, short(sendFields("nosuch", "", "defaultTopic", "none")), "x"); a.code != 17 {
 		t.Errorf("answer %v", a)
 	}
