@@ -59,13 +59,16 @@ type GroupRetryPolicy struct {
 	Extras                 fastjson.Extras         `json:"-"`
 }
 
-// UnmarshalJSON keeps unknown members.
+// UnmarshalJSON keeps unknown members. An empty type is Java's null, which is left out on writing and read back as the default.
 func (p *GroupRetryPolicy) UnmarshalJSON(text []byte) error {
 	type plain GroupRetryPolicy
 	q := plain{Type: CustomizedRetry}
 	extras, err := fastjson.UnmarshalKeeping(text, &q)
 	if err != nil {
 		return err
+	}
+	if q.Type == "" {
+		q.Type = CustomizedRetry
 	}
 	q.Extras = extras
 	*p = GroupRetryPolicy(q)
