@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -72,23 +71,4 @@ func (h *startHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h *startHandler) WithGroup(name string) slog.Handler {
 	return &startHandler{h.Handler.WithGroup(name), h.console.WithGroup(name), h.quiet}
-}
-
-// pidFile leaves a file in APOGEE_RUN_DIR that tells mqshutdown which process runs; remove takes it away. Without that variable
-// nothing is written. Failing to write it is no reason not to serve.
-func pidFile(kind string, log *slog.Logger) (remove func()) {
-	dir := os.Getenv("APOGEE_RUN_DIR")
-	if dir == "" {
-		return func() {}
-	}
-	path := filepath.Join(dir, fmt.Sprintf("%s.%d.pid", kind, os.Getpid()))
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644)
-	}
-	if err != nil {
-		log.Warn("mqshutdown will not find this process", "err", err)
-		return func() {}
-	}
-	return func() { _ = os.Remove(path) }
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,6 +42,11 @@ func TestStandaloneFromStartToEnd(t *testing.T) {
 	args := []string{
 		"standalone", "--data", "data", "--namesrv-port", "0", "--broker-port", "0", "-D", small, "-D", "enablePopLog=true",
 	}
+	// What a process that was killed has left.
+	stale := filepath.Join(dir, "run", "broker.999999999.pid")
+	if err := errors.Join(os.Mkdir(filepath.Dir(stale), 0o755), os.WriteFile(stale, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	p, err := process(t, dir, "Send a first message", append(args, "--log-dir", "logs")...)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +62,10 @@ func TestStandaloneFromStartToEnd(t *testing.T) {
 	pidFile := filepath.Join(dir, "run", "standalone."+strconv.Itoa(p.PID())+".pid")
 	if text, err := os.ReadFile(pidFile); err != nil || strings.TrimSpace(string(text)) != strconv.Itoa(p.PID()) {
 		t.Errorf("pid file: %q, %v", text, err)
+	}
+
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("the pid file of a process that is gone is still there")
 	}
 
 	// A second one on the same data must not start, and must leave the first alone.
