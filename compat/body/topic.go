@@ -44,13 +44,16 @@ func NewTopicConfig(name string) TopicConfig {
 	return TopicConfig{TopicName: name, ReadQueueNums: 16, WriteQueueNums: 16, Perm: PermRead | PermWrite, TopicFilterType: SingleTag}
 }
 
-// UnmarshalJSON gives what the text leaves out Java's defaults.
+// UnmarshalJSON gives what the text leaves out Java's defaults, and an empty filter type too.
 func (c *TopicConfig) UnmarshalJSON(text []byte) error {
 	type plain TopicConfig
 	p := plain(NewTopicConfig(""))
 	extras, err := fastjson.UnmarshalKeeping(text, &p)
 	if err != nil {
 		return err
+	}
+	if p.TopicFilterType == "" {
+		p.TopicFilterType = SingleTag
 	}
 	p.Extras = extras
 	*c = TopicConfig(p)
