@@ -75,6 +75,10 @@ const (
 	arrivalBatch = 128
 )
 
+// unitMost is the last entry that a queue may have: far beyond any real one, near enough that its place in the files is a number.
+// Only a damaged record says more.
+const unitMost = 1 << 56
+
 func newDispatcher(s *Store) *dispatcher {
 	d := &dispatcher{s: s, slips: newRing[slip](slipCount), help: make(chan struct{}, 1), quit: make(chan struct{})}
 	d.pos.Store(noMark)
@@ -223,6 +227,10 @@ func (d *dispatcher) enterSlip(e *slip) {
 func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTime int64) {
 	c := &q.cq
 	if !c.served() {
+		return
+	}
+	if unit < 0 || unit > unitMost {
+		d.s.log.Error("queue offset of a record cannot be", "topic", q.topic, "queue", q.id, "off", phys, "says", unit)
 		return
 	}
 	next, added := c.put(unit, phys, size, tags, &d.heap)

@@ -257,6 +257,9 @@ func FuzzRecovery(f *testing.F) {
 	f.Add(log, false, int64(0))
 	f.Add(log, true, int64(102))
 	f.Add(bytes.Repeat([]byte{0xDA}, size), false, int64(-1))
+	far := bytes.Clone(log) // a queue offset that no file could hold
+	binary.BigEndian.PutUint64(far[20:], 1<<62)
+	f.Add(far, false, int64(0))
 	f.Fuzz(func(t *testing.T, log []byte, clean bool, logics int64) {
 		if len(log) > 8*size {
 			t.Skip()
