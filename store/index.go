@@ -70,7 +70,6 @@ type indexFile struct {
 	// Space that is known to be allocated: the file is sparse, and a write to a hole of a full disk is a fault.
 	slotPieces []uint64 // a bit for each slotPiece
 	entriesTo  int64
-	held       bool // by the builder
 }
 
 const (

@@ -391,8 +391,13 @@ func (x *indexFiles) rollLocked() error {
 func indexFileNumber(now time.Time) int64 {
 	n := int64(0)
 	for _, part := range []struct{ value, width int }{
-		{now.Year(), 10000}, {int(now.Month()), 100}, {now.Day(), 100},
-		{now.Hour(), 100}, {now.Minute(), 100}, {now.Second(), 100}, {now.Nanosecond() / 1e6, 1000},
+		{now.Year(), 10000},
+		{int(now.Month()), 100},
+		{now.Day(), 100},
+		{now.Hour(), 100},
+		{now.Minute(), 100},
+		{now.Second(), 100},
+		{now.Nanosecond() / 1e6, 1000},
 	} {
 		n = n*int64(part.width) + int64(part.value)
 	}

@@ -257,6 +257,13 @@ func (q *mappedQueue) sync() error {
 	return q.syncDirs()
 }
 
+// dirsSynced says that the existence of all files is durable, by other means than syncDirs.
+func (q *mappedQueue) dirsSynced() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dirDirty = false
+}
+
 // syncDirs makes the existence of new files durable.
 func (q *mappedQueue) syncDirs() error {
 	q.mu.Lock()

@@ -181,18 +181,14 @@ func (v *saver) flag(s *Store, failed bool) {
 
 // sync makes what has been written durable, and lets go of chunks that have had nothing new for a whole interval.
 func (v *saver) sync(d *dispatcher) error {
+	if err := v.syncUnsynced(d.s); err != nil {
+		d.s.fail(err)
+		return err
+	}
 	idle := v.cooling
 	v.cooling = nil
-	for i, q := range v.unsynced {
-		c := &q.cq
-		if err := c.sync(); err != nil {
-			err = fmt.Errorf("sync consume queue %s/%d: %w", q.topic, q.id, err)
-			v.unsynced = v.unsynced[i:]
-			v.cooling = idle
-			d.s.fail(err)
-			return err
-		}
-		c.idleAt, c.toSync = c.saved.Load(), false
+	for _, q := range v.unsynced {
+		q.cq.idleAt, q.cq.toSync = q.cq.saved.Load(), false
 		v.cooling = append(v.cooling, q)
 	}
 	clear(v.unsynced)
@@ -207,6 +203,31 @@ func (v *saver) sync(d *dispatcher) error {
 		}
 		d.mu.Unlock()
 		idle = idle[n:]
+	}
+	return nil
+}
+
+// syncTogether is from how many queues on the whole file system is synced instead of each file and its directories: ten thousand
+// syncs would keep the disk busy for half a minute, and with it every put that waits for one.
+const syncTogether = 32
+
+func (v *saver) syncUnsynced(s *Store) error {
+	if len(v.unsynced) >= syncTogether {
+		err := s.fs.SyncAll(s.files.queues)
+		if err == nil {
+			for _, q := range v.unsynced {
+				q.cq.isSynced()
+			}
+			return nil
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("sync consume queues: %w", err)
+		}
+	}
+	for _, q := range v.unsynced {
+		if err := q.cq.sync(); err != nil {
+			return fmt.Errorf("sync consume queue %s/%d: %w", q.topic, q.id, err)
+		}
 	}
 	return nil
 }
@@ -348,6 +369,18 @@ func (c *consumeQueue) sync() error {
 	}
 	c.synced = saved
 	return nil
+}
+
+// isSynced notes that all that is in files has been made durable.
+func (c *consumeQueue) isSynced() {
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	saved := c.saved.Load()
+	for _, f := range c.files.from(c.synced * unitSize) {
+		f.flushed.Store(min(saved*unitSize-f.base, f.size))
+	}
+	c.files.dirsSynced()
+	c.synced = saved
 }
 
 func syncFile(f *mappedFile, to int64) error {

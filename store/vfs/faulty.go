@@ -117,6 +117,13 @@ func (f *faultyFS) Stat(name string) (Info, error) {
 	return f.under.Stat(name)
 }
 
+func (f *faultyFS) SyncAll(dir string) error {
+	if err := f.check(OpSync, dir); err != nil {
+		return err
+	}
+	return f.under.SyncAll(dir)
+}
+
 func (f *faultyFS) SyncDir(dir string) error {
 	if err := f.check(OpSyncDir, dir); err != nil {
 		return err

@@ -224,6 +224,19 @@ func (m *Mem) Stat(name string) (Info, error) {
 	return n.info(name), nil
 }
 
+func (m *Mem) SyncAll(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.lookup("sync", dir); err != nil {
+		return err
+	}
+	clear(m.undo)
+	for _, n := range m.nodes {
+		n.sync(0, int64(len(n.data)))
+	}
+	return nil
+}
+
 func (m *Mem) SyncDir(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

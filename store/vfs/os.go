@@ -70,6 +70,15 @@ func (osFS) Stat(name string) (Info, error) {
 	return Info{Name: filepath.Base(name), Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}, nil
 }
 
+func (osFS) SyncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = syncFS(int(d.Fd()))
+	return errors.Join(err, d.Close())
+}
+
 func (osFS) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

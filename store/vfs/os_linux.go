@@ -12,6 +12,8 @@ const setLock = unix.F_OFD_SETLK
 
 func dataSync(fd int) error { return unix.Fdatasync(fd) }
 
+func syncFS(fd int) error { return unix.Syncfs(fd) }
+
 // allocate keeps the size: a file has its full size before its blocks.
 func allocate(fd int, off, n int64) error {
 	return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, n)

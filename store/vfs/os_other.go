@@ -8,6 +8,8 @@ const setLock = unix.F_SETLK
 
 func dataSync(fd int) error { return unix.Fsync(fd) }
 
+func syncFS(int) error { return unix.EOPNOTSUPP }
+
 func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
 
 func zeroRange(int, int64, int64) error { return unix.EOPNOTSUPP }

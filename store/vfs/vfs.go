@@ -33,6 +33,9 @@ type FS interface {
 	Stat(name string) (Info, error)
 	// SyncDir makes what was created, renamed and removed directly in dir survive a power cut.
 	SyncDir(dir string) error
+	// SyncAll makes everything on the file system that holds dir survive a power cut, contents and names: for when there are
+	// thousands of files to sync. Where that cannot be had it is errors.ErrUnsupported.
+	SyncAll(dir string) error
 	// Lock takes an exclusive lock on byte 0 of the file, creating it if need be, in the way a Java broker does, so that
 	// each excludes the other. The lock is given back by Close. A taken lock is [ErrLocked].
 	Lock(name string) (io.Closer, error)

@@ -86,6 +86,10 @@ func TestEntries(t *testing.T) {
 			t.Fatalf("stat of what was removed: %v", err)
 		}
 		must(t, fsys.SyncDir(dir))
+		must(t, fsys.SyncAll(dir))
+		if err := fsys.SyncAll(path.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("sync of what is not there: %v", err)
+		}
 		u, err := fsys.DiskUsage(dir)
 		must(t, err)
 		if u.Total == 0 || u.Used > u.Total {
@@ -221,6 +225,20 @@ func TestCrashKeepsWhatWasSynced(t *testing.T) {
 		}
 		if got := read(t, m.KillClone(), "/d/a"); got != "new" {
 			t.Fatalf("a killed process lost a write: %q", got)
+		}
+	}
+}
+
+func TestSyncAllCoversContentsAndNames(t *testing.T) {
+	for seed := range uint64(20) {
+		m := newMem()
+		must(t, m.MkdirAll("/d/e"))
+		write(t, m, "/d/e/a", []byte("a"))
+		write(t, m, "/b", []byte("b"))
+		must(t, m.SyncAll("/d"))
+		c := m.CrashClone(seed)
+		if got := read(t, c, "/d/e/a") + read(t, c, "/b"); got != "ab" {
+			t.Fatalf("seed %d: %q", seed, got)
 		}
 	}
 }
