@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -101,6 +102,30 @@ func TestGetStatus(t *testing.T) {
 		}
 		s.opts.Store(before)
 		res.Release()
+	}
+}
+
+func TestPutRefusesQueuesThatAreNotServed(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.QueueKind = func(string) QueueKind { return BatchQueue } })
+	s := r.open()
+	defer s.Close()
+	m := message("Batch", 0, "x")
+	if res := s.Put(m, nil); res.Status != MessageIllegal || !errors.Is(res.Err, errNotServed) {
+		t.Errorf("put: %+v", res)
+	}
+	if res := s.PutBatch(m, []BatchItem{{Body: m.Body}}, nil); res.Status != MessageIllegal || !errors.Is(res.Err, errNotServed) {
+		t.Errorf("batch: %+v", res)
+	}
+	if s.commit.end() != 0 {
+		t.Error("something was written")
+	}
+	for _, name := range []string{"..", "a/b", "."} {
+		r := newRig(t)
+		s := r.open()
+		if res := s.Put(message(name, 0, "x"), nil); res.Status != MessageIllegal {
+			t.Errorf("topic %q: %+v", name, res)
+		}
+		must(t, s.Close())
 	}
 }
 
