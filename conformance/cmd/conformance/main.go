@@ -82,7 +82,7 @@ func run(args []string) (bool, error) {
 	conformance.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report := conformance.Report{Date: conformance.Today(time.Now()), Command: strings.Join(append([]string{"bin/conformance"}, args...), " "), Commit: commit()}
+	report := conformance.Report{Date: conformance.Today(time.Now()), Command: command(args), Commit: commit()}
 	for _, name := range targets(f) {
 		o := opts
 		if f.namesrv == "" {
@@ -148,6 +148,23 @@ func deliver(f flags, report conformance.Report) error {
 }
 
 // commit names the state of the sources, if git is there to tell.
+// command is what was run, without where its results went and without what only changes the progress shown: the README quotes it.
+func command(args []string) string {
+	said := []string{"bin/conformance"}
+	for i := 0; i < len(args); i++ {
+		switch name, _, inline := strings.Cut(strings.TrimLeft(args[i], "-"), "="); name {
+		case "quiet", "keep":
+		case "json":
+			if !inline {
+				i++
+			}
+		default:
+			said = append(said, args[i])
+		}
+	}
+	return strings.Join(said, " ")
+}
+
 func commit() string {
 	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {
