@@ -147,7 +147,6 @@ func deliver(f flags, report conformance.Report) error {
 	return os.WriteFile(path, []byte(next), 0o644)
 }
 
-// commit names the state of the sources, if git is there to tell.
 // command is what was run, without where its results went and without what only changes the progress shown: the README quotes it.
 func command(args []string) string {
 	said := []string{"bin/conformance"}
@@ -165,6 +164,7 @@ func command(args []string) string {
 	return strings.Join(said, " ")
 }
 
+// commit names the state of the sources, if git is there to tell.
 func commit() string {
 	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {
