@@ -153,14 +153,21 @@ func (b *Broker) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("messageDelayLevel: %w", err)
 	}
-	if b.store, err = store.Open(b.storeOpts); err != nil {
-		return err
-	}
 	fs, dir, now, log := b.env.FS, b.storeOpts.RootDir, b.env.Now, b.env.Log
 	b.topics = meta.NewTopics(meta.TopicOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, System: b.systemTopics(c, len(levels)), LMQ: c.LMQ,
 		AutoCreate: func() bool { return b.live.Get().AutoCreateTopic }, OnChange: b.topicsChanged,
 	})
+	// The store asks for the kind of a topic's queues while it opens: then the directory is locked, and not before.
+	loadTopics := sync.OnceValue(b.topics.Load)
+	opts := b.storeOpts
+	opts.QueueKind = func(topic string) store.QueueKind {
+		_ = loadTopics() // open returns it
+		return b.queueKind(topic)
+	}
+	if b.store, err = store.Open(opts); err != nil {
+		return err
+	}
 	b.groups = meta.NewGroups(meta.GroupOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ,
 		AutoCreate:       func() bool { return b.live.Get().AutoCreateGroup },
@@ -169,7 +176,7 @@ func (b *Broker) open() (err error) {
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep,
 	})
-	if err := errors.Join(b.topics.Load(), b.groups.Load(), b.offsets.Load()); err != nil {
+	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load()); err != nil {
 		return err
 	}
 	b.delay, err = delay.Open(delay.Options{
@@ -177,6 +184,18 @@ func (b *Broker) open() (err error) {
 		VersionStep: c.DelayOffsetStep, Flushed: func() int64 { return b.store.Stats().Flushed },
 	})
 	return err
+}
+
+// queueKind is what a topic's attributes say that its queues are made of.
+func (b *Broker) queueKind(topic string) store.QueueKind {
+	t, ok := b.topics.Get(topic)
+	switch {
+	case ok && t.Attributes["queue.type"] == "BatchCQ":
+		return store.BatchQueue
+	case ok && t.Attributes["cleanup.policy"] == "COMPACTION":
+		return store.CompactionQueue
+	}
+	return store.SimpleQueue
 }
 
 func (b *Broker) systemTopics(c *Config, levels int) []body.TopicConfig {
