@@ -14,7 +14,7 @@ import (
 )
 
 var clientCases = []Case{
-	{Area: "clients/proxy", Feature: "4.x Java client full compatibility", Own: true, Run: javaClients, Limit: 4 * time.Minute},
+	{Area: "clients/proxy", Feature: "4.x Java client full compatibility", Own: true, Run: javaClients, Limit: 8 * time.Minute},
 	{Area: "clients/proxy", Feature: "Go client v2", Own: true, Run: goExamples, Limit: 5 * time.Minute},
 	{Area: "clients/proxy", Feature: "JSON and ROCKETMQ header serialization", Run: serializations},
 	{Area: "clients/proxy", Feature: "VIP channel port-2", Run: vipChannel},

@@ -32,8 +32,10 @@ func requestReply(t *T) {
 	id, group := t.Name("asker@1"), t.Name("PG")
 	body := fmt.Sprintf(`{"clientID":%q,"consumerDataSet":[],"producerDataSet":[{"groupName":%q}]}`, id, group)
 	asker.ok(code.HeartBeat, nil, []byte(body))
-	reply := message{topic: clusterOf + "_REPLY_TOPIC", group: t.Name("PG"), body: []byte("the answer"),
-		properties: wire.Properties("CORRELATION_ID", "c-1", "REPLY_TO_CLIENT", id, "MSG_TYPE", "reply", "TTL", "5000", "UNIQ_KEY", t.Name("K"))}
+	reply := message{
+		topic: clusterOf + "_REPLY_TOPIC", group: t.Name("PG"), body: []byte("the answer"),
+		properties: wire.Properties("CORRELATION_ID", "c-1", "REPLY_TO_CLIENT", id, "MSG_TYPE", "reply", "TTL", "5000", "UNIQ_KEY", t.Name("K")),
+	}
 	for i, row := range []struct {
 		code int32
 		ext  map[string]string

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -48,7 +49,8 @@ func Run(ctx context.Context, opts Options) ([]Result, error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	slots := make(chan struct{}, max(1, opts.Parallel))
-	for i, c := range cases {
+	for _, i := range longestFirst(cases) {
+		c := cases[i]
 		slots <- struct{}{}
 		if ctx.Err() != nil {
 			break
@@ -74,6 +76,16 @@ func Run(ctx context.Context, opts Options) ([]Result, error) {
 	}
 	wg.Wait()
 	return results, ctx.Err()
+}
+
+// longestFirst is the order to start cases in, by what they ask for: a long one that starts last would keep all waiting.
+func longestFirst(cases []Case) []int {
+	order := make([]int, len(cases))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(cases[b].Limit - cases[a].Limit) })
+	return order
 }
 
 // sharedConf are settings of the broker that cases share, besides the base.

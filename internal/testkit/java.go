@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -50,7 +51,28 @@ func (j *Java) Release(version string) (*Java, error) {
 	return &other, other.fetch()
 }
 
+// fetches remembers what was fetched: two at the same time would pull the jars from under each other.
+var fetches struct {
+	sync.Mutex
+	done map[string]error
+}
+
 func (j *Java) fetch() error {
+	fetches.Lock()
+	defer fetches.Unlock()
+	key := j.Script + " " + j.Version
+	err, ok := fetches.done[key]
+	if !ok {
+		if fetches.done == nil {
+			fetches.done = map[string]error{}
+		}
+		err = j.fetchNow()
+		fetches.done[key] = err
+	}
+	return err
+}
+
+func (j *Java) fetchNow() error {
 	dir, err := os.MkdirTemp("", "oracle-fetch-")
 	if err != nil {
 		return err

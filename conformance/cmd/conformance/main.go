@@ -49,7 +49,7 @@ func parse(args []string) (f flags, err error) {
 	set.BoolVar(&f.keep, "keep", false, "keep the servers' files and print where")
 	set.BoolVar(&f.readme, "write-readme", false, "run against both and put the table into README.md")
 	set.BoolVar(&f.quiet, "quiet", false, "no line for each case while running")
-	set.IntVar(&f.parallel, "parallel", 4, "cases at the same time")
+	set.IntVar(&f.parallel, "parallel", 6, "cases at the same time")
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}

@@ -1,0 +1,122 @@
+package testkit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProcess(t *testing.T) {
+	p, err := Start(Command{Path: "sh", Args: []string{"-c", "echo up; echo $KIT; exec sleep 60"}, Env: []string{"KIT=kit"}, Ready: "kit", Wait: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := p.Output(); out != "up\nkit\n" {
+		t.Errorf("output %q", out)
+	}
+	p.Kill()
+	select {
+	case <-p.Ended():
+	default:
+		t.Error("it goes on after Kill")
+	}
+}
+
+func TestProcessThatEndsTooSoon(t *testing.T) {
+	if _, err := Start(Command{Path: "sh", Args: []string{"-c", "echo why; exit 3"}, Ready: "never"}); err == nil || !strings.Contains(err.Error(), "why") {
+		t.Errorf("error %v does not show the output", err)
+	}
+}
+
+func TestExitCodeIsAnError(t *testing.T) {
+	p, err := Start(Command{Path: "sh", Args: []string{"-c", "exit 3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitExit(context.Background()); err == nil {
+		t.Error("exit code 3 is no error")
+	}
+}
+
+func TestOutputKeepsBothEnds(t *testing.T) {
+	o := output{want: "needle", seen: make(chan struct{})}
+	if _, err := o.Write([]byte("first needle ")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-o.seen:
+	default:
+		t.Error("the text that means ready was not seen")
+	}
+	for range 100 {
+		_, _ = o.Write(bytes.Repeat([]byte("x"), 10000))
+	}
+	_, _ = o.Write([]byte(" last"))
+	if s := o.String(); !strings.HasPrefix(s, "first") || !strings.HasSuffix(s, "last") || len(s) > 4*outputPart {
+		t.Errorf("%d bytes, %.20q ... %.20q", len(s), s, s[len(s)-20:])
+	}
+}
+
+func TestBrokerPortHasFreeNeighbours(t *testing.T) {
+	port, err := BrokerPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []int{port - 2, port, port + 1} {
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p))
+		if err != nil {
+			t.Logf("port %d was taken meanwhile: %v", p, err)
+			continue
+		}
+		_ = l.Close()
+	}
+}
+
+func TestCopySparse(t *testing.T) {
+	want := make([]byte, 1<<20+17)
+	copy(want[300<<10:], "in the middle")
+	copy(want[len(want)-3:], "end")
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(copySparse(f, bytes.NewReader(want), int64(len(want))), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("copy differs (%v)", err)
+	}
+}
+
+func TestProps(t *testing.T) {
+	p := Props{"b": "2", "a": "1"}
+	q := p.With(Props{"a": "x"})
+	if p.Text() != "a=1\nb=2\n" || q.Text() != "a=x\nb=2\n" || Props(nil).With(nil).Text() != "" {
+		t.Errorf("%q %q", p.Text(), q.Text())
+	}
+}
+
+func TestRoot(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "internal", "testkit", "where.go")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMissingGoldenIsSaid(t *testing.T) {
+	t.Setenv("APOGEE_SHARED", t.TempDir())
+	if err := UnpackGolden("clean", t.TempDir()); !errors.Is(err, ErrMissing) {
+		t.Errorf("error %v, want ErrMissing", err)
+	}
+}
