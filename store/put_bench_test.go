@@ -2,12 +2,14 @@ package store
 
 import (
 	"net/netip"
+	"path"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // benchStore is a running store on the real file system, with 1 GiB files as by default.
@@ -136,11 +138,11 @@ func BenchmarkPutSync1024InFlight(b *testing.B) {
 func BenchmarkStartToFirstPut(b *testing.B) {
 	for _, mode := range []FlushDiskType{AsyncFlush, SyncFlush} {
 		b.Run(string(mode), func(b *testing.B) {
-			m := benchMessage(1024)
+			m, dir := benchMessage(1024), b.TempDir()
 			var start time.Duration
 			for b.Loop() {
 				o := Defaults()
-				o.RootDir, o.FlushDiskType = b.TempDir(), mode
+				o.RootDir, o.FlushDiskType = path.Join(dir, "store"), mode
 				begun := time.Now()
 				s, err := Open(o)
 				must(b, err)
@@ -150,6 +152,7 @@ func BenchmarkStartToFirstPut(b *testing.B) {
 				}
 				start += time.Since(begun)
 				must(b, s.Close())
+				must(b, vfs.RemoveAll(vfs.OS(), o.RootDir)) // each takes a gigabyte and a half of the disk
 			}
 			b.ReportMetric(float64(start.Milliseconds())/float64(b.N), "ms-to-ack")
 		})

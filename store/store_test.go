@@ -1,7 +1,6 @@
 package store
 
 import (
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -62,19 +61,6 @@ func (r *rig) on(fsys vfs.FS) *rig {
 		c.mem = m
 	}
 	return &c
-}
-
-// logged sends the store's log to the test's.
-func (r *rig) logged() *rig {
-	r.opts.Log = slog.New(slog.NewTextHandler(testWriter{r.t}, nil))
-	return r
-}
-
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(b)))
-	return len(b), nil
 }
 
 // open is a store that takes messages; the test closes it, or abandon does.
