@@ -62,7 +62,7 @@ type Options struct {
 	FS       vfs.FS           `prop:"-"` // nil is vfs.OS()
 	Now      func() time.Time `prop:"-"` // nil is the machine's clock
 	Log      *slog.Logger     `prop:"-"` // nil discards
-	OnArrive func([]Arrival)  `prop:"-"` // called by the dispatcher, in order, in batches
+	OnArrive func([]Arrival)  `prop:"-"` // in order, in batches; called by whoever made the messages readable, often a put: must not block
 	Replicas Replicas         `prop:"-"` // nil: nobody waits for replicas
 	// QueueKind tells what a topic's queues are made of, from its attributes; nil: all are simple. It is asked once for a queue.
 	QueueKind func(topic string) QueueKind `prop:"-"`

@@ -89,11 +89,13 @@ func (t *queueTable) all() []*queue {
 	return l
 }
 
-// ids is topic to queue ids.
+// ids is topic to ids of queues that are served.
 func (t *queueTable) ids() map[string][]int32 {
 	m := map[string][]int32{}
 	for _, q := range t.all() {
-		m[q.topic] = append(m[q.topic], q.id)
+		if q.cq.served() {
+			m[q.topic] = append(m[q.topic], q.id)
+		}
 	}
 	return m
 }
