@@ -330,10 +330,11 @@ func (c *Conn) full() <-chan struct{} {
 // errFull says that whole frames are left because too much output waits.
 var errFull = errors.New("output is full")
 
-// feed works the whole frames at the start of data and returns how many bytes they have. It stops early, with errFull, when too
-// much output waits: each of many small requests can have a big answer.
+// feed works the whole frames at the start of data, as one batch, and returns how many bytes they have. It stops early, with
+// errFull, when too much output waits: each of many small requests can have a big answer.
 func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 	used := 0
+	defer c.ep.endBatch(s)
 	for !c.closing.Load() {
 		n, err := frameSize(data[used:], c.ep.limits.MaxFrame)
 		if err != nil {
@@ -356,6 +357,7 @@ func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 			continue
 		}
 		s.req.replier = Replier{conn: c, opaque: s.req.Opaque, ser: ser, oneway: s.req.Oneway()}
+		s.req.batch = s
 		c.ep.dispatch(&s.req)
 	}
 	return used, ErrClosed

@@ -46,8 +46,9 @@ type endpoint struct {
 
 // scratch is what a batch of frames needs while it is read and worked on.
 type scratch struct {
-	req Request
-	buf []byte
+	req  Request
+	buf  []byte
+	ends []Finisher
 }
 
 // parked is a request that waits for a lane's worker, in memory of its own that the next one reuses.
@@ -142,6 +143,24 @@ func (ep *endpoint) run(h Handler, r *Request) {
 		}
 	}()
 	h(r)
+}
+
+// endBatch lets handlers finish what they have begun in a batch.
+func (ep *endpoint) endBatch(s *scratch) {
+	for i, f := range s.ends {
+		s.ends[i] = nil
+		ep.end(f)
+	}
+	s.ends = s.ends[:0]
+}
+
+func (ep *endpoint) end(f Finisher) {
+	defer func() {
+		if p := recover(); p != nil {
+			ep.log.Error("end of a batch panicked", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	f.EndBatch()
 }
 
 func (ep *endpoint) panicked(r *Request, p any) {

@@ -25,7 +25,8 @@ type Request struct {
 	Body     []byte
 
 	replier  Replier
-	answered bool // through the request itself
+	answered bool     // through the request itself
+	batch    *scratch // that the request came with; nil where it was copied, and where no connection brought it
 }
 
 // Reply is an answer. Body and the strings of Header are copied before Reply returns; Regions are not.
@@ -41,6 +42,9 @@ type Reply struct {
 	Regions [][]byte
 	Release func()
 }
+
+// Finisher ends work that a handler began. See [Request.AtBatchEnd].
+type Finisher interface{ EndBatch() }
 
 // Handler works one request and answers it through the request or its Replier, now or later, at most once.
 // A handler of a route without a lane runs on the connection's event loop and must not block: no I/O, no lock held across I/O.

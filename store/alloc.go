@@ -182,6 +182,7 @@ func (a *allocator) create() error {
 	if err != nil {
 		return err
 	}
+	f.readOnly = files.readOnly
 	err = f.allocate(0, min(allocPiece, f.size))
 	if err == nil {
 		err = a.settle(f)
@@ -221,11 +222,4 @@ func (a *allocator) discard() error {
 		return fmt.Errorf("delete unused commit-log file: %w", err)
 	}
 	return a.l.s.fs.SyncDir(a.l.files.dir)
-}
-
-// ahead is the file that stands ready, nil if there is none.
-func (a *allocator) ahead() *mappedFile {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.next
 }

@@ -4,34 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // commitLog is the log of all messages, in files of one size (docs/format/commitlog.md). Records never cross a file; the rest
 // of a full file is marked blank.
 //
-// Putters write under lock, straight into the mapping. What they publish, in this order: the file's wrote position, then
-// written; from then on the bytes before it do not change.
+// Puts are staged in memory, under lock; a commit writes what is staged and publishes it (stage.go). Files are mapped for
+// reading only.
 type commitLog struct {
 	s     *Store
 	files *mappedQueue
 	alloc *allocator
-	warm  *warmer
+	evict *evictor
 	lock  appendLock
+	stage stage
 
 	propCRC bool // records end with a checksum of their own
 
 	// Under lock.
 	tail *mappedFile // held; nil before the first append
+	out  vfs.File    // tail, open for writing
 	pos  int64       // in tail: where the next record goes
-	puts int64
-	size int64 // bytes put
 
-	written       atomic.Int64 // end of the log
+	written       atomic.Int64 // end of the log: what has been committed
 	lastStoreTime atomic.Int64 // of the last record; stored after written
 	putTotal      atomic.Int64
 	putBytes      atomic.Int64
@@ -51,12 +51,13 @@ func newCommitLog(s *Store) *commitLog {
 	l := &commitLog{s: s, propCRC: o.AppendPropCRC, batches: batchPool()}
 	l.gates.New = func() any { return new(gates) }
 	l.files = newMappedQueue(s.fs, o.CommitLogDir, o.MappedFileSizeCommitLog, 0)
+	l.files.readOnly = true
 	l.alloc = newAllocator(l)
-	l.warm = newWarmer(l)
+	l.evict = newEvictor(l)
 	return l
 }
 
-// end is the end of the log: what was put last ends there.
+// end is the end of the log: what was committed last ends there.
 func (l *commitLog) end() int64 { return l.written.Load() }
 
 // begin is the first offset that is still there.
@@ -71,7 +72,7 @@ func (l *commitLog) confirmed() int64 {
 	return l.written.Load()
 }
 
-// put appends one measured message.
+// put stages one measured message.
 func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutResult {
 	s := l.s
 	q := s.queues.getOrCreate(m.Topic, m.QueueID)
@@ -79,34 +80,49 @@ func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutR
 		return s.refuse(MessageIllegal, errNotServed)
 	}
 	dig := s.digest(q, m)
-	l.lock.Lock()
-	now := s.now().UnixMilli()
-	l.lock.since.Store(now)
-	if q.gone {
-		q = s.queues.getOrCreate(m.Topic, m.QueueID)
-	}
 	var r PutResult
-	var further []*queue
-	if dig.multi {
-		further, lay, r.Status, r.Err = l.assignLocked(m)
-	}
-	if r.Status == PutOK {
-		r = l.roomLocked(int64(lay.Total))
-	}
-	if r.Status == PutOK {
-		r = l.appendLocked(q, m, lay, &dig, now, c)
-	}
-	if r.Status == PutOK {
-		for _, f := range further {
-			f.next++
+	for {
+		l.lock.Lock()
+		now := s.now().UnixMilli()
+		l.lock.since.Store(now)
+		if q.gone {
+			q = s.queues.getOrCreate(m.Topic, m.QueueID)
+		}
+		var again bool
+		r, again = l.putLocked(q, m, lay, &dig, now, c)
+		l.lock.since.Store(0)
+		l.lock.Unlock()
+		if !again {
+			return l.done(r)
+		}
+		if err := l.commitTo(l.stage.end.Load()); err != nil {
+			return s.refuse(UnknownError, err)
 		}
 	}
-	l.lock.since.Store(0)
-	l.lock.Unlock()
-	return l.done(r)
 }
 
-// appendLocked writes a message where there is room for it.
+// putLocked is put under the append lock. It does nothing and says again if what is staged has to be committed first.
+func (l *commitLog) putLocked(q *queue, m *record.Message, lay record.Layout, dig *digest, now int64, c Completion) (r PutResult, again bool) {
+	var further []*queue
+	if dig.multi {
+		if further, lay, r.Status, r.Err = l.assignLocked(m); r.Status != PutOK {
+			return r, false
+		}
+	}
+	if l.fullLocked(int64(lay.Total)) {
+		return r, true
+	}
+	if r = l.roomLocked(int64(lay.Total)); r.Status != PutOK {
+		return r, false
+	}
+	r = l.appendLocked(q, m, lay, dig, now, c)
+	for _, f := range further {
+		f.next++
+	}
+	return r, false
+}
+
+// appendLocked stages a message where there is room for it.
 func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout, dig *digest, now int64, c Completion) PutResult {
 	counted := m.SysFlag&record.SysTranPrepared == 0 // prepared and rollback share this bit
 	m.QueueOffset = 0
@@ -116,9 +132,7 @@ func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout,
 	m.StoreTimestamp = now
 	m.StoreSize = int32(lay.Total)
 	m.PhysicalOffset = l.tail.base + l.pos
-	if err := l.encodeLocked(m, lay, l.pos); err != nil {
-		return l.failedLocked(err)
-	}
+	l.encode(l.stagedLocked(lay.Total), m, lay)
 	if counted {
 		q.next++
 	} else {
@@ -126,81 +140,77 @@ func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout,
 	}
 	l.s.dispatch.push(q, dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
 	r := PutResult{PhysicalOffset: m.PhysicalOffset, QueueOffset: m.QueueOffset, StoreTimestamp: now, Count: 1}
-	l.publishLocked(&r, int64(lay.Total), c)
+	l.stageLocked(&r, int64(lay.Total), c)
 	return r
 }
 
-// putBatch appends a measured batch: all in one file, published as one.
+// putBatch stages a measured batch: all in one file, committed as one.
 func (l *commitLog) putBatch(b *batch, items []BatchItem, c Completion) PutResult {
 	s := l.s
 	m := &b.msg
 	q := b.queue
-	l.lock.Lock()
-	now := s.now().UnixMilli()
-	l.lock.since.Store(now)
-	if q.gone {
-		q = s.queues.getOrCreate(m.Topic, m.QueueID)
-	}
-	r := l.roomLocked(int64(b.total))
-	if r.Status == PutOK {
-		r = PutResult{PhysicalOffset: l.tail.base + l.pos, QueueOffset: q.next, StoreTimestamp: now, Count: len(items)}
-		if err := l.encodeBatchLocked(b, items, q.next, now); err != nil {
-			r = l.failedLocked(err)
-		} else {
-			for i := range items {
-				s.dispatch.push(q, &b.digests[i], q.next+int64(i), items[i].PhysicalOffset, now, int32(b.layouts[i].Total))
+	for {
+		l.lock.Lock()
+		now := s.now().UnixMilli()
+		l.lock.since.Store(now)
+		if q.gone {
+			q = s.queues.getOrCreate(m.Topic, m.QueueID)
+		}
+		var r PutResult
+		again := l.fullLocked(int64(b.total))
+		if !again {
+			if r = l.roomLocked(int64(b.total)); r.Status == PutOK {
+				r = l.appendBatchLocked(q, b, items, now, c)
 			}
-			q.next += int64(len(items))
-			l.publishLocked(&r, int64(b.total), c)
+		}
+		l.lock.since.Store(0)
+		l.lock.Unlock()
+		if !again {
+			return l.done(r)
+		}
+		if err := l.commitTo(l.stage.end.Load()); err != nil {
+			return s.refuse(UnknownError, err)
 		}
 	}
-	l.lock.since.Store(0)
-	l.lock.Unlock()
-	return l.done(r)
 }
 
-func (l *commitLog) encodeBatchLocked(b *batch, items []BatchItem, next, now int64) error {
-	pos := l.pos
+// appendBatchLocked stages a batch where there is room for it.
+func (l *commitLog) appendBatchLocked(q *queue, b *batch, items []BatchItem, now int64, c Completion) PutResult {
+	r := PutResult{PhysicalOffset: l.tail.base + l.pos, QueueOffset: q.next, StoreTimestamp: now, Count: len(items)}
+	room := l.stagedLocked(b.total)
+	at := r.PhysicalOffset
 	for i := range items {
 		b.take(&items[i], b.crcs[i])
-		b.msg.QueueOffset = next + int64(i)
+		b.msg.QueueOffset = q.next + int64(i)
 		b.msg.StoreTimestamp = now
-		b.msg.PhysicalOffset = l.tail.base + pos
-		items[i].PhysicalOffset = b.msg.PhysicalOffset
-		if err := l.encodeLocked(&b.msg, b.layouts[i], pos); err != nil {
-			return err
-		}
-		pos += int64(b.layouts[i].Total)
+		b.msg.PhysicalOffset = at
+		items[i].PhysicalOffset = at
+		size := b.layouts[i].Total
+		l.encode(room[:size], &b.msg, b.layouts[i])
+		l.s.dispatch.push(q, &b.digests[i], b.msg.QueueOffset, at, now, int32(size))
+		room, at = room[size:], at+int64(size)
 	}
-	return nil
+	q.next += int64(len(items))
+	l.stageLocked(&r, int64(b.total), c)
+	return r
 }
 
-// encodeLocked writes the record at pos of the tail file. A fault in the mapping is an error.
-func (l *commitLog) encodeLocked(m *record.Message, lay record.Layout, pos int64) (err error) {
-	f := l.tail
-	defer f.caught(&err, debug.SetPanicOnFault(true))
-	rec := f.data[pos : pos+int64(lay.Total)]
+func (l *commitLog) encode(rec []byte, m *record.Message, lay record.Layout) {
 	record.Encode(rec, m, lay)
 	if l.propCRC {
 		record.SealCRC(rec)
 	}
-	return nil
 }
 
-// publishLocked makes n bytes at the end visible and registers who waits for them.
-func (l *commitLog) publishLocked(r *PutResult, n int64, c Completion) {
+// stageLocked counts n staged bytes and registers who waits for them.
+func (l *commitLog) stageLocked(r *PutResult, n int64, c Completion) {
 	l.pos += n
 	r.NextOffset = l.tail.base + l.pos
-	l.tail.wrote.Store(l.pos)
-	l.written.Store(r.NextOffset)
-	l.lastStoreTime.Store(r.StoreTimestamp)
-	l.puts += int64(r.Count)
-	l.size += n
-	l.putTotal.Store(l.puts)
-	l.putBytes.Store(l.size)
-	if r.NextOffset >= l.warm.mark.Load() {
-		l.warm.wake()
-	}
+	st := &l.stage
+	st.end.Store(r.NextOffset)
+	st.storeTime = r.StoreTimestamp
+	st.puts += int64(r.Count)
+	st.size += n
 	if r.NextOffset >= l.alloc.mark.Load() {
 		l.alloc.wake()
 	}
@@ -209,39 +219,20 @@ func (l *commitLog) publishLocked(r *PutResult, n int64, c Completion) {
 			r.Status = UnknownError
 			return
 		}
-		r.Pending = true
+		r.Pending, r.onDisk = true, true
 	}
 }
 
-// done is what follows a put outside of the lock.
+// done counts what a put was refused for.
 func (l *commitLog) done(r PutResult) PutResult {
 	if r.Status != PutOK {
 		l.s.stats.putFailed.Add(1)
-		return r
-	}
-	o := l.s.options()
-	switch {
-	case o.FlushDiskType == SyncFlush:
-		l.s.flush.wake()
-		if o.ReadUncommitted {
-			l.s.dispatch.wake()
-		}
-	default:
-		l.s.dispatch.wake()
-		if o.WakeFlushWhenPut {
-			l.s.flush.wake()
-		}
 	}
 	return r
 }
 
-// failedLocked is a put whose bytes could not be written: a fault in the mapping. The log takes nothing after it.
-func (l *commitLog) failedLocked(err error) PutResult {
-	l.s.fail(err)
-	return PutResult{Status: UnknownError, Err: err}
-}
-
-// roomLocked makes tail a file with room for n bytes and the mark behind them, or says why there is none.
+// roomLocked makes tail a file with room for n bytes and the mark behind them, or says why there is none. A full file has been
+// finished before.
 func (l *commitLog) roomLocked(n int64) PutResult {
 	if !l.s.flags.writeable() {
 		_, why := l.s.Writable()
@@ -249,11 +240,6 @@ func (l *commitLog) roomLocked(n int64) PutResult {
 	}
 	if n+record.BlankSize > l.files.fileSize {
 		return PutResult{Status: MessageIllegal, Err: errFileTooSmall}
-	}
-	if f := l.tail; f != nil && l.pos+n+record.BlankSize > f.size {
-		if err := l.finishTailLocked(); err != nil {
-			return l.failedLocked(err)
-		}
 	}
 	if l.tail == nil {
 		if err := l.nextTailLocked(); err != nil {
@@ -268,53 +254,41 @@ func (l *commitLog) roomLocked(n int64) PutResult {
 	return PutResult{}
 }
 
-// finishTailLocked marks the rest of the tail as unused and lets go of it.
-func (l *commitLog) finishTailLocked() (err error) {
-	f := l.tail
-	if l.pos < f.size {
-		if err := l.blankLocked(f); err != nil {
-			return err
-		}
-	}
-	f.wrote.Store(f.size)
-	l.written.Store(f.end())
-	l.tail = nil
-	f.release()
-	return nil
-}
-
-func (l *commitLog) blankLocked(f *mappedFile) (err error) {
-	defer f.caught(&err, debug.SetPanicOnFault(true))
-	record.PutBlank(f.data[l.pos:], int32(f.size-l.pos))
-	return nil
-}
-
 // nextTailLocked goes to the next file, which the allocator has ready as a rule.
 func (l *commitLog) nextTailLocked() error {
 	f, err := l.alloc.take()
 	if err != nil {
 		return fmt.Errorf("next commit-log file: %w", err)
 	}
-	if err := f.hold(); err != nil {
+	if err := l.useLocked(f, 0); err != nil {
 		return fmt.Errorf("next commit-log file: %w", errors.Join(err, f.remove()))
 	}
 	l.files.add(f)
-	l.tail, l.pos = f, 0
+	return nil
+}
+
+// useLocked makes f the tail.
+func (l *commitLog) useLocked(f *mappedFile, pos int64) error {
+	out, err := l.s.fs.Open(f.path)
+	if err != nil {
+		return err
+	}
+	if err := f.hold(); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	l.tail, l.out, l.pos = f, out, pos
 	return nil
 }
 
 // resume positions the log at its end, which recovery found, for the first append.
 func (l *commitLog) resume(end int64) error {
 	l.written.Store(end)
+	l.stage.end.Store(end)
 	f := l.files.last()
 	if f == nil || end == f.end() {
 		return nil
 	}
-	if err := f.hold(); err != nil {
-		return err
-	}
-	l.tail, l.pos = f, end-f.base
-	return nil
+	return l.useLocked(f, end-f.base)
 }
 
 // open lets puts in; shut keeps them out and waits for those under way.
@@ -327,14 +301,33 @@ func (l *commitLog) open() {
 	l.s.flags.clear(flagNotRunning)
 }
 
-func (l *commitLog) shut() {
+func (l *commitLog) shut() error {
 	l.s.flags.set(flagNotRunning)
 	l.lock.Lock()
+	end := l.stage.end.Load()
+	l.lock.Unlock()
+	err := l.commitTo(end)
+	return errors.Join(err, l.letGo())
+}
+
+// letGo ends the use of the tail.
+func (l *commitLog) letGo() error {
+	l.stage.writer.Lock()
+	defer l.stage.writer.Unlock()
+	l.lock.Lock()
 	defer l.lock.Unlock()
+	var err error
+	if c := &l.stage.staged; c.last { // a write failed
+		c.file.release()
+		err = c.out.Close()
+		*c = staged{}
+	}
 	if l.tail != nil {
 		l.tail.release()
-		l.tail = nil
+		err = errors.Join(err, l.out.Close())
+		l.tail, l.out = nil, nil
 	}
+	return err
 }
 
 // retire makes every later put of a deleted queue look it up again.
@@ -344,16 +337,19 @@ func (l *commitLog) retire(q *queue) {
 	q.gone = true
 }
 
-// PageCacheBusy is true while one put has held the append lock for longer than osPageCacheBusyTimeOutMills: senders are told to
+// PageCacheBusy is true while one put or commit has held others up for longer than osPageCacheBusyTimeOutMills: senders are told to
 // go elsewhere. The upper bound keeps a stepped clock from counting (spec: store.md 3.8).
 func (s *Store) PageCacheBusy() bool {
 	ms := s.AppendLockHeldMs()
 	return ms > s.options().OSPageCacheBusyTimeoutMs && ms < 10_000_000
 }
 
-// AppendLockHeldMs is for how long the put that holds the append lock has held it; 0 if none does.
+// AppendLockHeldMs is for how long the put that holds the append lock, or the commit at work, has been at it; 0 if none is.
 func (s *Store) AppendLockHeldMs() int64 {
 	since := s.commit.lock.since.Load()
+	if w := s.commit.stage.writer.since.Load(); since == 0 || w != 0 && w < since {
+		since = w
+	}
 	if since == 0 {
 		return 0
 	}

@@ -154,10 +154,29 @@ func drive(s *Store, l *load, life, n int, a *acks) {
 		case 1:
 			items := []BatchItem{{Body: m.Body}, {Body: append([]byte("second of "), m.Body...)}}
 			s.PutBatch(m, items, ackOne{a, string(m.Body)})
+		case 2:
+			driveBatch(s, l, life, a)
 		default:
 			if r := s.Put(m, ackOne{a, string(m.Body)}); r.Status == PutOK && !r.Pending {
 				a.add(string(m.Body))
 			}
+		}
+	}
+}
+
+// driveBatch stages several messages and commits them together.
+func driveBatch(s *Store, l *load, life int, a *acks) {
+	var results []PutResult
+	var bodies []string
+	for range 1 + l.rnd.IntN(6) {
+		m := l.next(life)
+		results = append(results, s.Stage(m, ackOne{a, string(m.Body)}))
+		bodies = append(bodies, string(m.Body))
+	}
+	for i := range results {
+		r := &results[i]
+		if err := s.Commit(r); err == nil && r.Status == PutOK && !r.Pending {
+			a.add(bodies[i])
 		}
 	}
 }

@@ -20,8 +20,8 @@ import (
 
 // Store is the message store of one broker: one directory, one lock, one log and what is derived from it.
 //
-// Who writes what: callers of Put write the log, one at a time under the append lock (commitlog.go); the flusher makes it
-// durable (flush.go); the dispatcher turns it into queue and index entries (dispatch.go); the cleaner deletes what is old
+// Who writes what: callers of Put stage records, one at a time under the append lock (commitlog.go), and a commit writes them to
+// the log (stage.go); the flusher makes it durable (flush.go); the dispatcher turns it into queue and index entries (dispatch.go); the cleaner deletes what is old
 // (clean.go). Everybody else reads.
 type Store struct {
 	opts  atomic.Pointer[Options]
@@ -197,7 +197,7 @@ func (s *Store) Start() error {
 	s.dispatch.start(s.commit.end())
 	s.flush.start()
 	s.serve(ctx, s.commit.alloc.loop)
-	s.serve(ctx, s.commit.warm.loop)
+	s.serve(ctx, s.commit.evict.loop)
 	s.serve(ctx, s.checkpointLoop)
 	s.serve(ctx, s.cleaner.loop)
 	s.commit.open()
@@ -271,7 +271,7 @@ func (s *Store) Close() error {
 	s.phase = closed
 	var errs error
 	if wasStarted {
-		s.commit.shut()
+		errs = errors.Join(errs, s.commit.shut())
 		s.stop()
 		s.services.Wait()
 		errs = errors.Join(errs, s.flush.stop()) // the last flush makes everything dispatchable
@@ -295,11 +295,13 @@ func (s *Store) Close() error {
 
 // letGo unmaps what is mapped and gives the lock back.
 func (s *Store) letGo() error {
+	var err error
 	if s.commit != nil {
+		err = s.commit.letGo()
 		s.commit.files.close()
 	}
 	s.closeQueues()
-	return s.lock.Close()
+	return errors.Join(err, s.lock.Close())
 }
 
 // fail makes the store refuse further messages. The first cause is kept: after it, what the disk holds is not known any more.

@@ -117,6 +117,10 @@ func (f *flusher) flush() error {
 		return err
 	}
 	l := f.s.commit
+	unwritten := l.write(l.stage.end.Load())
+	if o := f.s.options(); o.FlushDiskType != SyncFlush || o.ReadUncommitted {
+		f.s.dispatch.wake()
+	}
 	storeTime := l.lastStoreTime.Load() // before end: of a record that is flushed below
 	end := l.end()
 	if from := f.flushed.Load(); end > from {
@@ -135,7 +139,10 @@ func (f *flusher) flush() error {
 		}
 	}
 	f.settle(PutOK, func(w waiter) bool { return w.next <= end })
-	return nil
+	if unwritten != nil {
+		f.settle(UnknownError, func(waiter) bool { return true })
+	}
+	return unwritten
 }
 
 func (f *flusher) syncFiles(from, end int64) error {
@@ -175,6 +182,10 @@ func (f *flusher) fail(err error) {
 
 // expire completes those whose time is up: their messages are stored, but nobody knows when they will be durable.
 func (f *flusher) expire() {
+	status := FlushDiskTimeout
+	if f.s.commit.commitTo(f.s.commit.stage.end.Load()) != nil {
+		status = UnknownError
+	}
 	now := f.s.now().UnixMilli()
 	f.mu.Lock()
 	if f.timer == nil { // stopped
@@ -182,7 +193,7 @@ func (f *flusher) expire() {
 		return
 	}
 	f.mu.Unlock()
-	f.settle(FlushDiskTimeout, func(w waiter) bool { return w.deadline <= now })
+	f.settle(status, func(w waiter) bool { return w.deadline <= now })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.head == len(f.waiting) || f.timer == nil {

@@ -17,12 +17,14 @@ import (
 // descriptors (the file is never kept open). Bytes may be touched only between hold and release, and only through guard,
 // writeAt or readAt, which turn a fault (a file cut short behind our back, a failing disk) into an error.
 //
-// One goroutine at a time writes. It publishes what it wrote with wrote; readers look no further than that.
+// One goroutine at a time writes, through the mapping or, where that is read-only, to the file. It publishes what it wrote with wrote; readers look no further than that.
 type mappedFile struct {
 	fs   vfs.FS
 	path string
 	base int64 // offset of the first byte in the queue of files
 	size int64
+
+	readOnly bool // mapped for reading; set before the first hold
 
 	wrote   atomic.Int64 // position in the file up to which there is data
 	flushed atomic.Int64 // position up to which it is durable
@@ -115,7 +117,11 @@ func (f *mappedFile) mapLocked() error {
 	if size != f.size { // a shorter file would fault at its end
 		return fmt.Errorf("map %s: size is %d, expected %d", f.path, size, f.size)
 	}
-	m, err := file.Map(f.size)
+	mapping := file.Map
+	if f.readOnly {
+		mapping = file.MapRead
+	}
+	m, err := mapping(f.size)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ type mappedQueue struct {
 	fs       vfs.FS
 	dir      string
 	fileSize int64
-	parents  int // how many directories above dir were made with it and must be synced for its files to survive
+	readOnly bool // files are mapped for reading only
+	parents  int  // how many directories above dir were made with it and must be synced for its files to survive
 
 	files    atomic.Pointer[[]*mappedFile] // ascending, immutable
 	mu       sync.Mutex                    // guards changes of files and dirDirty
@@ -75,7 +76,9 @@ func (q *mappedQueue) load(last exit) error {
 		if info.Size != q.fileSize {
 			return fmt.Errorf("%s: %w: it has %d bytes, the configuration says %d", name, ErrFileSize, info.Size, q.fileSize)
 		}
-		files = append(files, openMapped(q.fs, name, base, q.fileSize))
+		f := openMapped(q.fs, name, base, q.fileSize)
+		f.readOnly = q.readOnly
+		files = append(files, f)
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
 	q.files.Store(&files)
@@ -158,6 +161,7 @@ func (q *mappedQueue) create(start int64) (*mappedFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.readOnly = q.readOnly
 	q.add(f)
 	return f, nil
 }

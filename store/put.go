@@ -36,6 +36,8 @@ type PutResult struct {
 	Count          int
 	Pending        bool  // the policy is not satisfied yet: Completion.Complete follows, exactly once, maybe before Put returns
 	Err            error // the cause, where Status is a refusal; for remarks and logs
+
+	onDisk bool // it is the disk that a pending put waits for, and the flusher that commits it
 }
 
 // Completion hears once that what was put is as safe as the configured policy asks, or why it is not.
@@ -65,9 +67,31 @@ const (
 	recordAllowance  = 64 << 10 // what a record may have beyond maxMessageSize
 )
 
-// Put appends one message. It never waits for the disk: what is not yet as safe as the policy asks has Pending set, and c hears.
-// With c == nil nobody waits (property WAIT=false, one-way). m's queue offset, physical offset, store time and size are set.
+// Put appends one message: Stage and Commit. It never waits for the disk: what is not yet as safe as the policy asks has Pending
+// set, and c hears. With c == nil nobody waits (property WAIT=false, one-way).
 func (s *Store) Put(m *record.Message, c Completion) PutResult {
+	return s.committed(s.Stage(m, c))
+}
+
+// PutBatch is Put for items, as consecutive messages of env's queue, in one file, all or nothing.
+func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
+	return s.committed(s.StageBatch(env, items, c))
+}
+
+// committed is the result of a put that has been staged.
+func (s *Store) committed(r PutResult) PutResult {
+	if err := s.Commit(&r); err != nil {
+		if r.Pending { // c hears of it
+			return r
+		}
+		return s.refuse(UnknownError, err)
+	}
+	return r
+}
+
+// Stage gives a message its place in the log, and sets its queue offset, physical offset, store time and size. It may be in the
+// memory of the process only: before anybody is told of it, the caller calls Commit with the result.
+func (s *Store) Stage(m *record.Message, c Completion) PutResult {
 	o := s.options()
 	if r, ok := s.admit(o, m.Topic); !ok {
 		return r
@@ -94,8 +118,8 @@ func (s *Store) Put(m *record.Message, c Completion) PutResult {
 	return r
 }
 
-// PutBatch appends items as consecutive messages of env's queue, in one file, all or nothing.
-func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
+// StageBatch is Stage for items.
+func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
 	o := s.options()
 	if r, ok := s.admit(o, env.Topic); !ok {
 		return r
@@ -198,7 +222,7 @@ func (s *Store) admit(o *Options, topic string) (PutResult, bool) {
 	if len(topic) == 0 || len(topic) > limit {
 		return s.refuse(MessageIllegal, errTopicLength), false
 	}
-	if s.commit.lock.since.Load() != 0 && s.PageCacheBusy() {
+	if s.PageCacheBusy() {
 		return s.refuse(OSPageCacheBusy, errCacheBusy), false
 	}
 	return PutResult{}, true

@@ -22,7 +22,9 @@ import (
 // Appender takes messages in.
 type Appender interface {
 	Put(m *record.Message, c store.Completion) store.PutResult
-	PutBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult
+	Stage(m *record.Message, c store.Completion) store.PutResult
+	StageBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult
+	Commit(r *store.PutResult) error
 	PutWait(m *record.Message) store.PutResult
 	Writable() (bool, string)
 }

@@ -44,6 +44,7 @@ type memStore struct {
 	delays   []int64
 	status   store.PutStatus // of puts; stored where putCode says so
 	err      error
+	lost     error              // of commits
 	waiting  []store.Completion // puts are pending while hold is set
 	hold     bool
 	early    bool // pending puts are completed before Put returns
@@ -125,7 +126,15 @@ func (s *memStore) putLocked(m *record.Message) store.PutResult {
 	}
 }
 
-func (s *memStore) PutBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult {
+func (s *memStore) Stage(m *record.Message, c store.Completion) store.PutResult { return s.Put(m, c) }
+
+func (s *memStore) Commit(*store.PutResult) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
+}
+
+func (s *memStore) StageBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult {
 	s.mu.Lock()
 	var first store.PutResult
 	for i := range items {

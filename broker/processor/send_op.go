@@ -13,8 +13,9 @@ import (
 
 // sendOp is one send on its way. Ops are pooled with all that they point to, so that a send allocates nothing.
 //
-// An op is worked by one goroutine at a time: the handler's, until Put says that the store has to complete it; from then on by
-// whoever comes second of the handler and the completion.
+// A send is staged by its handler and committed at the end of the batch that it came with, so that one write serves the batch.
+// An op is worked by one goroutine at a time: the handler's until then; if the store has to complete it, by whoever comes second of
+// the batch's end and the completion.
 type sendOp struct {
 	p       *Processor
 	view    *sendView
@@ -35,9 +36,10 @@ type sendOp struct {
 	uniq  []byte // of the answer
 
 	res       store.PutResult
-	turns     atomic.Int32    // who of handler and completion is second
+	turns     atomic.Int32    // who of EndBatch and Complete is second
 	completed bool            // set by Complete
 	outcome   store.PutStatus // set by Complete
+	lost      bool            // it could not be committed, whatever Complete says
 	answer    header.SendMessageResponse
 	reply     remoting.Reply
 	next      *sendOp // in Answers
@@ -62,7 +64,7 @@ func (p *Processor) newSend(r *remoting.Request) *sendOp {
 	op.replier, op.oneway = r.Replier(), r.Oneway()
 	op.view = p.sendView()
 	op.turns.Store(0)
-	op.completed, op.batch = false, false
+	op.completed, op.lost, op.batch = false, false, false
 	return op
 }
 
@@ -93,7 +95,7 @@ func (op *sendOp) fail(r *remoting.Request, c int32, remark string) {
 	op.release()
 }
 
-// put stores the message and answers, now or when it is safe.
+// put stages the message. The answer comes at the end of the batch, or when the message is safe.
 func (op *sendOp) put(r *remoting.Request) {
 	var c store.Completion
 	if !op.oneway && !op.props.noWait {
@@ -105,27 +107,40 @@ func (op *sendOp) put(r *remoting.Request) {
 	}
 	op.uniq = append(op.uniq[:0], op.props.uniqKey...)
 	if op.batch {
-		op.res = op.p.Store.PutBatch(&op.msg, op.items, c)
+		op.res = op.p.Store.StageBatch(&op.msg, op.items, c)
 	} else {
-		op.res = op.p.Store.Put(&op.msg, c)
+		op.res = op.p.Store.Stage(&op.msg, c)
 	}
 	if _, stored := putCode(op.res.Status); stored {
 		op.makeID()
-		op.p.Stats.Put(op.topic.TopicName, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
 	}
 	if op.res.Pending {
 		op.p.pending.Add(1)
-		op.forget() // nothing of the frame is needed any more, and this may take a while
+	}
+	op.forget() // the frame is gone when the batch ends
+	if !r.AtBatchEnd(op) {
+		op.EndBatch()
+	}
+}
+
+// EndBatch commits, with all that has been staged, and answers unless Complete will.
+func (op *sendOp) EndBatch() {
+	if err := op.p.Store.Commit(&op.res); err != nil {
+		op.res.Status, op.res.Err, op.lost = store.UnknownError, err, true
+	} else if _, stored := putCode(op.res.Status); stored {
+		op.p.Stats.Put(op.topic.TopicName, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+	}
+	if op.res.Pending {
 		if op.turns.Add(1) == 1 {
 			return // Complete goes on
 		}
 		op.p.pending.Add(-1)
 	}
-	r.Reply(op.finish())
+	op.replier.Reply(op.finish())
 	op.release()
 }
 
-// Complete is the store's word that a pending message is safe, or that it is not. It may come before Put has returned.
+// Complete is the store's word that a pending message is safe, or that it is not. It may come before Stage has returned.
 func (op *sendOp) Complete(status store.PutStatus) {
 	op.completed, op.outcome = true, status
 	if op.turns.Add(1) == 2 {
@@ -151,7 +166,7 @@ func (op *sendOp) makeID() {
 
 // finish makes the answer from the outcome.
 func (op *sendOp) finish() *remoting.Reply {
-	if op.completed {
+	if op.completed && !op.lost {
 		op.res.Status = op.outcome
 	}
 	c, stored := putCode(op.res.Status)

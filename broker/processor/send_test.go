@@ -396,6 +396,24 @@ func TestSyncFlush(t *testing.T) {
 	}
 }
 
+func TestFailedCommitIsNoSuccess(t *testing.T) {
+	for _, hold := range []bool{false, true} {
+		for _, early := range []bool{false, true} {
+			g := newRig(t)
+			g.addTopic("tA", nil)
+			g.store.hold, g.store.early, g.store.lost = hold, early, errors.New("no space")
+			out := g.start(remoting.Request{Code: code.SendMessage, Version: 513, Fields: sendFields("tA", ""), Body: []byte("x")})
+			g.store.completeAll(store.PutOK)
+			if a := g.wait(out); a.code != code.SystemError || !strings.Contains(a.remark, "no space") || a.ext["msgId"] != "" {
+				t.Errorf("hold %t early %t: %v", hold, early, a)
+			}
+			if n := g.pending.Load(); n != 0 {
+				t.Errorf("%d pending", n)
+			}
+		}
+	}
+}
+
 func TestSyncFlushWaitsForNobody(t *testing.T) {
 	g := newRig(t)
 	g.addTopic("tA", nil)

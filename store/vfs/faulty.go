@@ -26,7 +26,6 @@ const (
 	OpAllocate Op = "allocate"
 	OpZero     Op = "zero"
 	OpMap      Op = "map"
-	OpPopulate Op = "populate"
 )
 
 // Faulty wraps a file system; before each operation check is asked, and its error is the operation's. check may also look on,
@@ -197,7 +196,17 @@ func (f *faultyFile) Map(n int64) (Mapping, error) {
 	if err := f.check(OpMap, f.name); err != nil {
 		return nil, err
 	}
-	m, err := f.File.Map(n)
+	return f.wrapped(f.File.Map(n))
+}
+
+func (f *faultyFile) MapRead(n int64) (Mapping, error) {
+	if err := f.check(OpMap, f.name); err != nil {
+		return nil, err
+	}
+	return f.wrapped(f.File.MapRead(n))
+}
+
+func (f *faultyFile) wrapped(m Mapping, err error) (Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -215,11 +224,4 @@ func (m *faultyMapping) Sync(off, n int64) error {
 		return err
 	}
 	return m.Mapping.Sync(off, n)
-}
-
-func (m *faultyMapping) Populate(off, n int64) error {
-	if err := m.check(OpPopulate, m.name); err != nil {
-		return err
-	}
-	return m.Mapping.Populate(off, n)
 }

@@ -130,6 +130,8 @@ func (f *memFile) Map(n int64) (Mapping, error) {
 	return &memMapping{file: f, data: f.node.data[:n:n]}, nil
 }
 
+func (f *memFile) MapRead(n int64) (Mapping, error) { return f.Map(n) }
+
 func (f *memFile) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -154,7 +156,6 @@ func (m *memMapping) Sync(off, n int64) error {
 	return nil
 }
 
-func (m *memMapping) Populate(int64, int64) error      { return nil }
 func (m *memMapping) Evict(int64, int64) error         { return nil }
 func (m *memMapping) Resident(off int64, n int64) bool { return true }
 

@@ -193,8 +193,11 @@ func (f osFile) writeZeros(off, n int64) error {
 	return nil
 }
 
-func (f osFile) Map(n int64) (Mapping, error) {
-	m, err := mmap.MapRegion(f.f, int(n), mmap.RDWR, 0, 0)
+func (f osFile) Map(n int64) (Mapping, error)     { return f.mapped(n, mmap.RDWR) }
+func (f osFile) MapRead(n int64) (Mapping, error) { return f.mapped(n, mmap.RDONLY) }
+
+func (f osFile) mapped(n int64, access int) (Mapping, error) {
+	m, err := mmap.MapRegion(f.f, int(n), access, 0, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "map", Path: f.f.Name(), Err: err}
 	}
@@ -215,17 +218,6 @@ func (m *osMapping) Sync(off, n int64) error {
 	}
 	if err := retryIntr(func() error { return unix.Msync(r, unix.MS_SYNC) }); err != nil {
 		return &fs.PathError{Op: "msync", Path: m.name, Err: err}
-	}
-	return nil
-}
-
-func (m *osMapping) Populate(off, n int64) error {
-	r := m.pages(off, n)
-	if len(r) == 0 {
-		return nil
-	}
-	if err := retryIntr(func() error { return populate(r) }); err != nil {
-		return &fs.PathError{Op: "populate", Path: m.name, Err: err}
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package vfs
 
 import (
-	"errors"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,14 +19,6 @@ func allocate(fd int, off, n int64) error {
 
 func zeroRange(fd int, off, n int64) error {
 	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
-}
-
-func populate(b []byte) error {
-	err := unix.Madvise(b, unix.MADV_POPULATE_WRITE)
-	if errors.Is(err, syscall.EINVAL) { // before Linux 5.14: the pages are faulted in by their first write
-		return nil
-	}
-	return err
 }
 
 func resident(b []byte) bool {

@@ -14,6 +14,4 @@ func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
 
 func zeroRange(int, int64, int64) error { return unix.EOPNOTSUPP }
 
-func populate([]byte) error { return nil }
-
 func resident([]byte) bool { return true }

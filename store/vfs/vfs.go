@@ -82,6 +82,8 @@ type File interface {
 	Zero(off, n int64) error
 	// Map maps the first n bytes, shared and writable. The mapping outlives the file's Close.
 	Map(n int64) (Mapping, error)
+	// MapRead is Map for reading only. The mapping shows what WriteAt wrote, and its Sync makes that durable.
+	MapRead(n int64) (Mapping, error)
 	Size() (int64, error)
 }
 
@@ -91,8 +93,6 @@ type Mapping interface {
 	Bytes() []byte
 	// Sync makes a range durable (msync). The range is widened to pages.
 	Sync(off, n int64) error
-	// Populate makes the pages of a range present and writable, so that the first write to each costs no fault.
-	Populate(off, n int64) error
 	// Evict tells the kernel that the pages of a range are not needed soon by this process; contents are kept.
 	Evict(off, n int64) error
 	// Resident tells whether every page of a range is in memory, so that reading it does not wait for the disk.

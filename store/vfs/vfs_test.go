@@ -107,7 +107,6 @@ func TestMappingAndFileShareBytes(t *testing.T) {
 		must(t, f.Allocate(0, size))
 		m, err := f.Map(size)
 		must(t, err)
-		must(t, m.Populate(100, 5000))
 		copy(m.Bytes()[4090:], "0123456789")
 		must(t, m.Sync(4090, 10))
 		got := make([]byte, 10)
@@ -136,6 +135,29 @@ func TestMappingAndFileShareBytes(t *testing.T) {
 		if n, err := fsys.Stat(path.Join(dir, "f")); err != nil || n.Size != size {
 			t.Fatalf("size %d, %v", n.Size, err)
 		}
+	})
+}
+
+func TestReadingMappingShowsWhatIsWritten(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		const size = 3 * vfs.PageSize
+		f, err := fsys.Create(path.Join(dir, "f"))
+		must(t, err)
+		must(t, f.Truncate(size))
+		must(t, f.Allocate(0, size))
+		m, err := f.MapRead(size)
+		must(t, err)
+		if m.Bytes()[4090] != 0 {
+			t.Fatal("a new file is not empty")
+		}
+		_, err = f.WriteAt([]byte("0123456789"), 4090)
+		must(t, err)
+		if got := m.Bytes()[4090:4100]; string(got) != "0123456789" {
+			t.Fatalf("read %q", got)
+		}
+		must(t, m.Sync(4090, 10))
+		must(t, f.Close())
+		must(t, m.Unmap())
 	})
 }
 
