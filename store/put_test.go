@@ -254,6 +254,36 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A log whose last file has no blocks behind its end, as Java's have not, opens on a full disk, and takes messages once there is room.
+func TestFullDiskAtTheStart(t *testing.T) {
+	r, _ := killed(newRig(t), "one")
+	for _, info := range must2(r.mem.ReadDir(logDir))[1:] {
+		must(t, r.mem.Remove(logDir+info.Name))
+	}
+	f, err := r.mem.Open(logDir + fileName(0))
+	must(t, err)
+	must(t, f.Zero(vfs.PageSize, 3*vfs.PageSize))
+	u, err := r.mem.DiskUsage("/")
+	must(t, err)
+	r.mem.SetCapacity(u.Used + vfs.PageSize) // for the small files
+	s := r.open()
+	defer s.Close()
+	big := message("T", 0, strings.Repeat("x", 5000))
+	res := s.PutWait(big)
+	if res.Status != CreateMappedFileFailed || !errors.Is(res.Err, vfs.ErrNoSpace) {
+		t.Fatalf("%+v", res)
+	}
+	if got := bodies(walkLog(t, s)); got != "one" {
+		t.Fatalf("the log has %q", got)
+	}
+	r.mem.SetCapacity(0)
+	r.clock.advance(2 * time.Second)
+	put(t, s, big)
+	if u := r.mem.WroteUnallocated(); len(u) != 0 {
+		t.Fatalf("written without blocks: %v", u)
+	}
+}
+
 func TestPageCacheBusy(t *testing.T) {
 	r := newRig(t)
 	enter, leave := make(chan struct{}), make(chan struct{})
