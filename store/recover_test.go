@@ -330,3 +330,43 @@ func TestRecoveryReadsFromTheCheckpoint(t *testing.T) {
 		must(t, s.Close())
 	}
 }
+
+// TestCleanStartReadsOneRecord: after a clean stop only the record that the queues know last is read again.
+func TestCleanStartReadsOneRecord(t *testing.T) {
+	r := newRig(t)
+	s := r.open()
+	var last PutResult
+	for i := range 40 {
+		last = put(t, s, message("T", int32(i%3), strings.Repeat("x", 1000)))
+	}
+	must(t, s.Close())
+	s, err := Open(r.opts)
+	must(t, err)
+	defer s.Close()
+	rec := &recovery{s: s, o: s.options(), last: cleanExit, queues: extent{last.PhysicalOffset, last.NextOffset}}
+	must(t, rec.chooseStart())
+	if rec.from != last.PhysicalOffset || rec.replay != last.NextOffset {
+		t.Fatalf("from %d, replay %d, want %d and %d", rec.from, rec.replay, last.PhysicalOffset, last.NextOffset)
+	}
+	rec.queues.end++ // an entry that is not what the record says: the file is read from its start
+	must(t, rec.chooseStart())
+	if want := last.PhysicalOffset / (16 << 10) * (16 << 10); rec.from != want {
+		t.Fatalf("from %d, want %d", rec.from, want)
+	}
+}
+
+// TestRecoveryGoesBackAllTheWay kills a store that never wrote a checkpoint, with more files than Java would look at.
+func TestRecoveryGoesBackAllTheWay(t *testing.T) {
+	texts := make([]string, 15)
+	for i := range texts {
+		texts[i] = fmt.Sprint(i, strings.Repeat("x", 9000)) // one to a file
+	}
+	r, _ := killed(newRig(t), texts...)
+	s := r.open()
+	defer s.Close()
+	all := walkLog(t, s)
+	if len(all) != len(texts) {
+		t.Fatalf("%d records", len(all))
+	}
+	checkReads(t, s, all)
+}
