@@ -25,7 +25,7 @@ func javaClients(t *T) {
 				t.Skipf("client %s: %v", version, err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Second) // the client looks for routes and sends heartbeats every 30 s, and may need a second look
 		out, err := release.Run(ctx, filepath.Join(t.tempDir(), "java"+version), nil, "java",
 			filepath.Join(root, "conformance", "java", "Client.java"), c.namesrv, "v"+strings.ReplaceAll(version, ".", ""))
 		cancel()
