@@ -26,6 +26,9 @@ func Command() *cli.Command {
 
 Delays are percentiles up to 99.99 and the maximum. When the broker runs on this machine, its processor time per message is measured too.`,
 		Subcommands: []*cli.Command{
+			bareCommand(), routeCommand(), idleCommand(), topicsCommand(),
+			churnCommand("churn", "connections that are made for one heartbeat each", Churn),
+			churnCommand("churn-send", "connections that are made for one send each", ChurnSend),
 			subcommand("send", "single sends, as many at once as asked for", Send, sendFlags()),
 			subcommand("batch", "sends of several messages at once", Batch, append(sendFlags(), batchFlag(32, "messages in a batch"))),
 			subcommand("pull", "drain a topic from its first message on", Pull, []cli.Flag{
