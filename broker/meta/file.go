@@ -44,15 +44,19 @@ func (d *dataVersion) bump(now time.Time) body.DataVersion {
 }
 
 // configFile writes one table to one file. Changes that come while a write is under way share the next one, so that creating
-// many topics at once does not rewrite the file for each.
+// many topics at once does not write the file for each.
 type configFile struct {
 	fs   vfs.FS
 	name string
 
-	changes atomic.Uint64 // counts changes of the table
-	mu      sync.Mutex    // guards written; held across the write, and taken by writers only
-	written uint64
+	changes  atomic.Uint64 // counts changes of the table
+	mu       sync.Mutex    // guards all below; held across the write, and taken by writers only
+	written  uint64
+	versions *vfs.Versions // made with the first write
 }
+
+// encoder makes the text of a file, and says what it has in common with the one before. It is called by one goroutine at a time.
+type encoder func() ([]byte, vfs.Same, error)
 
 // load reads the file, or its backup. A missing one leaves the table as it is.
 func (c *configFile) load(parse func([]byte) error) error {
@@ -65,7 +69,7 @@ func (c *configFile) load(parse func([]byte) error) error {
 
 // persist returns when what the table held at the time of the call, or later, is on disk. An error leaves it to be written by the next
 // call: the table in memory is ahead of the file then.
-func (c *configFile) persist(encode func() []byte) error {
+func (c *configFile) persist(encode encoder) error {
 	want := c.changes.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,10 +77,18 @@ func (c *configFile) persist(encode func() []byte) error {
 		return nil
 	}
 	at := c.changes.Load()
-	if err := c.fs.MkdirAll(path.Dir(c.name)); err != nil {
+	if c.versions == nil {
+		dir := path.Dir(c.name)
+		if err := errors.Join(c.fs.MkdirAll(dir), c.fs.SyncDir(path.Dir(dir))); err != nil {
+			return fmt.Errorf("persist %s: %w", c.name, err)
+		}
+		c.versions = vfs.NewVersions(c.fs, c.name)
+	}
+	text, same, err := encode()
+	if err != nil {
 		return fmt.Errorf("persist %s: %w", c.name, err)
 	}
-	if err := vfs.WriteFileAtomic(c.fs, c.name, encode()); err != nil {
+	if err := c.versions.Write(text, same); err != nil {
 		return fmt.Errorf("persist: %w", err)
 	}
 	c.written = at

@@ -266,11 +266,11 @@ func (g *Groups) Version() body.DataVersion { return g.version.get() }
 
 // Persist writes the file if there is something new.
 func (g *Groups) Persist() error {
-	return g.file.persist(func() []byte {
+	return g.file.persist(func() ([]byte, vfs.Same, error) {
 		return fastjson.MarshalPretty(&body.SubscriptionGroupWrapper{
 			SubscriptionGroupTable: g.table.all(), ForbiddenTable: *g.forbidden.Load(),
 			DataVersion: g.version.get(), Extras: g.extras,
-		})
+		}), vfs.Same{}, nil
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
+	"apogee/store/vfs"
 )
 
 // File names below config (BrokerPathConfigHelper).
@@ -100,7 +101,7 @@ func (o *Offsets) restore(key string, set func(*progress)) {
 
 // Persist writes the file if an offset has changed since the last time.
 func (o *Offsets) Persist() error {
-	return o.file.persist(func() []byte { return fastjson.Pretty(nil, o.Encode()) })
+	return o.file.persist(func() ([]byte, vfs.Same, error) { return fastjson.Pretty(nil, o.Encode()), vfs.Same{}, nil })
 }
 
 // Encode is the table as Java's slaves and tools read it, in one line: body.ConsumerOffsetSerializeWrapper without the detour over

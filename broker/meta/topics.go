@@ -46,7 +46,10 @@ type Topics struct {
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 	system  map[string]bool
 
-	mu sync.Mutex // guards changes of table
+	mu      sync.Mutex      // guards changes of table, and what follows
+	changed map[string]bool // topics whose entries in text are out of date; true for those that have none there
+
+	text *tableText // the file's, nil until something changes; under file.mu
 }
 
 // SystemConfig is what the set of system topics depends on.
@@ -246,6 +249,7 @@ func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 		return err
 	}
 	for _, c := range changed {
+		t.changedLocked(c.TopicName)
 		t.table.putLocked(c.TopicName, c)
 	}
 	version := t.version.bump(t.opts.Now())
@@ -264,6 +268,7 @@ func (t *Topics) Delete(names ...string) error {
 	t.mu.Lock()
 	found := false
 	for _, n := range names {
+		t.changedLocked(n)
 		if _, ok := t.table.deleteLocked(n); ok {
 			found = true
 		}
@@ -359,12 +364,63 @@ func (t *Topics) SetOrder(ordered []string) error {
 // Persist writes the file if there is something new.
 func (t *Topics) Persist() error { return t.persist() }
 
-func (t *Topics) persist() error {
-	return t.file.persist(func() []byte {
-		return fastjson.MarshalPretty(&body.TopicConfigSerializeWrapper{
-			TopicConfigTable: t.table.all(), DataVersion: t.version.get(), Extras: t.extras,
-		})
-	})
+func (t *Topics) persist() error { return t.file.persist(t.encode) }
+
+// changedLocked notes that a topic is about to change.
+func (t *Topics) changedLocked(name string) {
+	if _, noted := t.changed[name]; noted {
+		return
+	}
+	if t.changed == nil {
+		t.changed = make(map[string]bool)
+	}
+	_, exists := t.table.get(name)
+	t.changed[strings.Clone(name)] = !exists
+}
+
+// rebuildFrom is from how many changes on the text is made anew instead of entry by entry.
+const rebuildFrom = 64
+
+// encode brings the text of the file up to date.
+func (t *Topics) encode() ([]byte, vfs.Same, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	changed := t.changed
+	t.changed = nil
+	anew := t.text == nil || len(changed) > rebuildFrom
+	if anew {
+		t.text = &tableText{table: "topicConfigTable"}
+	}
+	if err := t.text.frame(fastjson.MarshalPretty(&body.TopicConfigSerializeWrapper{DataVersion: t.version.get(), Extras: t.extras})); err != nil {
+		t.text = nil
+		return nil, vfs.Same{}, err
+	}
+	if anew {
+		names := t.table.names()
+		t.text.grow(len(names) * entrySize)
+		for _, name := range names {
+			c, _ := t.table.get(name)
+			t.text.add(name, topicEntry(c))
+		}
+	} else {
+		for _, name := range slices.Sorted(maps.Keys(changed)) {
+			t.encodeTopic(name, changed[name])
+		}
+	}
+	text, same := t.text.take()
+	return text, same, nil
+}
+
+func (t *Topics) encodeTopic(name string, fresh bool) {
+	c, exists := t.table.get(name)
+	switch {
+	case exists && fresh:
+		t.text.add(name, topicEntry(c))
+	case exists:
+		t.text.replace(name, topicEntry(c))
+	case !fresh:
+		t.text.remove(name)
+	}
 }
 
 // String is for logs.

@@ -3,9 +3,12 @@ package fastjson
 // Pretty appends text, laid out as fastjson 2 does with PrettyFormat: a TAB for each level, a line for each member and element,
 // nothing after a colon, no newline at the end. Lists of numbers stay on one line, as Java's primitive arrays do (which is what
 // the configuration files hold). Text is what [Marshal] or [Normalize] wrote: compact, object and bare keys allowed.
-func Pretty(dst, text []byte) []byte {
+func Pretty(dst, text []byte) []byte { return PrettyAt(dst, text, 0) }
+
+// PrettyAt is Pretty for a value that stands at a level of a larger text.
+func PrettyAt(dst, text []byte, level int) []byte {
 	p := printer{dst: dst, text: text}
-	p.value(0)
+	p.value(level)
 	return p.dst
 }
 
