@@ -1,7 +1,7 @@
-// Command vsjava runs the same loads on Apogee and on the Java reference in turns and prints how they compare (bin/bench-vs-java).
+// Command vsjava runs the same loads on Apogee and on the Java reference and prints how they compare (bin/bench-vs-java).
 //
-// Both brokers run all the time, each with a name server of its own, on 127.0.0.1; only one is under load at a time, and the next run of
-// a load follows on the other broker at once, so that what else the machine does hits both alike. Each figure is the median of the runs.
+// The brokers are measured in turns on 127.0.0.1, each with a name server of its own, and the one that is not measured is frozen: what
+// else the machine does hits both alike. Each figure is the median of the runs. Start reading at groups, which lists what is measured.
 package main
 
 import (
@@ -10,17 +10,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
-	"apogee/bench"
 	"apogee/internal/testkit"
 )
 
@@ -33,31 +32,29 @@ func main() {
 	}
 }
 
-// settings are the flags.
-type settings struct {
-	runs   int
-	quick  bool
-	length time.Duration
-	warm   time.Duration
-	only   *regexp.Regexp
-	out    string
-	dir    string
-}
-
-func parse(args []string) (s settings, err error) {
+func parse(args []string, w io.Writer) (s settings, err error) {
 	set := flag.NewFlagSet("bench-vs-java", flag.ContinueOnError)
+	set.SetOutput(w)
 	set.IntVar(&s.runs, "runs", 3, "runs of each load on each broker; the median counts")
 	set.BoolVar(&s.quick, "quick", false, "one short run of each, and a short warm-up: a look, not a claim")
-	set.DurationVar(&s.length, "length", 6*time.Second, "how long one run measures")
+	set.DurationVar(&s.length, "length", 5*time.Second, "how long one run measures")
 	set.DurationVar(&s.warm, "warm", 30*time.Second, "load before the first run, so that the JVM has compiled")
+	set.BoolVar(&s.fill, "fill", true, "fill the memory with page cache first")
+	set.DurationVar(&s.steady, "steady", 0, "only watch the memory of both under a fixed rate for so long")
+	set.IntVar(&s.steadyRate, "steady-rate", 10_000, "messages a second of -steady")
 	set.StringVar(&s.out, "json", "", "write everything to this `file`")
-	set.StringVar(&s.dir, "dir", "", "parent `folder` of the data, on the disk to be measured")
-	only := set.String("run", "", "only loads whose name matches this `regexp`")
+	set.StringVar(&s.from, "from", "", "measure nothing; take what an earlier run has written to this `file`")
+	set.BoolVar(&s.readme, "write-readme", false, "put the table into README.md")
+	set.StringVar(&s.dir, "dir", "", "parent `folder` of the data, on the disk to be measured; it needs 60 GB")
+	only := set.String("run", "", "only sections whose name matches this `regexp`; -run 'no such' lists them")
 	if err := set.Parse(args); err != nil {
 		return s, err
 	}
+	if set.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
 	if s.quick {
-		s.runs, s.length, s.warm = 1, 3*time.Second, 6*time.Second
+		s.runs, s.length, s.warm = 1, 2*time.Second, 6*time.Second
 	}
 	if s.runs < 1 {
 		return s, fmt.Errorf("runs: %d is too few", s.runs)
@@ -70,9 +67,19 @@ func parse(args []string) (s settings, err error) {
 const serverJVM = "-Xms512m -Xmx1g -Xmn256m -XX:MaxDirectMemorySize=1g -XX:+UseG1GC"
 
 func run(args []string) error {
-	s, err := parse(args)
+	s, err := parse(args, os.Stderr)
 	if err != nil {
 		return err
+	}
+	if s.from != "" {
+		r, err := readReport(s.from)
+		if err != nil {
+			return err
+		}
+		return r.deliver(&s)
+	}
+	if names := s.names(); len(names) == 0 {
+		return fmt.Errorf("no section has such a name; there are:\n%s", strings.Join((&settings{only: regexp.MustCompile("")}).names(), "\n"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -85,30 +92,61 @@ func run(args []string) error {
 		return fmt.Errorf("there is nothing to compare with: %w", err)
 	}
 	java.BrokerOpts = serverJVM
-	dir, err := os.MkdirTemp(s.dir, "bench-vs-java-")
-	if err != nil {
+	x := &session{settings: s, targets: []testkit.Target{testkit.Apogee{Bin: bin}, java}, log: os.Stderr, highest: map[string]float64{}}
+	x.report = newReport(&s, args)
+	if x.dir, err = os.MkdirTemp(s.dir, "bench-vs-java-"); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	r := report{
-		Date: time.Now().UTC().Format(time.RFC3339), Command: strings.TrimSpace("bin/bench-vs-java " + strings.Join(args, " ")),
-		Machine: machine(), Commit: commit(), JVM: serverJVM, Runs: s.runs,
-	}
-	targets := []testkit.Target{testkit.Apogee{Bin: bin}, java}
-	for _, mode := range []string{"ASYNC_FLUSH", "SYNC_FLUSH"} {
-		if err := r.compare(ctx, s, targets, filepath.Join(dir, mode), mode); err != nil {
+	defer func() { _ = os.RemoveAll(x.dir) }()
+	if s.fill {
+		if x.filler, err = newFiller(x.dir); err != nil {
 			return err
 		}
+		x.report.Filled = x.filler.size
 	}
-	r.print(os.Stdout)
-	if s.out == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(r, "", " ")
+	began := time.Now()
+	// What was measured before an error is still worth its time.
+	err = x.run(ctx)
+	x.report.Took = time.Since(began).Round(time.Second).String()
 	if err != nil {
-		return err
+		x.warn("ended early: %v", err)
 	}
-	return os.WriteFile(s.out, append(b, '\n'), 0o644)
+	return errors.Join(err, x.report.deliver(&s))
+}
+
+// names are the sections that the flags choose.
+func (s *settings) names() []string {
+	var out []string
+	for _, g := range groups() {
+		for _, x := range g.chosen(s) {
+			out = append(out, x.name)
+		}
+	}
+	return out
+}
+
+func newReport(s *settings, args []string) *report {
+	return &report{
+		Date: time.Now().UTC().Format("2006-01-02"), Command: command(args), Machine: machine(), Commit: commit(), JVM: serverJVM, Runs: s.runs,
+		Length: s.length.String(), Warm: s.warm.String(),
+	}
+}
+
+// command is what was run, without where its results went.
+func command(args []string) string {
+	said := []string{"bin/bench-vs-java"}
+	for i := 0; i < len(args); i++ {
+		switch name, _, inline := strings.Cut(strings.TrimLeft(args[i], "-"), "="); name {
+		case "write-readme":
+		case "json", "dir":
+			if !inline {
+				i++
+			}
+		default:
+			said = append(said, args[i])
+		}
+	}
+	return strings.Join(said, " ")
 }
 
 func machine() string {
@@ -120,7 +158,15 @@ func machine() string {
 			break
 		}
 	}
-	return fmt.Sprintf("%s, %d processors, %s", model, runtime.NumCPU(), runtime.GOOS)
+	memory := ""
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if line, _, ok := strings.Cut(string(text), "\n"); ok {
+			var kib int64
+			_, _ = fmt.Sscanf(line, "MemTotal: %d kB", &kib)
+			memory = fmt.Sprintf(", %d GB of memory", (kib+1<<19)>>20)
+		}
+	}
+	return fmt.Sprintf("%s, %d processors%s, %s", model, runtime.NumCPU(), memory, runtime.GOOS)
 }
 
 func commit() string {
@@ -131,122 +177,14 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// load is one kind of run.
-type load struct {
-	name string
-	mode string // flush mode of the brokers that it runs on
-	run  func(context.Context, bench.Options) (bench.Result, error)
-	set  func(o *bench.Options, s settings)
-}
-
-var loads = []load{
-	{"send 1 KiB, 16 x 64", "ASYNC_FLUSH", bench.Send, func(o *bench.Options, _ settings) { o.Connections, o.InFlight = 16, 64 }},
-	{"send 1 KiB, 1 x 1", "ASYNC_FLUSH", bench.Send, func(o *bench.Options, _ settings) { o.Connections, o.InFlight = 1, 1 }},
-	{"batch of 32, 16 x 4", "ASYNC_FLUSH", bench.Batch, func(o *bench.Options, _ settings) { o.Connections, o.InFlight = 16, 4 }},
-	{"pull, drain", "ASYNC_FLUSH", bench.Pull, func(o *bench.Options, s settings) {
-		o.Topic, o.Connections, o.Fill, o.Duration = "DrainTopic", 4, 400_000, time.Minute
-		if s.quick {
-			o.Fill = 100_000
-		}
-	}},
-	{"latency at 1,000/s", "ASYNC_FLUSH", bench.LatencyRun, func(o *bench.Options, _ settings) { o.Topic, o.Connections, o.Rate = "TailTopic", 4, 1_000 }},
-	{"latency at 10,000/s", "ASYNC_FLUSH", bench.LatencyRun, func(o *bench.Options, _ settings) { o.Topic, o.Connections, o.Rate = "TailTopic", 4, 10_000 }},
-	{"sync flush, 16 x 64", "SYNC_FLUSH", bench.Send, func(o *bench.Options, _ settings) { o.Connections, o.InFlight = 16, 64 }},
-	{"sync flush, 1 x 1", "SYNC_FLUSH", bench.Send, func(o *bench.Options, _ settings) { o.Connections, o.InFlight = 1, 1 }},
-}
-
-func options(s settings, broker string, pid int) bench.Options {
-	return bench.Options{
-		Broker: broker, PID: pid, Topic: "BenchTopic", Topics: 1, Queues: 8, Create: true, Group: "bench_consumer", Connections: 16, InFlight: 64,
-		Body: 1024, Batch: 32, Wait: true, Warmup: time.Second, Duration: s.length,
+func readReport(path string) (*report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// subject is one implementation under test.
-type subject struct {
-	target          testkit.Target
-	namesrv, broker testkit.Server
-}
-
-func (x *subject) stop() {
-	for _, s := range []testkit.Server{x.broker, x.namesrv} {
-		if s != nil {
-			_ = s.Stop()
-		}
+	r := &report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-}
-
-func (r *report) compare(ctx context.Context, s settings, targets []testkit.Target, dir, mode string) error {
-	var todo []load
-	for _, l := range loads {
-		if l.mode == mode && s.only.MatchString(l.name) {
-			todo = append(todo, l)
-		}
-	}
-	if len(todo) == 0 {
-		return nil
-	}
-	var subjects []*subject
-	defer func() {
-		for _, x := range subjects {
-			x.stop()
-		}
-	}()
-	for _, t := range targets {
-		x, started, err := startSubject(t, filepath.Join(dir, t.Name()), mode)
-		subjects = append(subjects, x)
-		if err != nil {
-			return err
-		}
-		if mode == "ASYNC_FLUSH" {
-			r.Starts = append(r.Starts, started)
-		}
-	}
-	for _, x := range subjects {
-		o := options(s, x.broker.Addr(), x.broker.PID())
-		o.Warmup, o.Duration, o.Topic = 0, s.warm, "WarmTopic"
-		if x.target.Name() == "apogee" {
-			o.Duration = min(s.warm, 3*time.Second) // nothing is compiled while it runs
-		}
-		if mode == "SYNC_FLUSH" {
-			o.Duration = min(o.Duration, 10*time.Second)
-		}
-		fmt.Fprintf(os.Stderr, "warm up %s, %s, %v\n", x.target.Name(), mode, o.Duration)
-		if _, err := bench.Send(ctx, o); err != nil {
-			return fmt.Errorf("warm up %s: %w", x.target.Name(), err)
-		}
-	}
-	for _, l := range todo {
-		if err := r.measure(ctx, s, l, subjects); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// measure runs one load in turns.
-func (r *report) measure(ctx context.Context, s settings, l load, subjects []*subject) error {
-	got := map[string][]bench.Result{}
-	for n := range s.runs {
-		for i := range subjects {
-			x := subjects[(i+n)%len(subjects)] // who begins changes
-			o := options(s, x.broker.Addr(), x.broker.PID())
-			l.set(&o, s)
-			res, err := l.run(ctx, o)
-			if err != nil {
-				return fmt.Errorf("%s on %s: %w", l.name, x.target.Name(), err)
-			}
-			if res.Unanswered > 0 {
-				fmt.Fprintf(os.Stderr, "%s on %s: %d requests were never answered\n", l.name, x.target.Name(), res.Unanswered)
-			}
-			if res.Failed() > 0 {
-				fmt.Fprintf(os.Stderr, "%s on %s: %d requests failed: %s\n", l.name, x.target.Name(), res.Failed(), res.FirstErr)
-			}
-			fmt.Fprintf(os.Stderr, "%-22s run %d  %-7s %10.0f messages/s  %7.2f us CPU a message  others %.2f cores\n", l.name, n+1, x.target.Name(), res.Rate,
-				res.BrokerCPU, res.OtherLoad)
-			got[x.target.Name()] = append(got[x.target.Name()], res)
-		}
-	}
-	r.Loads = append(r.Loads, compared{Name: l.name, Apogee: got["apogee"], Java: got["java"]})
-	return nil
+	return r, nil
 }

@@ -1,137 +1,148 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
-	"time"
 
-	"apogee/bench"
+	"apogee/internal/testkit"
 )
 
-// compared is one load on both.
-type compared struct {
-	Name   string         `json:"name"`
-	Apogee []bench.Result `json:"apogee"`
-	Java   []bench.Result `json:"java"`
-}
-
+// report is everything that a run leaves behind.
 type report struct {
-	Date    string     `json:"date"`
-	Command string     `json:"command"`
-	Commit  string     `json:"commit,omitempty"`
-	Machine string     `json:"machine"`
-	JVM     string     `json:"jvm"`
-	Runs    int        `json:"runs"`
-	Starts  []started  `json:"starts"`
-	Loads   []compared `json:"loads"`
+	Date    string    `json:"date"`
+	Command string    `json:"command"`
+	Commit  string    `json:"commit,omitempty"`
+	Machine string    `json:"machine"`
+	JVM     string    `json:"jvm"`
+	Runs    int       `json:"runs"`
+	Length  string    `json:"length_of_a_run"`
+	Warm    string    `json:"jvm_warmed_for"`
+	Took    string    `json:"took"`
+	Filled  int64     `json:"page_cache_filled_bytes"`
+	Rows    []row     `json:"rows,omitempty"`
+	Loads   []results `json:"loads,omitempty"`
+	Notes   []string  `json:"notes,omitempty"`
 }
 
-// metric is one figure of a result; better says which way is good.
-type metric struct {
-	name   string
-	of     func(*bench.Result) float64
-	more   bool // more is better
-	format string
-}
+func (r *report) add(x row) { r.Rows = append(r.Rows, x) }
 
-var metrics = []metric{
-	{"broker CPU, us a message", func(r *bench.Result) float64 { return r.BrokerCPU }, false, "%.2f"},
-	{"messages/s", func(r *bench.Result) float64 { return r.Rate }, true, "%.0f"},
-	{"p50, ms", func(r *bench.Result) float64 {
-		return percentile(r, func(l *bench.Latency) time.Duration { return l.P50 })
-	}, false, "%.3f"},
-	{"p99, ms", func(r *bench.Result) float64 {
-		return percentile(r, func(l *bench.Latency) time.Duration { return l.P99 })
-	}, false, "%.3f"},
-	{"p99.9, ms", func(r *bench.Result) float64 {
-		return percentile(r, func(l *bench.Latency) time.Duration { return l.P999 })
-	}, false, "%.3f"},
-	{"maximum, ms", func(r *bench.Result) float64 {
-		return percentile(r, func(l *bench.Latency) time.Duration { return l.Maximum })
-	}, false, "%.3f"},
-	{"memory, MiB anonymous", anonymous, false, "%.0f"},
-	{"other load, cores", func(r *bench.Result) float64 { return r.OtherLoad }, false, "%.2f"},
-}
-
-// percentile is of the delivery where there is one, else of the sends, else of the pulls.
-func percentile(r *bench.Result, f func(*bench.Latency) time.Duration) float64 {
-	for _, l := range []*bench.Latency{r.Delivery, r.Send, r.Pull} {
-		if l != nil {
-			return float64(f(l)) / float64(time.Millisecond)
-		}
-	}
-	return 0
-}
-
-func anonymous(r *bench.Result) float64 {
-	if r.Memory == nil {
-		return 0
-	}
-	return float64(r.Memory.Anonymous) / (1 << 20)
-}
-
-func median(results []bench.Result, f func(*bench.Result) float64) float64 {
-	var v []float64
-	for i := range results {
-		v = append(v, f(&results[i]))
-	}
-	if len(v) == 0 {
-		return 0
-	}
-	slices.Sort(v)
-	if n := len(v); n%2 == 0 {
-		return (v[n/2-1] + v[n/2]) / 2
-	}
-	return v[len(v)/2]
-}
-
-// ratio says how many times better Apogee is; below 1 it is worse.
-func ratio(apogee, java float64, more bool) string {
-	if apogee == 0 || java == 0 {
-		return ""
-	}
-	x := java / apogee
-	if more {
-		x = apogee / java
-	}
-	return fmt.Sprintf("%.2f x", x)
-}
-
-func (r *report) print(w io.Writer) {
+// markdown is what is printed, and what the README quotes.
+func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s on %s, commit %s, JVM %s, median of %d runs each, in turns.\n", r.Command, r.Machine, r.Commit, r.JVM, r.Runs)
-	b.WriteString("The ratio says how many times better Apogee is; below 1 it is worse. Percentiles are of delivery in latency runs, else of the answer.\n\n")
-	b.WriteString("| load | figure | Apogee | Java 5.5.0 | ratio |\n|---|---|---:|---:|---:|\n")
-	for _, c := range r.Loads {
-		for _, m := range metrics {
-			a, j := median(c.Apogee, m.of), median(c.Java, m.of)
-			x := ratio(a, j, m.more)
-			if m.name == "other load, cores" {
-				x = ""
-			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", c.Name, m.name, fmt.Sprintf(m.format, a), fmt.Sprintf(m.format, j), x)
+	fmt.Fprintf(&b, "Run on %s with `%s`", r.Date, r.Command)
+	if r.Commit != "" {
+		fmt.Fprintf(&b, " at commit %s", r.Commit)
+	}
+	fmt.Fprintf(&b, ", on %s. Both brokers in turns, the one that is not measured frozen; the median of %d runs of %s each; JVM (`%s`) warmed with %s of load.",
+		r.Machine, r.Runs, r.Length, r.JVM, r.Warm)
+	if r.Filled > 0 {
+		fmt.Fprintf(&b, " %s", fillReason)
+	}
+	b.WriteString("\n")
+	r.writeRows(&b)
+	if len(r.Notes) > 0 {
+		b.WriteString("\n")
+		for _, n := range r.Notes {
+			fmt.Fprintf(&b, "- %s\n", n)
 		}
 	}
-	r.printStarts(&b)
-	_, _ = io.WriteString(w, b.String())
+	return b.String()
 }
 
-func (r *report) printStarts(b *strings.Builder) {
-	if len(r.Starts) != 2 {
+func (r *report) writeRows(b *strings.Builder) {
+	if len(r.Rows) == 0 {
 		return
 	}
-	a, j := r.Starts[0], r.Starts[1]
-	for _, m := range []struct {
-		name string
-		of   func(started) float64
-	}{
-		{"to the first acknowledged send, ms", func(s started) float64 { return float64(s.FirstSend) / float64(time.Millisecond) }},
-		{"CPU used by then, ms", func(s started) float64 { return float64(s.CPU) / float64(time.Millisecond) }},
-		{"idle memory, MiB anonymous", func(s started) float64 { return float64(s.Idle.Anonymous) / (1 << 20) }},
-		{"idle memory, MiB resident", func(s started) float64 { return float64(s.Idle.Resident) / (1 << 20) }},
-	} {
-		fmt.Fprintf(b, "| start | %s | %.0f | %.0f | %s |\n", m.name, m.of(a), m.of(j), ratio(m.of(a), m.of(j), false))
+	good, owed := 0, 0
+	for _, x := range r.Rows {
+		if x.Verdict != "" {
+			owed++
+		}
+		if x.Verdict == met {
+			good++
+		}
 	}
+	fmt.Fprintf(b, "\n%d of %d figures that are owed are met. The ratio says how many times better Apogee is; below 1 it is worse.\n\n", good, owed)
+	b.WriteString("| load | figure | Apogee | Java 5.5.0 | ratio | owed | | other load, cores |\n|---|---|---:|---:|---:|---|---|---:|\n")
+	last := ""
+	for _, x := range r.Rows {
+		name := x.Load
+		if name == last {
+			name = ""
+		}
+		last = x.Load
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %.2f |\n", name, x.Figure, number(x.Apogee), number(x.Java), x.ratio(), x.Owed, emphasize(x.Verdict), x.Other)
+	}
+}
+
+// ratio is the cell of the comparison: with Java, and with the machine where that was measured.
+func (r *row) ratio() string {
+	var parts []string
+	if r.Ratio != nil {
+		parts = append(parts, number(r.Ratio)+" ×")
+	}
+	if r.OfLimit != nil {
+		parts = append(parts, fmt.Sprintf("%.0f %% of the machine's %s", 100**r.OfLimit, number(r.Limit)))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func emphasize(verdict string) string {
+	if verdict == missed {
+		return "**missed**"
+	}
+	return verdict
+}
+
+// deliver prints the report and writes it where the flags say.
+func (r *report) deliver(s *settings) error {
+	if _, err := io.WriteString(os.Stdout, r.markdown()); err != nil {
+		return err
+	}
+	if s.out != "" {
+		b, err := json.MarshalIndent(r, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.out, append(b, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if !s.readme {
+		return nil
+	}
+	root, err := testkit.Root()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(root, "README.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	next, err := putIntoReadme(string(text), r.markdown())
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(next), 0o644)
+}
+
+// The marks in the README between which the table stands.
+const (
+	readmeBegin = "<!-- bench:begin -->"
+	readmeEnd   = "<!-- bench:end -->"
+)
+
+// putIntoReadme replaces what stands between the marks.
+func putIntoReadme(readme, text string) (string, error) {
+	before, rest, ok := strings.Cut(readme, readmeBegin)
+	_, after, ok2 := strings.Cut(rest, readmeEnd)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("the README has no marks %s and %s", readmeBegin, readmeEnd)
+	}
+	return before + readmeBegin + "\n" + text + readmeEnd + after, nil
 }

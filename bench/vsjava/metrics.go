@@ -1,0 +1,44 @@
+package main
+
+import (
+	"time"
+
+	"apogee/bench"
+)
+
+// The figures of the table.
+var (
+	cpu        = figure{"broker CPU, µs a message", func(r *bench.Result) float64 { return r.BrokerCPU }, false}
+	throughput = figure{"messages/s", func(r *bench.Result) float64 { return r.Rate }, true}
+	half       = figure{"p50, ms", func(r *bench.Result) float64 { return milliseconds(r, p50) }, false}
+	hundredth  = figure{"p99, ms", func(r *bench.Result) float64 { return milliseconds(r, p99) }, false}
+	anonMemory = figure{"memory, MB anonymous, highest", anonymous, false}
+)
+
+// named is the same figure under another name.
+func (f figure) named(name string) figure {
+	f.name = name
+	return f
+}
+
+func p50(l *bench.Latency) time.Duration     { return l.P50 }
+func p99(l *bench.Latency) time.Duration     { return l.P99 }
+func p999(l *bench.Latency) time.Duration    { return l.P999 }
+func maximum(l *bench.Latency) time.Duration { return l.Maximum }
+
+// milliseconds is a percentile of the delivery where there is one, else of the sends, else of the pulls.
+func milliseconds(r *bench.Result, f func(*bench.Latency) time.Duration) float64 {
+	for _, l := range []*bench.Latency{r.Delivery, r.Send, r.Pull} {
+		if l != nil {
+			return float64(f(l)) / float64(time.Millisecond)
+		}
+	}
+	return 0
+}
+
+func anonymous(r *bench.Result) float64 {
+	if r.Memory == nil {
+		return 0
+	}
+	return float64(r.Memory.Anonymous) / 1e6
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"apogee/bench"
+	"apogee/internal/testkit"
+)
+
+// subject is one implementation under test: a broker with a name server of its own.
+type subject struct {
+	target          testkit.Target
+	dir             string
+	namesrv, broker testkit.Server
+}
+
+const (
+	apogeeName = "apogee"
+	javaName   = "java"
+)
+
+func (x *subject) name() string   { return x.target.Name() }
+func (x *subject) isApogee() bool { return x.name() == apogeeName }
+
+func (x *subject) servers() []testkit.Server {
+	var out []testkit.Server
+	for _, s := range []testkit.Server{x.broker, x.namesrv} {
+		if s != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// stop ends both servers.
+func (x *subject) stop() error {
+	var errs []error
+	for _, s := range x.servers() {
+		errs = append(errs, s.Stop())
+	}
+	x.broker, x.namesrv = nil, nil
+	return errors.Join(errs...)
+}
+
+// freeze stops the servers' processes where they are, so that an idle broker takes nothing from the other; thaw lets them go on.
+func (x *subject) freeze() { x.signal(syscall.SIGSTOP) }
+func (x *subject) thaw()   { x.signal(syscall.SIGCONT) }
+
+func (x *subject) signal(sig syscall.Signal) {
+	for _, s := range x.servers() {
+		_ = s.Signal(sig)
+	}
+}
+
+// started is what the start of a broker cost.
+type started struct {
+	FirstSend time.Duration // from the start of the process to the first acknowledged send
+	CPU       time.Duration // used by then
+}
+
+// baseConf are the settings that all brokers have. Retention is long so that no run meets a deletion, and requests may wait: the
+// reference refuses them after 200 ms, which a busy machine makes of every load, and then it is the refusals that are measured. All
+// else that concerns speed is the default of both.
+func baseConf(name string) testkit.Props {
+	return testkit.Props{
+		"brokerName": "bench-" + name, "brokerClusterName": "Bench", "brokerId": "0", "flushDiskType": "ASYNC_FLUSH",
+		"fileReservedTime": "48", "deleteWhen": quietHour(time.Now()), "diskMaxUsedSpaceRatio": "95",
+		"waitTimeMillsInSendQueue": "20000", "osPageCacheBusyTimeOutMills": "20000",
+	}
+}
+
+// quietHour is an hour of the day that is far off: files of any age stay then.
+func quietHour(now time.Time) string { return fmt.Sprintf("%02d", (now.UTC().Hour()+12)%24) }
+
+// startSubject starts name server and broker, and sends until a message is acknowledged.
+func startSubject(ctx context.Context, t testkit.Target, dir string, more testkit.Props) (*subject, started, error) {
+	x := &subject{target: t, dir: dir}
+	namesrv, err := t.Namesrv(filepath.Join(dir, "namesrv"), nil)
+	if err != nil {
+		return x, started{}, err
+	}
+	x.namesrv = namesrv
+	port, err := testkit.BrokerPort()
+	if err != nil {
+		return x, started{}, err
+	}
+	conf := baseConf(t.Name()).With(more)
+	conf["listenPort"] = fmt.Sprint(port)
+	s, err := timeStart(ctx, testkit.Addr(port), func() error {
+		b, err := t.Broker(x.brokerDir(), namesrv.Addr(), conf)
+		if err == nil {
+			x.broker = b
+		}
+		return err
+	})
+	if err != nil {
+		return x, s, fmt.Errorf("start %s: %w", t.Name(), err)
+	}
+	return x, s, nil
+}
+
+func (x *subject) brokerDir() string { return filepath.Join(x.dir, "broker") }
+
+// storeDir is where a broker has its store; a store may be prepared there before it starts.
+func (x *subject) storeDir() string { return storeDir(x.dir) }
+
+func storeDir(dir string) string { return filepath.Join(dir, "broker", "store") }
+
+// restart starts a broker that has ended again on its files.
+func (x *subject) restart(ctx context.Context) (started, error) {
+	return timeStart(ctx, x.broker.Addr(), func() error { return x.broker.Restart(nil) })
+}
+
+// timeStart measures from the start of a process to the first message that it acknowledges.
+func timeStart(ctx context.Context, addr string, start func() error) (started, error) {
+	began := time.Now()
+	type first struct {
+		at  time.Time
+		cpu time.Duration
+		err error
+	}
+	acked := make(chan first, 1)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	go func() {
+		f := first{}
+		if f.at, f.err = firstSend(ctx, addr); f.err == nil {
+			f.cpu, f.err = cpuOf(addr)
+		}
+		acked <- f
+	}()
+	if err := start(); err != nil {
+		cancel()
+		<-acked
+		return started{}, err
+	}
+	f := <-acked
+	if f.err != nil {
+		return started{}, fmt.Errorf("first send: %w", f.err)
+	}
+	return started{FirstSend: f.at.Sub(began), CPU: f.cpu}, nil
+}
+
+func cpuOf(addr string) (time.Duration, error) {
+	pid, err := bench.Listener(addr)
+	if err != nil {
+		return 0, err
+	}
+	return bench.CPU(pid)
+}
+
+// firstSend tries to send one message until the broker takes it.
+func firstSend(ctx context.Context, broker string) (time.Time, error) {
+	o := bench.Options{
+		Broker: broker, Topic: "FirstTopic", Topics: 1, Queues: 1, Create: true, Connections: 1, InFlight: 1, Body: 100, Batch: 1,
+		Wait: true, Count: 1, Duration: 10 * time.Second,
+	}
+	for {
+		res, err := bench.Send(ctx, o)
+		if err == nil && res.Messages > 0 {
+			return time.Now(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("%w, last: %w", ctx.Err(), err)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
