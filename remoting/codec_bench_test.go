@@ -18,6 +18,8 @@ func sendAnswer() header.SendMessageResponse {
 	}
 }
 
+var sendExtra = header.Fields{{Key: "MSG_REGION", Value: "DefaultRegion"}, {Key: "TRACE_ON", Value: "true"}}
+
 // binaryOf is the frame that a JSON header makes in the binary form.
 func binaryOf(t testing.TB, text string) []byte {
 	t.Helper()
@@ -32,18 +34,32 @@ func binaryOf(t testing.TB, text string) []byte {
 	return w.buf
 }
 
-func BenchmarkDecodeSend(b *testing.B) {
-	body := string(make([]byte, 1024))
+// A send as the Go client makes it (code 10): no alphabetical order, long names, extFields last.
+const sendHeaderGo = `{"code":10,"language":"GO","version":317,"opaque":4321,"flag":0,"remark":"","extFields":{"batch":"false",` +
+	`"bornTimestamp":"1700000000000","defaultTopic":"TBW102","defaultTopicQueueNums":"4","flag":"0","maxReconsumeTimes":"0",` +
+	`"producerGroup":"PG_bench","properties":"TAGS\u0001TagA\u0002UNIQ_KEY\u00010A00000100002A9F000000000000012B\u0002",` +
+	`"queueId":"2","reconsumeTimes":"0","sysFlag":"0","topic":"BenchTopic","unitMode":"false"}}`
+
+// A pull as Java clients make it.
+const pullHeaderJSON = `{"code":11,"extFields":{"commitOffset":"123456","consumerGroup":"CG_bench","expressionType":"TAG",` +
+	`"maxMsgBytes":"2147483647","maxMsgNums":"32","queueId":"2","queueOffset":"123456","requestSource":"-1","subVersion":"1700000000000",` +
+	`"subscription":"*","suspendTimeoutMillis":"15000","sysFlag":"3","topic":"BenchTopic"},"flag":0,"language":"JAVA","opaque":12345,` +
+	`"serializeTypeCurrentRPC":"JSON","version":513}`
+
+func BenchmarkDecode(b *testing.B) {
 	for _, bm := range []struct {
 		name  string
 		frame []byte
+		into  header.Decoder
 	}{
-		{"json", jsonFrame(sendHeaderJSON, body)},
-		{"binary", binaryOf(b, sendHeaderJSON)},
+		{"send/json", jsonFrame(sendHeaderJSON, ""), new(header.SendMessageRequest)},
+		{"send/json of Go", jsonFrame(sendHeaderGo, ""), new(header.SendMessageRequest)},
+		{"send/binary", binaryOf(b, sendHeaderJSON), new(header.SendMessageRequest)},
+		{"pull/json", jsonFrame(pullHeaderJSON, ""), new(header.PullMessageRequest)},
+		{"pull/binary", binaryOf(b, pullHeaderJSON), new(header.PullMessageRequest)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			r := Request{Fields: make(header.Fields, 0, 32)}
-			var h header.SendMessageRequest
 			frame := bytes.Clone(bm.frame)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -51,7 +67,7 @@ func BenchmarkDecodeSend(b *testing.B) {
 				if _, err := decodeFrame(frame, &r); err != nil {
 					b.Fatal(err)
 				}
-				if err := h.DecodeFields(r.Fields); err != nil {
+				if err := bm.into.DecodeFields(r.Fields); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -59,19 +75,27 @@ func BenchmarkDecodeSend(b *testing.B) {
 	}
 }
 
-func BenchmarkEncodeSendAnswer(b *testing.B) {
-	for _, ser := range []Serialization{JSON, RocketMQ} {
-		b.Run(ser.String(), func(b *testing.B) {
-			var w frameWriter
-			answer := sendAnswer()
-			h := head{opaque: 12345, flag: flagResponse, fields: &answer, extra: header.Fields{{Key: "MSG_REGION", Value: "DefaultRegion"}, {Key: "TRACE_ON", Value: "true"}}}
-			b.ReportAllocs()
-			for b.Loop() {
-				w.buf = w.buf[:0]
-				if err := w.frame(ser, &h, nil, 0); err != nil {
-					b.Fatal(err)
+func BenchmarkEncode(b *testing.B) {
+	send := sendAnswer()
+	pull := header.PullMessageResponse{NextBeginOffset: 123488, MaxOffset: 4000000, TopicSysFlag: header.Some[int32](0), GroupSysFlag: header.Some[int32](0)}
+	for _, bm := range []struct {
+		name string
+		head head
+	}{
+		{"send", head{opaque: 12345, flag: flagResponse, fields: &send, extra: sendExtra}},
+		{"pull", head{opaque: 12345, flag: flagResponse, fields: &pull, remark: "FOUND"}},
+	} {
+		for _, ser := range []Serialization{JSON, RocketMQ} {
+			b.Run(bm.name+"/"+ser.String(), func(b *testing.B) {
+				var w frameWriter
+				b.ReportAllocs()
+				for b.Loop() {
+					w.buf = w.buf[:0]
+					if err := w.frame(ser, &bm.head, nil, 0); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

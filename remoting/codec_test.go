@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -429,6 +430,56 @@ func FuzzJSONHeader(f *testing.F) {
 			t.Errorf("wrote %+v\nread  %+v", r, again)
 		}
 	})
+}
+
+// plainSeeds are headers of clients, and some that almost look like theirs.
+func plainSeeds() []string {
+	return []string{
+		sendHeaderJSON, sendHeaderGo, pullHeaderJSON, `{}`, `{"extFields":{"a":"1","b":"x\u0001y\u0002z\u0009","c":"","d":"\u000a"}}`,
+		`{"code":2147483647,"opaque":2147483648}`, `{"code":0000000001,"flag":00000000001,"version":1}`, `{"code":1.0,"flag":"2","opaque":-1}`,
+		`{"language":"GO","language":"go","language":"JAVAX","remark":"a\tb"}`, `{"extFields":{"\":"x":"y"},"extFields":{"":"","":"a"}}`,
+		`{"extFields":{"a":1,"b":"2","c":null,"d":"e"} ,"extFields":{ "a":"b"}}`, `{"extFields":{"e":"\\","f":"\"","g":"abcdefgh\""}}`,
+		`{"extFields":{"aaaaaaaaaaaaa":"b","c":"d"},"serializeTypeCurrentRPC":"ROCKETMQ","serializeTypeCurrentRPC":"JSON"}`,
+		`{"extFields":{"a":"0123456701234567012345670123456\u00010123456701234567\u00020123456\u00030\n01234567\u00e9x"}}`,
+	}
+}
+
+// sameWithoutShortcuts compares what the shortcuts for plain headers read with what is read without them.
+func sameWithoutShortcuts(t *testing.T, text []byte) {
+	t.Helper()
+	var quick, general Request
+	quick.reset()
+	general.reset()
+	err := readJSON(bytes.Clone(text), &quick, true)
+	wantErr := readJSON(bytes.Clone(text), &general, false)
+	switch {
+	case (err == nil) != (wantErr == nil), err != nil && err.Error() != wantErr.Error():
+		t.Fatalf("%q: %v with shortcuts, %v without", text, err, wantErr)
+	case err == nil && !sameHeader(&quick, &general):
+		t.Fatalf("%q: %+v with shortcuts, %+v without", text, quick, general)
+	}
+}
+
+func TestShortcutsReadWhatTheGeneralDecoderReads(t *testing.T) {
+	for _, seed := range plainSeeds() {
+		for i := range seed {
+			sameWithoutShortcuts(t, []byte(seed[:i]))
+			sameWithoutShortcuts(t, []byte(seed[:i]+seed[i+1:]))
+			for _, c := range []byte("\x00\x01 \"\\,:{}[0a#]\xff") {
+				text := []byte(seed)
+				text[i] = c
+				sameWithoutShortcuts(t, text)
+				sameWithoutShortcuts(t, []byte(seed[:i]+string(c)+seed[i:]))
+			}
+		}
+	}
+}
+
+func FuzzPlainHeader(f *testing.F) {
+	for _, s := range plainSeeds() {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(sameWithoutShortcuts)
 }
 
 func FuzzBinaryHeader(f *testing.F) {

@@ -5,12 +5,15 @@ import (
 	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"apogee/remoting/header"
 )
 
 // scanner walks over JSON. After a failure its position is where it failed.
 type scanner struct {
 	b      []byte
 	i      int
+	quick  bool // plain text may be read by shortcuts
 	failed bool // more met neither a comma nor the closing bracket
 }
 
@@ -93,13 +96,10 @@ func (s *scanner) str() (string, error) {
 	return s.escaped(start, end)
 }
 
-// special is where the next quote or backslash is at or after i, or the end. It looks at eight bytes at a time: x-ones has a
-// byte's top bit set, and x has not, first where that byte is zero.
+// special is where the next quote or backslash is at or after i, or the end. It looks at eight bytes at a time.
 func special(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		q, e := x^(ones*'"'), x^(ones*'\\')
-		if hit := ((q-ones)&^q | (e-ones)&^e) & tops; hit != 0 {
+		if hit := specials(word(b, i)); hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
 		}
 	}
@@ -116,27 +116,72 @@ const (
 	tops = 0x80 * ones
 )
 
+// word is the eight bytes at i, the first of them lowest.
+func word(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
+
+// specials has the top bit of the first byte set that is a quote or a backslash, and none below: x-ones has a byte's top bit set, and
+// x has not, first where that byte is zero.
+func specials(x uint64) uint64 {
+	q, e := x^(ones*'"'), x^(ones*'\\')
+	return ((q-ones)&^q | (e-ones)&^e) & tops
+}
+
 // escaped goes on with a string whose first backslash is at i, if it isn't the end.
 func (s *scanner) escaped(start, i int) (string, error) {
-	w := i
-	for i < len(s.b) {
-		if s.b[i] == '"' {
+	b, w := s.b, i
+	for i < len(b) {
+		if b[i] == '"' {
 			s.i = i + 1
-			return view(s.b[start:w]), nil
+			return view(b[start:w]), nil
 		}
-		n, size := unescape(s.b[i:], s.b[w:])
-		if n == 0 {
-			s.i = i
-			return "", s.bad("escape")
+		if c, ok := separator(b, i); ok {
+			b[w] = c
+			i, w = i+6, w+1
+		} else {
+			n, size := unescape(b[i:], b[w:])
+			if n == 0 {
+				s.i = i
+				return "", s.bad("escape")
+			}
+			i, w = i+n, w+size
 		}
-		i += n
-		w += size
-		next := special(s.b, i)
-		w += copy(s.b[w:], s.b[i:next])
-		i = next
+		i, w = moveDown(b, i, w)
 	}
-	s.i = len(s.b)
+	s.i = len(b)
 	return "", s.bad("string without end")
+}
+
+// separator reads the escape at i if it is \u0000 to \u0009: what separates properties looks so, and is by far the most frequent.
+func separator(b []byte, i int) (byte, bool) {
+	if i+8 > len(b) {
+		return 0, false
+	}
+	x := word(b, i)
+	c := byte(x>>40) - '0'
+	return c, x&(1<<40-1) == '\\'|'u'<<8|'0'<<16|'0'<<24|'0'<<32 && c <= 9
+}
+
+// moveDown moves what is at i, up to the next quote or backslash, to w, and returns where both end.
+func moveDown(b []byte, i, w int) (int, int) {
+	if i-w < 8 {
+		next := special(b, i)
+		return next, w + copy(b[w:], b[i:next])
+	}
+	// The gap holds a word, so that whole words can be stored before it is known where the piece ends.
+	for i+8 <= len(b) {
+		x := word(b, i)
+		binary.LittleEndian.PutUint64(b[w:], x)
+		if hit := specials(x); hit != 0 {
+			n := bits.TrailingZeros64(hit) / 8
+			return i + n, w + n
+		}
+		i, w = i+8, w+8
+	}
+	for ; i < len(b) && b[i] != '"' && b[i] != '\\'; i++ {
+		b[w] = b[i]
+		w++
+	}
+	return i, w
 }
 
 // unescape writes what the escape at the start of src stands for to dst, which may overlap: no escape is shorter than its
@@ -310,21 +355,61 @@ func (s *scanner) text() (string, bool, error) {
 	return view(raw), true, nil
 }
 
-// plainPair reads "key":"value" with neither space nor escape, which is what nearly every pair looks like. If it is something
-// else nothing was read.
-func (s *scanner) plainPair() (key, value string, ok bool) {
+// plain says that the lowest byte is neither a quote nor a backslash.
+func plain(x uint64) bool { return byte(x) != '"' && byte(x) != '\\' }
+
+// plainPairs reads pairs of strings for as long as there is no space around them, which is what nearly every header looks like. It
+// stops before what is different, which may be anything, and says no more about it.
+func (s *scanner) plainPairs(f header.Fields, first bool) (header.Fields, error) {
+	const (
+		letterMask = 0xff | 0xff<<16 | 0xff<<24 | 0xff<<32
+		letterKey  = '"' | '"'<<16 | ':'<<24 | '"'<<32 // "?":" with any byte for ?
+	)
 	b, i := s.b, s.i
-	if i >= len(b) || b[i] != '"' {
-		return "", "", false
+	if !first {
+		if i >= len(b) || b[i] != ',' {
+			return f, nil
+		}
+		i++
 	}
-	k := special(b, i+1)
-	if k+2 >= len(b) || b[k] != '"' || b[k+1] != ':' || b[k+2] != '"' {
-		return "", "", false
+	for i+16 <= len(b) {
+		x := word(b, i)
+		keyEnd, v := i+2, i+5
+		if x&letterMask == letterKey && x>>48 == '"'|','<<8 && plain(x>>8) && plain(x>>40) {
+			f = append(f, header.Pair{Key: view(b[i+1 : i+2]), Value: view(b[i+5 : i+6])})
+			i += 8
+			s.i = i - 1
+			continue
+		}
+		if x&letterMask != letterKey || !plain(x>>8) {
+			if byte(x) != '"' {
+				break
+			}
+			keyEnd = special(b, i+1)
+			v = keyEnd + 3
+			if v+8 > len(b) || b[keyEnd] != '"' || b[keyEnd+1] != ':' || b[keyEnd+2] != '"' {
+				break
+			}
+		}
+		var end int
+		if hit := specials(word(b, v)); hit != 0 {
+			end = v + bits.TrailingZeros64(hit)/8
+		} else if end = special(b, v+8); end == len(b) {
+			break
+		}
+		p := header.Pair{Key: view(b[i+1 : keyEnd]), Value: view(b[v:end])}
+		s.i = end + 1
+		if b[end] != '"' {
+			var err error
+			if p.Value, err = s.escaped(v, end); err != nil {
+				return f, err
+			}
+		}
+		f = append(f, p)
+		if s.i >= len(b) || b[s.i] != ',' {
+			break
+		}
+		i = s.i + 1
 	}
-	v := special(b, k+3)
-	if v >= len(b) || b[v] != '"' {
-		return "", "", false
-	}
-	s.i = v + 1
-	return view(b[i+1 : k]), view(b[k+3 : v]), true
+	return f, nil
 }

@@ -75,8 +75,15 @@ func (e *MissingFieldError) Error() string {
 }
 
 // parseInt32, parseInt64 and parseBool read values as Java does: what cannot be read counts as absent
-// (RemotingCommand.decodeCommandCustomHeader logs and leaves the field alone).
+// (RemotingCommand.decodeCommandCustomHeader logs and leaves the field alone). Most numbers have one digit.
 func parseInt32(s string) (int32, bool) {
+	if len(s) == 1 && s[0]-'0' <= 9 {
+		return int32(s[0] - '0'), true
+	}
+	return parseLonger32(s)
+}
+
+func parseLonger32(s string) (int32, bool) {
 	n, ok := ParseInt(s)
 	return int32(n), ok && n == int64(int32(n))
 }
@@ -86,6 +93,44 @@ func parseInt64(s string) (int64, bool) { return ParseInt(s) }
 // ParseInt reads a decimal int64 as Java's Long.parseLong does. Unlike strconv it says no without making an error value, since
 // the other side decides how often that happens.
 func ParseInt(s string) (int64, bool) {
+	if len(s) > 16 {
+		return parseAny(s)
+	}
+	n, i := uint64(0), 0
+	if len(s) >= 8 {
+		v, ok := eightDigits(s)
+		if !ok {
+			return parseAny(s)
+		}
+		n, i = v, 8
+	}
+	for ; i < len(s); i++ {
+		d := s[i] - '0'
+		if d > 9 {
+			return parseAny(s)
+		}
+		n = n*10 + uint64(d)
+	}
+	return int64(n), len(s) > 0
+}
+
+// eightDigits reads the first eight bytes of s. They are added up in pairs, the pairs in fours, and the fours in one
+// multiplication each.
+func eightDigits(s string) (uint64, bool) {
+	const zeros = '0' * 0x0101010101010101
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	const upper = 0xf0f0f0f0f0f0f0f0
+	if x&upper != zeros || (x+0x0606060606060606)&upper != zeros {
+		return 0, false
+	}
+	x -= zeros
+	x = x*10 + x>>8
+	const pairs = 0x000000ff000000ff
+	return ((x&pairs)*(100+1000000<<32) + (x>>16&pairs)*(1+10000<<32)) >> 32, true
+}
+
+// parseAny reads a number of any length, with or without a sign.
+func parseAny(s string) (int64, bool) {
 	neg := false
 	if len(s) > 1 && (s[0] == '-' || s[0] == '+') {
 		neg, s = s[0] == '-', s[1:]
