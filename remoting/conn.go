@@ -334,7 +334,6 @@ var errFull = errors.New("output is full")
 // errFull, when too much output waits: each of many small requests can have a big answer.
 func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 	used := 0
-	defer c.ep.endBatch(s)
 	for !c.closing.Load() {
 		n, err := frameSize(data[used:], c.ep.limits.MaxFrame)
 		if err != nil {
@@ -358,6 +357,7 @@ func (c *Conn) feed(s *scratch, data []byte) (int, error) {
 		}
 		s.req.replier = Replier{conn: c, opaque: s.req.Opaque, ser: ser, oneway: s.req.Oneway()}
 		s.req.batch = s
+		s.worked++
 		c.ep.dispatch(&s.req)
 	}
 	return used, ErrClosed

@@ -32,6 +32,8 @@ type endpoint struct {
 	now      func() time.Time
 	onClose  func(*Conn)
 
+	attendant Attendant
+
 	goroutines sync.WaitGroup // of the connections and their owner, who waits for them
 
 	goAway  atomic.Bool  // new requests get GO_AWAY
@@ -46,10 +48,14 @@ type endpoint struct {
 
 // scratch is what a batch of frames needs while it is read and worked on.
 type scratch struct {
-	req  Request
-	buf  []byte
-	ends []Finisher
+	req    Request
+	buf    []byte
+	ends   []Finisher
+	eps    []*endpoint // whose ends those are
+	worked int         // requests since the last end
 }
+
+func (s *scratch) init() { s.req.Fields = make(header.Fields, 0, 32) }
 
 // parked is a request that waits for a lane's worker, in memory of its own that the next one reuses.
 type parked struct {
@@ -59,7 +65,11 @@ type parked struct {
 
 func newEndpoint(routes []Route, fallback Handler) *endpoint {
 	ep := &endpoint{routes: newRouteTable(routes), fallback: fallback}
-	ep.scratch.New = func() any { return &scratch{req: Request{Fields: make(header.Fields, 0, 32)}} }
+	ep.scratch.New = func() any {
+		s := new(scratch)
+		s.init()
+		return s
+	}
 	ep.parked.New = func() any { return new(parked) }
 	ep.inboxes.New = func() any { return new(inbox) }
 	ep.outboxes.New = func() any { return new(outbox) }
@@ -145,13 +155,13 @@ func (ep *endpoint) run(h Handler, r *Request) {
 	h(r)
 }
 
-// endBatch lets handlers finish what they have begun in a batch.
-func (ep *endpoint) endBatch(s *scratch) {
+// end lets handlers finish what they have begun in a batch.
+func (s *scratch) end() {
 	for i, f := range s.ends {
 		s.ends[i] = nil
-		ep.end(f)
+		s.eps[i].end(f)
 	}
-	s.ends = s.ends[:0]
+	s.ends, s.eps = s.ends[:0], s.eps[:0]
 }
 
 func (ep *endpoint) end(f Finisher) {

@@ -97,7 +97,7 @@ func (a *acceptor) acceptSome() bool {
 		switch {
 		case err == nil:
 			a.failing = false
-			a.ep.goroutines.Go(func() { a.serve(fd, sockAddr(sa)) })
+			a.serve(fd, sockAddr(sa))
 		case errors.Is(err, unix.EAGAIN):
 			return true
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):

@@ -2,73 +2,15 @@ package remoting
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
-	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/cloudwego/netpoll"
 	"golang.org/x/sys/unix"
 )
-
-// How connections use netpoll. Its Connection type reads whatever comes into a buffer without limit, whether or not a handler
-// keeps up, and cannot be told to stop (spec: libraries.md, rules for the network). What it has besides is an epoll loop that
-// calls Accept of a Listener when the listener's descriptor is readable. Accept may return nothing, and a descriptor is a
-// descriptor: so each connection stands as a Listener of its own, whose Accept reads and works what is there, on the loop. Then
-//   - bytes are read only as fast as they are worked, into memory that idle connections don't hold;
-//   - a connection leaves the loop by an ordinary Shutdown of its "server", from within Accept: to let output drain, or to go on
-//     as TLS in a goroutine.
-// A connection is taken off the loop only by the loop itself (within Accept, or after a hang-up, which shutdown(2) provokes).
-// netpoll keeps no reference to a listener but the one inside the kernel, so a removal from elsewhere could leave the loop with
-// an event for memory that is gone.
-
-// startLoops sets how many event loops the process has; netpoll knows only one setting for all servers in it.
-var startLoops = sync.OnceValue(func() error {
-	return netpoll.Configure(netpoll.Config{PollerNum: runtime.GOMAXPROCS(0)})
-})
-
-// watch calls ready on an event loop whenever fd is readable, until ready returns false or the other side hangs up.
-func watch(fd int, ready func() bool) error {
-	if err := startLoops(); err != nil {
-		return err
-	}
-	loop, err := netpoll.NewEventLoop(nil)
-	if err != nil {
-		return err
-	}
-	w := &watched{fd: fd, ready: ready, loop: loop}
-	err = loop.Serve(w)
-	w.leaving.Lock() // Serve returns in the middle of Shutdown; the loop has done with fd only at its end
-	return err
-}
-
-// watched is a descriptor as a netpoll.Listener.
-type watched struct {
-	fd      int
-	ready   func() bool
-	loop    netpoll.EventLoop
-	leaving sync.Mutex // held while the loop lets go of fd
-}
-
-func (w *watched) Fd() int { return w.fd }
-
-// Accept is called by the event loop when there is something to read.
-func (w *watched) Accept() (net.Conn, error) {
-	if !w.ready() {
-		w.leaving.Lock()
-		// Takes fd off the loop and lets Serve return; there is nothing that it could wait for.
-		_ = w.loop.Shutdown(context.Background())
-		w.leaving.Unlock()
-	}
-	return nil, nil
-}
-
-func (w *watched) Close() error   { return nil } // the descriptor is its connection's
-func (w *watched) Addr() net.Addr { return nil }
 
 // rawWire is a socket's descriptor as a wire.
 type rawWire struct {
@@ -151,92 +93,103 @@ func connOf(fd int) (net.Conn, error) {
 	return net.FileConn(f) // another duplicate
 }
 
-// polled is a connection that an event loop reads.
+// polled is a connection that the event loop reads.
 type polled struct {
 	c       *Conn
 	fd      int
 	proxied bool            // a PROXY header has come
 	opened  bool            // the first bytes have told what the other side speaks
 	isTLS   bool            // namely TLS: it goes on as a stream
-	ended   bool            // there was nothing more to read
+	ended   bool            // there is nothing more to read
+	begun   bool            // a batch of frames has begun and not ended
+	more    bool            // it stopped reading while there was more
 	part    *inbox          // not nil while a part of a frame waits for the rest
 	stalled bool            // part begins with whole frames
 	paused  <-chan struct{} // not nil: it left the loop until output has drained
+
+	// The set's, under its lock.
+	slot   int32
+	queued bool // it is in the queue, or with a worker
+	again  bool // something came since
+
+	hup atomic.Bool // the other side has ended: what it sent is to be read up to the end, for nothing will tell of it again
 }
 
-// Bounds of what a connection may do at one call of its loop, so that a fast one doesn't keep the others waiting.
+// Bounds of what a connection may do at one turn, so that a fast one doesn't keep the others waiting.
 const (
 	readSize   = 256 << 10
 	readRounds = 4
 )
 
-// servePolled reads and works frames until the connection ends.
-func (c *Conn) servePolled(fd int) {
-	p := &polled{c: c, fd: fd}
-	defer p.keep(nil)
-	for {
-		err := watch(fd, p.readable)
-		switch {
-		case c.Closed():
-			return
-		case err != nil:
-			// The other side hung up. What it sent before that may still be in the socket.
-			p.ended = false
-			for !p.ended && p.readable() {
-			}
-			return
-		case p.isTLS:
-			c.serveTLS(fd, p.pending())
-			return
-		}
-		for (p.paused != nil || p.stalled) && !c.Closed() {
-			if p.paused != nil {
-				<-p.paused
-				p.paused = nil
-			}
-			p.workRest()
-			p.leaves()
-		}
-	}
-}
-
-// readable reads and works what is there, and says whether the connection shall stay on the loop.
-func (p *polled) readable() bool {
-	c := p.c
-	s := c.ep.scratch.Get().(*scratch)
-	if s.buf == nil {
-		s.buf = make([]byte, readSize)
+// turn reads and works what is there. The batch that it begins is to be ended by endBatch.
+func (p *polled) turn(s *scratch) {
+	if p.stalled {
+		p.workRest(s)
 	}
 	for range readRounds {
-		more := p.read(s)
-		for p.stalled && !p.leaves() {
-			p.workRest() // output has drained meanwhile
+		p.more = false
+		if p.stalled || p.c.Closed() || p.isTLS || p.ended {
+			return
 		}
-		if !more || p.leaves() {
-			break
+		if p.more = p.read(s); !p.more {
+			return
 		}
 	}
-	c.ep.scratch.Put(s)
-	return !p.leaves()
 }
 
-// leaves says that the connection can't stay on the loop.
+// endBatch lets the answers of a turn leave.
+func (p *polled) endBatch() {
+	if p.begun {
+		p.begun = false
+		p.c.endBatch()
+	}
+}
+
+// leaves says that the connection can't stay on the loop. Its batch has ended.
 func (p *polled) leaves() bool {
 	if p.paused == nil {
 		p.paused = p.c.full()
 	}
-	return p.c.Closed() || p.isTLS || p.paused != nil
+	return p.ended || p.isTLS || p.paused != nil || p.c.Closed()
+}
+
+// aside is the goroutine of a connection that has left the loop: until output has drained, or to end.
+func (p *polled) aside(loop *set) {
+	c := p.c
+	for (p.paused != nil || p.stalled) && !c.Closed() {
+		if p.paused != nil {
+			<-p.paused
+			p.paused = nil
+		}
+		s := c.ep.scratch.Get().(*scratch)
+		p.workRest(s)
+		s.end()
+		p.endBatch()
+		c.ep.scratch.Put(s)
+		p.paused = c.full()
+	}
+	if !p.ended && !p.isTLS && !c.Closed() {
+		err := loop.add(p)
+		if err == nil {
+			return
+		}
+		c.fail("event loop", err)
+	}
+	if p.isTLS && !c.Closed() {
+		c.serveTLS(p.fd, p.pending())
+	}
+	p.keep(nil)
+	c.finish()
+	c.ep.goroutines.Done()
 }
 
 // workRest works what was left when too much output waited.
-func (p *polled) workRest() {
+func (p *polled) workRest(s *scratch) {
 	p.stalled = false
 	if p.part == nil {
 		return
 	}
-	s := p.c.ep.scratch.Get().(*scratch)
 	used, err := p.work(s, p.part.data)
-	p.c.ep.scratch.Put(s)
 	p.part.drop(used)
 	if len(p.part.data) == 0 {
 		p.keep(nil)
@@ -272,8 +225,14 @@ func (p *polled) read(s *scratch) bool {
 	}
 	n, err := unix.Read(p.fd, buf[have:])
 	if n <= 0 {
-		p.ended = true
-		if err != nil && err != unix.EAGAIN && err != unix.EINTR {
+		switch err {
+		case unix.EAGAIN:
+		case unix.EINTR:
+			return true
+		case nil:
+			p.ended = true
+		default:
+			p.ended = true
 			p.c.broken(os.NewSyscallError("read", err))
 		}
 		return false
@@ -289,7 +248,7 @@ func (p *polled) read(s *scratch) bool {
 		p.keep(data[used:])
 	}
 	p.judge(err)
-	return n == len(buf)-have
+	return n == len(buf)-have || p.hup.Load()
 }
 
 // work works the whole frames in data, after what may come before the first of them.
@@ -305,9 +264,11 @@ func (p *polled) work(s *scratch, data []byte) (int, error) {
 			return used, nil
 		}
 	}
-	p.c.beginBatch()
+	if !p.begun {
+		p.begun = true
+		p.c.beginBatch()
+	}
 	n, err := p.c.feed(s, data[used:])
-	p.c.endBatch()
 	return used + n, err
 }
 

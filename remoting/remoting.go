@@ -46,6 +46,13 @@ type Reply struct {
 // Finisher ends work that a handler began. See [Request.AtBatchEnd].
 type Finisher interface{ EndBatch() }
 
+// Attendant is told when an event loop begins to work requests of its server, and when it has worked them and their answers have
+// left. In between it may put off what can as well be done then, on the loop: see [ServerOptions]. Several goroutines call it.
+type Attendant interface {
+	Begin()
+	End()
+}
+
 // Handler works one request and answers it through the request or its Replier, now or later, at most once.
 // A handler of a route without a lane runs on the connection's event loop and must not block: no I/O, no lock held across I/O.
 type Handler func(r *Request)

@@ -63,6 +63,7 @@ func (r *Request) AtBatchEnd(f Finisher) bool {
 	}
 	r.answered = true // as good as
 	r.batch.ends = append(r.batch.ends, f)
+	r.batch.eps = append(r.batch.eps, r.replier.conn.ep)
 	return true
 }
 

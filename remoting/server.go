@@ -22,6 +22,7 @@ type Server struct {
 	stop       chan struct{} // closed when the idle watch shall end
 
 	conns connSet
+	loop  *set
 }
 
 // connSet is the open connections of a server.
@@ -67,6 +68,10 @@ func (s *connSet) close() {
 
 // Listen starts a server.
 func Listen(opts ServerOptions) (*Server, error) {
+	loop, err := theSet()
+	if err != nil {
+		return nil, fmt.Errorf("event loop: %w", err)
+	}
 	ln, err := newListener(opts.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -75,9 +80,9 @@ func Listen(opts ServerOptions) (*Server, error) {
 	opts.Now = orRealClock(opts.Now)
 	ep := newEndpoint(opts.Routes, opts.Fallback)
 	ep.ser, ep.limits, ep.log, ep.now = opts.Serialization, opts.Limits, orDiscard(opts.Log), opts.Now
-	s := &Server{ep: ep, opts: opts, ln: ln, stop: make(chan struct{}), stopAccept: make(chan struct{})}
+	s := &Server{ep: ep, loop: loop, opts: opts, ln: ln, stop: make(chan struct{}), stopAccept: make(chan struct{})}
 	s.conns.open = map[*Conn]struct{}{}
-	ep.onClose, ep.tls = s.closed, opts.TLS
+	ep.onClose, ep.tls, ep.attendant = s.closed, opts.TLS, opts.Attendant
 	ep.lastNow.Store(ep.now().UnixNano())
 	s.ep.goroutines.Go(s.acceptLoop)
 	s.ep.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })
@@ -87,7 +92,7 @@ func Listen(opts ServerOptions) (*Server, error) {
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.ln.addr }
 
-// serve is the goroutine of one connection. It sleeps while the event loop reads.
+// serve makes a connection of an accepted socket. The event loop reads it.
 func (s *Server) serve(fd int, remote netip.AddrPort) {
 	w := &rawWire{fd: fd, timeout: s.ep.limits.WriteTimeout}
 	c := s.ep.newConn(w, remote)
@@ -96,11 +101,15 @@ func (s *Server) serve(fd int, remote netip.AddrPort) {
 		w.close()
 		return
 	}
+	s.ep.goroutines.Add(1) // until it has ended: aside
 	if s.opts.OnOpen != nil {
 		s.opts.OnOpen(c)
 	}
-	c.servePolled(fd)
-	c.finish()
+	p := &polled{c: c, fd: fd}
+	if err := s.loop.add(p); err != nil {
+		c.fail("event loop", err)
+		go p.aside(s.loop)
+	}
 }
 
 func (s *Server) closed(c *Conn) {

@@ -124,6 +124,7 @@ func (c *Conn) workBatch(in *inbox) error {
 	s := c.ep.scratch.Get().(*scratch)
 	c.beginBatch()
 	n, err := c.feed(s, in.data)
+	s.end()
 	c.endBatch()
 	c.ep.scratch.Put(s)
 	in.drop(n)

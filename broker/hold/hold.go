@@ -2,7 +2,7 @@
 //
 // It is the long polling of pulls (Java PullRequestHoldService), without its scans: the store's dispatcher wakes what waits for a
 // queue, one timer goroutine ends what has waited long enough, and nothing polls. A held request is woken exactly once, with a
-// [Reason]. The package knows neither headers nor connections: the request itself is a [Waiter], its connection a key.
+// [Reason]. The package knows no headers: the request itself is a [Waiter], its connection a key.
 //
 // What is parked costs one [Entry], which the request embeds; parking and waking allocate nothing once the tables have grown.
 // Start at [Table.Park].
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"apogee/internal/clock"
+	"apogee/remoting"
 	"apogee/store"
 )
 
@@ -36,8 +37,9 @@ type Waiter interface {
 	Ready() bool
 	// Wants tells whether an arrival is worth waking for; the arrival is valid during the call only.
 	Wants(a *store.Arrival) bool
-	// Wake is called exactly once for each successful Park, on a goroutine of the table, when the entry is free again.
-	Wake(r Reason)
+	// Wake is called exactly once for each successful Park, when the entry is free again, on a goroutine of the table or of an
+	// event loop. It answers through out, or before it returns.
+	Wake(r Reason, out *remoting.Batch)
 }
 
 // Entry is one parked request; a pooled request embeds it. The caller sets the exported fields before Park and leaves the entry
@@ -99,6 +101,8 @@ type Table struct {
 
 	wake wakeList
 	done sync.WaitGroup
+
+	batches sync.Pool // *remoting.Batch
 }
 
 // shard holds the queues whose name hashes to it.
@@ -151,6 +155,7 @@ func New(opts Options) *Table {
 	}
 	t.armed.Store(math.MaxInt64)
 	t.wake.init()
+	t.batches.New = func() any { return new(remoting.Batch) }
 	t.done.Go(t.runTimer)
 	for range opts.Wakers {
 		t.done.Go(t.runWaker)
@@ -246,7 +251,7 @@ func (t *Table) Arrive(batch []store.Arrival) {
 		}
 		s.mu.Unlock()
 	}
-	t.wake.put(woken)
+	t.put(woken)
 }
 
 // Drop wakes everything that conn has parked, with Gone. The server calls it when a connection has closed; whoever parks for a
@@ -271,7 +276,7 @@ func (t *Table) Drop(conn any) {
 		e.shard.mu.Unlock()
 	}
 	o.mu.Unlock()
-	t.wake.put(woken)
+	t.put(woken)
 }
 
 // Close wakes everything, waits until all of it has been answered, and ends the goroutines. Parks after it get Closed.
@@ -288,7 +293,7 @@ func (t *Table) Close() {
 		}
 		s.mu.Unlock()
 	}
-	t.wake.put(woken)
+	t.put(woken)
 	if t.wake.close() {
 		close(t.stop)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"apogee/remoting"
 	"apogee/store"
 )
 
@@ -35,7 +36,7 @@ func (w *waiter) Ready() bool { return w.max != nil && w.max.Load() > w.Offset }
 
 func (w *waiter) Wants(a *store.Arrival) bool { return w.tag == 0 || a.TagsCode == w.tag }
 
-func (w *waiter) Wake(r Reason) { w.woken <- r }
+func (w *waiter) Wake(r Reason, _ *remoting.Batch) { w.woken <- r }
 
 func (w *waiter) state() string {
 	select {
@@ -275,7 +276,7 @@ type recycled struct {
 func (r *recycled) Ready() bool               { return r.queue.Load() > r.Offset }
 func (r *recycled) Wants(*store.Arrival) bool { return true }
 
-func (r *recycled) Wake(Reason) { r.run() }
+func (r *recycled) Wake(Reason, *remoting.Batch) { r.run() }
 
 func (r *recycled) run() {
 	for {
@@ -330,4 +331,78 @@ func TestParkAndWakeAllocateNothing(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations per park and wake", n)
 	}
+}
+
+func TestAttendantsWakeWhatComesMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := New(Options{})
+		defer table.Close()
+		synctest.Wait() // for the wakers to sleep
+		var all []*waiter
+		park := func(n int) {
+			all = all[:0]
+			for i := range n {
+				w := newWaiter("t", int32(i), 0)
+				if out := table.Park(&w.Entry, "conn", time.Hour); out != Parked {
+					t.Fatal(out)
+				}
+				all = append(all, w)
+			}
+		}
+		arrive := func() {
+			for i := range all {
+				table.Arrive([]store.Arrival{arrival("t", int32(i), 1, 0)})
+			}
+			synctest.Wait()
+		}
+		woken := func() (n int) {
+			for _, w := range all {
+				n += len(w.woken)
+			}
+			return n
+		}
+
+		park(10)
+		table.Begin()
+		arrive()
+		if n := woken(); n != 0 {
+			t.Fatalf("%d woken while somebody attends", n)
+		}
+		table.End()
+		if n := woken(); n != 10 {
+			t.Fatalf("%d woken when End returns, want 10", n)
+		}
+
+		park(10)
+		table.Begin()
+		table.Begin()
+		arrive()
+		table.End()
+		if n := woken(); n != 10 {
+			t.Fatalf("%d woken by the first of two, want 10", n)
+		}
+		table.End()
+
+		// What is too much for the attendant goes to the wakers, with the last of those who attend.
+		park(5 * attended)
+		table.Begin()
+		table.Begin()
+		arrive()
+		table.End()
+		synctest.Wait()
+		if n := woken(); n != attended {
+			t.Fatalf("%d woken by the first, want %d", n, attended)
+		}
+		table.End()
+		synctest.Wait()
+		if n := woken(); n != 5*attended {
+			t.Fatalf("%d woken in the end, want %d", n, 5*attended)
+		}
+
+		park(1) // and without attendance as ever
+		arrive()
+		if n := woken(); n != 1 {
+			t.Fatalf("%d woken without attendance, want 1", n)
+		}
+	})
 }

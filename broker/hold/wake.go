@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"apogee/remoting"
 )
 
 // chain is a list of entries that are to be woken, first come first.
@@ -25,18 +27,21 @@ type wakeList struct {
 	cond   sync.Cond
 	list   chain
 	closed bool
+
+	attending int // who will look at the list soon: nobody needs to be woken for it
 }
 
 func (w *wakeList) init() { w.cond.L = &w.mu }
 
-func (w *wakeList) put(c chain) {
+func (t *Table) put(c chain) {
+	w := &t.wake
 	if c.head == nil {
 		return
 	}
 	w.mu.Lock()
 	if w.closed { // the wakers may have ended; what was taken out while the table closed is woken here
 		w.mu.Unlock()
-		wakeAll(c.head)
+		t.wakeAll(c.head)
 		return
 	}
 	if w.list.tail == nil {
@@ -45,8 +50,11 @@ func (w *wakeList) put(c chain) {
 		w.list.tail.wakeNext = c.head
 	}
 	w.list.tail = c.tail
+	attended := w.attending > 0
 	w.mu.Unlock()
-	w.cond.Signal()
+	if !attended {
+		w.cond.Signal()
+	}
 }
 
 // share is how many entries a waker takes at once; what is left, another one takes.
@@ -62,18 +70,55 @@ func (w *wakeList) take() *Entry {
 		}
 		w.cond.Wait()
 	}
+	first := w.cutLocked(share)
+	if w.list.head != nil {
+		w.cond.Signal()
+	}
+	return first
+}
+
+// cutLocked takes up to n entries off the front.
+func (w *wakeList) cutLocked(n int) *Entry {
 	first := w.list.head
 	last := first
-	for i := 1; i < share && last.wakeNext != nil; i++ {
+	for i := 1; i < n && last.wakeNext != nil; i++ {
 		last = last.wakeNext
 	}
 	w.list.head, last.wakeNext = last.wakeNext, nil
 	if w.list.head == nil {
 		w.list.tail = nil
-	} else {
-		w.cond.Signal()
 	}
 	return first
+}
+
+// attended is how many entries an attendant wakes itself before it leaves the rest to the wakers.
+const attended = 64
+
+// Begin promises an End soon, by the same goroutine. Until then arrivals wake no waker: End does what has come together. With it
+// an event loop saves the switch to another thread for each arrival, which costs more than the answer.
+func (t *Table) Begin() {
+	w := &t.wake
+	w.mu.Lock()
+	w.attending++
+	w.mu.Unlock()
+}
+
+// End wakes what has come since Begin.
+func (t *Table) End() {
+	w := &t.wake
+	w.mu.Lock()
+	for n := 0; n < attended && w.list.head != nil; n += share {
+		e := w.cutLocked(share)
+		w.mu.Unlock()
+		t.wakeAll(e)
+		w.mu.Lock()
+	}
+	w.attending--
+	rest := w.list.head != nil && w.attending == 0
+	w.mu.Unlock()
+	if rest {
+		w.cond.Signal()
+	}
 }
 
 // close lets the wakers end once the list is empty; false if it was closed before.
@@ -92,20 +137,24 @@ func (t *Table) runWaker() {
 		if e == nil {
 			return
 		}
-		wakeAll(e)
+		t.wakeAll(e)
 	}
 }
 
-func wakeAll(e *Entry) {
+// wakeAll wakes a list; the answers to one connection leave together.
+func (t *Table) wakeAll(e *Entry) {
+	b := t.batches.Get().(*remoting.Batch)
 	for e != nil {
 		next := e.wakeNext
 		e.wakeNext = nil
 		// The entry leaves its owner's list here, before Wake may give it away: Drop walks that list.
 		e.owner.unlink(e)
 		e.owner = nil
-		e.Waiter.Wake(e.reason)
+		e.Waiter.Wake(e.reason, b)
 		e = next
 	}
+	b.Flush()
+	t.batches.Put(b)
 }
 
 // runTimer sleeps until the earliest deadline. Park nudges it when it parks an earlier one.
@@ -150,6 +199,6 @@ func (t *Table) expire(now int64) int64 {
 		}
 		s.mu.Unlock()
 	}
-	t.wake.put(woken)
+	t.put(woken)
 	return next
 }

@@ -35,6 +35,7 @@ type pullOp struct {
 	res    store.GetResult
 	answer header.PullMessageResponse
 	reply  remoting.Reply
+	out    *remoting.Batch // where the answer goes, with others; nil sends it at once
 
 	onLane    func() // read, as lanes want it; made once for each op
 	onWritten func() // written, as replies want it
@@ -50,7 +51,7 @@ func (p *Processor) newPull(r *remoting.Request) *pullOp {
 	op.cfg = p.cfg()
 	op.replier, op.conn = r.Replier(), r.Conn()
 	op.lite = r.Code == code.LitePullMessage
-	op.settled, op.suspend = false, true
+	op.settled, op.suspend, op.out = false, true, nil
 	return op
 }
 
@@ -92,7 +93,7 @@ func (op *pullOp) refuse(c int32, forbidden, remark string) bool {
 	if forbidden != "" {
 		op.reply.Extra = header.Fields{{Key: "forbiddenType", Value: forbidden}}
 	}
-	op.replier.Reply(&op.reply)
+	op.say()
 	op.free()
 	return false
 }
@@ -190,11 +191,12 @@ func (op *pullOp) Wants(a *store.Arrival) bool {
 }
 
 // Wake runs the request once more, for the last time.
-func (op *pullOp) Wake(why hold.Reason) {
+func (op *pullOp) Wake(why hold.Reason, out *remoting.Batch) {
 	if why == hold.Gone {
 		op.free()
 		return
 	}
+	op.out = out
 	op.suspend = false
 	op.cfg = op.p.cfg()
 	op.group = nil
@@ -235,14 +237,23 @@ func (op *pullOp) send() {
 	}
 	op.reply = remoting.Reply{Code: pullCode(res.Status, op.hdr.QueueOffset), Remark: res.Status.String(), Header: &op.answer}
 	if res.Status != store.Found {
-		op.replier.Reply(&op.reply)
+		op.say()
 		res.Release()
 		op.free()
 		return
 	}
 	op.p.Stats.Got(topic.TopicName, group.GroupName, int64(res.Count), int64(res.Bytes))
 	op.reply.Regions, op.reply.Release = res.Regions, op.onWritten
-	op.replier.Reply(&op.reply) // the op may be gone when it returns
+	op.say() // the op may be gone when it returns
+}
+
+// say sends the answer.
+func (op *pullOp) say() {
+	if op.out != nil {
+		op.out.Reply(op.replier, &op.reply)
+		return
+	}
+	op.replier.Reply(&op.reply)
 }
 
 // written is called when the messages have left, or never will.
