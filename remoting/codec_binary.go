@@ -2,7 +2,6 @@ package remoting
 
 import (
 	"encoding/binary"
-	"strconv"
 	"unsafe"
 
 	"apogee/remoting/header"
@@ -98,6 +97,7 @@ func (w *frameWriter) binary(h *head) {
 	if h.fields != nil {
 		h.fields.EncodeFields((*binaryPairs)(w))
 	}
+	h.shared.EncodeFields((*binaryPairs)(w))
 	h.extra.EncodeFields((*binaryPairs)(w))
 	binary.BigEndian.PutUint32(w.buf[at:], uint32(len(w.buf)-at-4))
 }
@@ -122,7 +122,7 @@ func (w *binaryPairs) String(key, value string) {
 func (w *binaryPairs) Int(key string, value int64) {
 	w.key(key, 0)
 	at := len(w.buf)
-	w.buf = strconv.AppendInt(w.buf, value, 10)
+	w.buf = header.AppendInt(w.buf, value)
 	binary.BigEndian.PutUint32(w.buf[at-4:], uint32(len(w.buf)-at))
 }
 

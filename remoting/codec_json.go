@@ -1,11 +1,8 @@
 package remoting
 
 import (
-	"encoding/binary"
 	"math"
-	"math/bits"
 	"strconv"
-	"unsafe"
 
 	"apogee/remoting/header"
 )
@@ -252,111 +249,29 @@ func (s *scanner) fields(f header.Fields) (_ header.Fields, err error) {
 
 // json appends a header as Java prints it: compact, keys in alphabetical order, without nulls.
 func (w *frameWriter) json(h *head) {
-	w.buf = append(w.buf, `{"code":`...)
-	w.buf = strconv.AppendInt(w.buf, int64(h.code), 10)
-	if h.fields != nil || len(h.extra) > 0 {
+	b := append(w.buf, `{"code":`...)
+	b = header.AppendInt(b, int64(h.code))
+	if h.fields != nil || h.shared != nil || len(h.extra) > 0 {
 		// Java has a map, even an empty one, as soon as there is a custom header; its clients rely on it (spec: remoting.md 4.2).
-		w.buf = append(w.buf, `,"extFields":{`...)
+		b = append(b, `,"extFields":`...)
+		at := len(b)
 		if h.fields != nil {
-			h.fields.EncodeFields((*jsonPairs)(w))
+			b = h.fields.AppendJSON(b)
 		}
-		h.extra.EncodeFields((*jsonPairs)(w))
-		w.buf = append(w.buf, '}')
+		b = h.extra.AppendJSON(h.shared.AppendJSON(b))
+		if len(b) > at {
+			b[at] = '{' // where the first pair has its comma
+		} else {
+			b = append(b, '{')
+		}
+		b = append(b, '}')
 	}
-	w.buf = append(w.buf, `,"flag":`...)
-	w.buf = strconv.AppendInt(w.buf, int64(h.flag), 10)
-	w.buf = append(w.buf, `,"language":"JAVA","opaque":`...)
-	w.buf = strconv.AppendInt(w.buf, int64(h.opaque), 10)
+	b = header.AppendInt(append(b, `,"flag":`...), int64(h.flag))
+	b = header.AppendInt(append(b, `,"language":"JAVA","opaque":`...), int64(h.opaque))
 	if h.remark != "" {
-		w.buf = append(w.buf, `,"remark":`...)
-		w.buf = appendQuoted(w.buf, h.remark)
+		b = header.AppendQuoted(append(b, `,"remark":`...), h.remark)
 	}
-	w.buf = append(w.buf, `,"serializeTypeCurrentRPC":"JSON","version":`...)
-	w.buf = strconv.AppendInt(w.buf, ourVersion, 10)
-	w.buf = append(w.buf, '}')
-}
-
-// jsonPairs is a frameWriter as the header.Encoder of the JSON form. Values are always strings.
-type jsonPairs frameWriter
-
-func (w *jsonPairs) key(key string) {
-	if w.pairs++; w.pairs > 1 {
-		w.buf = append(w.buf, ',')
-	}
-	w.buf = appendQuoted(w.buf, key)
-	w.buf = append(w.buf, ':')
-}
-
-func (w *jsonPairs) String(key, value string) {
-	w.key(key)
-	w.buf = appendQuoted(w.buf, value)
-}
-
-func (w *jsonPairs) Int(key string, value int64) {
-	w.key(key)
-	w.buf = append(w.buf, '"')
-	w.buf = strconv.AppendInt(w.buf, value, 10)
-	w.buf = append(w.buf, '"')
-}
-
-func (w *jsonPairs) Bool(key string, value bool) {
-	w.key(key)
-	if value {
-		w.buf = append(w.buf, `"true"`...)
-	} else {
-		w.buf = append(w.buf, `"false"`...)
-	}
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendQuoted appends s as a JSON string with fastjson's escapes; UTF-8 stays as it is.
-func appendQuoted(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for {
-		n := clean(s)
-		dst = append(dst, s[:n]...)
-		if n == len(s) {
-			return append(dst, '"')
-		}
-		dst = appendEscape(dst, s[n])
-		s = s[n+1:]
-	}
-}
-
-// clean is how many bytes at the start of s need no escape. Like special, it looks at eight at a time.
-func clean(s string) int {
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		q, e := x^(ones*'"'), x^(ones*'\\')
-		if hit := ((q-ones)&^q | (e-ones)&^e | (x-ones*' ')&^x) & tops; hit != 0 {
-			return i + bits.TrailingZeros64(hit)/8
-		}
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
-			break
-		}
-	}
-	return i
-}
-
-func appendEscape(dst []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
-	case '\b':
-		return append(dst, '\\', 'b')
-	case '\f':
-		return append(dst, '\\', 'f')
-	}
-	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+	b = append(b, `,"serializeTypeCurrentRPC":"JSON","version":`...)
+	b = header.AppendInt(b, ourVersion)
+	w.buf = append(b, '}')
 }

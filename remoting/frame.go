@@ -103,21 +103,18 @@ type head struct {
 	code, opaque, flag int32
 	remark             string
 	fields             header.Encodable // may be nil
+	shared             *header.Fixed    // may be nil
 	extra              header.Fields
 }
 
 // frameWriter appends frames to buf.
-type frameWriter struct {
-	buf   []byte
-	pairs int // written into the header at hand
-}
+type frameWriter struct{ buf []byte }
 
 // frame appends a frame whose body is body followed by regionBytes bytes that the caller sends itself.
 func (w *frameWriter) frame(ser Serialization, h *head, body []byte, regionBytes int) error {
 	start := len(w.buf)
 	w.buf = slices.Grow(w.buf, len(body)+512)
 	w.buf = append(w.buf, 0, 0, 0, 0, 0, 0, 0, 0)
-	w.pairs = 0
 	if ser == RocketMQ {
 		w.binary(h)
 	} else {

@@ -34,7 +34,8 @@ type Reply struct {
 	Code   int32
 	Remark string
 	Header header.Encodable
-	Extra  header.Fields // pairs besides Header's, such as MSG_REGION
+	Shared *header.Fixed // pairs that all answers of a kind carry, such as MSG_REGION
+	Extra  header.Fields // more pairs
 	Body   []byte
 
 	// Regions follow Body on the wire without being copied (mapped file ranges). They must stay valid until Release is called,

@@ -34,7 +34,7 @@ func (r Replier) reply(rep *Reply, b *Batch) {
 		}
 		return
 	}
-	h := head{code: rep.Code, opaque: r.opaque, flag: flagResponse, remark: rep.Remark, fields: rep.Header, extra: rep.Extra}
+	h := head{code: rep.Code, opaque: r.opaque, flag: flagResponse, remark: rep.Remark, fields: rep.Header, shared: rep.Shared, extra: rep.Extra}
 	// An error means that the connection is gone, which its OnClose reports.
 	_ = r.conn.send(r.ser, &h, rep.Body, rep.Regions, rep.Release, b)
 }

@@ -52,7 +52,7 @@ func (p *Processor) sendReply(r *remoting.Request) {
 	if p.cfg().StoreReply {
 		p.storeReply(op)
 	}
-	op.reply = remoting.Reply{Code: answer, Remark: remark, Header: &op.answer, Extra: op.view.extra}
+	op.reply = remoting.Reply{Code: answer, Remark: remark, Header: &op.answer, Shared: op.view.shared}
 	r.Reply(&op.reply)
 	op.release()
 }

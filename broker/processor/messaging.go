@@ -31,7 +31,7 @@ type sendView struct {
 	cfg  *config.Broker
 	addr *Address
 
-	extra    header.Fields // of every answer to a send
+	shared   *header.Fixed // pairs of every answer to a send
 	suffix   string        // properties that every message gets
 	reply    string        // the same for messages of request-reply, which get no cluster
 	levels   delay.Levels
@@ -44,7 +44,7 @@ func (p *Processor) sendView() *sendView {
 		return v
 	}
 	trace := strconv.FormatBool(cfg.TraceOn)
-	v := &sendView{cfg: cfg, addr: addr, extra: header.Fields{{Key: propRegion, Value: cfg.RegionID}, {Key: propTraceOn, Value: trace}}}
+	v := &sendView{cfg: cfg, addr: addr, shared: header.Fix(header.Fields{{Key: propRegion, Value: cfg.RegionID}, {Key: propTraceOn, Value: trace}})}
 	suffix := record.AppendProperty(nil, propRegion, cfg.RegionID)
 	suffix = record.AppendProperty(suffix, propTraceOn, trace)
 	v.reply = string(suffix)

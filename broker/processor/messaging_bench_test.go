@@ -51,7 +51,8 @@ func nullRig(t testing.TB) (*rig, *nullStore) {
 	return g, n
 }
 
-// discard is a replier that behaves as the connection does: it reads the answer and releases it.
+// discard is a replier that behaves as the connection does: it reads the answer and releases it. (What it costs to write one is
+// measured in package remoting.)
 func discard(rep *remoting.Reply) {
 	if rep.Header != nil {
 		rep.Header.EncodeFields(nullEncoder{})

@@ -391,6 +391,7 @@ func view(rep *remoting.Reply) answered {
 	if rep.Header != nil {
 		rep.Header.EncodeFields(fieldMap(a.ext))
 	}
+	rep.Shared.EncodeFields(fieldMap(a.ext))
 	rep.Extra.EncodeFields(fieldMap(a.ext))
 	for _, r := range rep.Regions {
 		a.body = append(a.body, r...)

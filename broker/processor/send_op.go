@@ -90,7 +90,7 @@ func (op *sendOp) release() {
 
 // fail answers a refusal and ends the op. What every answer to a send carries, this one does too.
 func (op *sendOp) fail(r *remoting.Request, c int32, remark string) {
-	op.reply = remoting.Reply{Code: c, Remark: remark, Extra: op.view.extra}
+	op.reply = remoting.Reply{Code: c, Remark: remark, Shared: op.view.shared}
 	r.Reply(&op.reply)
 	op.release()
 }
@@ -170,7 +170,7 @@ func (op *sendOp) finish() *remoting.Reply {
 		op.res.Status = op.outcome
 	}
 	c, stored := putCode(op.res.Status)
-	op.reply = remoting.Reply{Code: c, Extra: op.view.extra}
+	op.reply = remoting.Reply{Code: c, Shared: op.view.shared}
 	if !stored {
 		op.reply.Remark = op.p.putRemark(&op.res)
 		return &op.reply

@@ -56,6 +56,7 @@ func generate(src []byte) ([]byte, error) {
 	for _, h := range headers {
 		writeDecoder(&b, h)
 		writeEncoder(&b, h)
+		writeJSON(&b, h)
 	}
 	return format.Source(b.Bytes())
 }
@@ -231,6 +232,33 @@ func writeEncoder(b *bytes.Buffer, h header) {
 		}
 	}
 	b.WriteString("}\n")
+}
+
+func writeJSON(b *bytes.Buffer, h header) {
+	fmt.Fprintf(b, "\n// AppendJSON is EncodeFields for JSON.\nfunc (h *%s) AppendJSON(b []byte) []byte {\n", h.name)
+	for _, f := range h.fields {
+		set, appender := "h."+f.name, "appendInt"
+		switch {
+		case f.opt:
+			fmt.Fprintf(b, "if %s.Valid {\n", set)
+			set += ".Value"
+		case f.typ == "string" && !f.required:
+			fmt.Fprintf(b, "if %s != \"\" {\n", set)
+		}
+		switch f.typ {
+		case "string":
+			appender = "appendText"
+		case "bool":
+			appender = "appendBool"
+		case "int32":
+			set = "int64(" + set + ")"
+		}
+		fmt.Fprintf(b, "b = %s(append(b, `,%q:\"`...), %s)\n", appender, f.wire, set)
+		if f.opt || f.typ == "string" && !f.required {
+			b.WriteString("}\n")
+		}
+	}
+	b.WriteString("return b\n}\n")
 }
 
 func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

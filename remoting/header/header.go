@@ -34,9 +34,14 @@ func (f Fields) Get(key string) (string, bool) {
 type Decoder interface{ DecodeFields(f Fields) error }
 
 // Encodable is a header that can write itself.
-type Encodable interface{ EncodeFields(e Encoder) }
+type Encodable interface {
+	// EncodeFields gives the pairs to e.
+	EncodeFields(e Encoder)
+	// AppendJSON appends the pairs as members of a JSON object, values in quotes, a comma in front of each pair.
+	AppendJSON(b []byte) []byte
+}
 
-// Encoder takes the pairs of a header one by one, in either serialization. Values are appended, never retained.
+// Encoder takes the pairs of a header one by one. Values are appended, never retained.
 type Encoder interface {
 	String(key, value string)
 	Int(key string, value int64)

@@ -1,10 +1,14 @@
 package header
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestParseIntReadsWhatLongParseLongReads(t *testing.T) {
@@ -133,6 +137,85 @@ func FuzzHeaderFields(f *testing.F) {
 		h.EncodeFields(&l)
 		if err := again.DecodeFields(l.f); err != nil || again != h {
 			t.Errorf("encoded and decoded: %+v, %v, want %+v", again, err, h)
+		}
+		if got, want := h.AppendJSON(nil), l.f.AppendJSON(nil); !bytes.Equal(got, want) {
+			t.Errorf("JSON %s, of the pairs %s", got, want)
+		}
+	})
+}
+
+func TestJSONOfAHeaderIsThatOfItsPairs(t *testing.T) {
+	for _, h := range []Encodable{
+		&SendMessageResponse{}, &SendMessageResponse{MsgID: "id", QueueID: -1, QueueOffset: math.MaxInt64, TransactionID: "a\x01\"\\é\n"},
+		&PullMessageResponse{NextBeginOffset: math.MinInt64, GroupSysFlag: Some[int32](0)},
+		&UpdateAndCreateTopicRequest{Topic: "T", Order: true, TopicSysFlag: Some[int32](7)},
+		&SendMessageRequest{UnitMode: Some(false), Batch: Some(true)},
+		Fields{{"k\"", ""}, {"", "v"}}, Fields(nil),
+	} {
+		var l list
+		h.EncodeFields(&l)
+		var want []byte
+		for _, p := range l.f {
+			want = AppendQuoted(append(AppendQuoted(append(want, ','), p.Key), ':'), p.Value)
+		}
+		if got := h.AppendJSON([]byte("x")); string(got) != "x"+string(want) {
+			t.Errorf("%T: %s, want %s", h, got, want)
+		}
+	}
+}
+
+func TestFixedPairsAreEncodedAsPairs(t *testing.T) {
+	f := Fields{{"MSG_REGION", "a\"b"}, {"TRACE_ON", "true"}}
+	for _, fixed := range []*Fixed{nil, Fix(nil), Fix(f)} {
+		want := f
+		if fixed == nil || fixed.json == "" {
+			want = nil
+		}
+		var l list
+		fixed.EncodeFields(&l)
+		if !slices.Equal(l.f, want) || string(fixed.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
+			t.Errorf("got %v, %s, want %v", l.f, fixed.AppendJSON(nil), want)
+		}
+	}
+}
+
+func TestAppendIntWritesWhatStrconvWrites(t *testing.T) {
+	check := func(n int64) {
+		if got, want := string(AppendInt([]byte("x"), n)), "x"+strconv.FormatInt(n, 10); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for n := range int64(20000) {
+		check(n)
+		check(n * 9999)
+		check(n * 100_000_007)
+		check(n*1_000_000_007_001 - 1)
+	}
+	for n := int64(1); n > 0 && n < math.MaxInt64/10; n *= 10 {
+		for _, d := range []int64{-1, 0, 1} {
+			check(n + d)
+			check(-n + d)
+		}
+	}
+	check(math.MaxInt64)
+	check(math.MinInt64)
+}
+
+func FuzzAppendInt(f *testing.F) {
+	f.Add(int64(12345678), "")
+	f.Add(int64(-1), "a\x1f\"\\")
+	f.Fuzz(func(t *testing.T, n int64, s string) {
+		if got := string(AppendInt(nil, n)); got != strconv.FormatInt(n, 10) {
+			t.Errorf("%d is written %s", n, got)
+		}
+		if m, ok := ParseInt(strconv.FormatInt(n, 10)); !ok || m != n {
+			t.Errorf("%d is read as %d, %v", n, m, ok)
+		}
+		var back string
+		if utf8.ValidString(s) {
+			if err := json.Unmarshal(AppendQuoted(nil, s), &back); err != nil || back != s {
+				t.Errorf("%q is quoted as %s, which reads %q, %v", s, AppendQuoted(nil, s), back, err)
+			}
 		}
 	})
 }

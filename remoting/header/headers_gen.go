@@ -107,6 +107,34 @@ func (h *SendMessageRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *SendMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"defaultTopic":"`...), h.DefaultTopic)
+	b = appendInt(append(b, `,"defaultTopicQueueNums":"`...), int64(h.DefaultTopicQueueNums))
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"sysFlag":"`...), int64(h.SysFlag))
+	b = appendInt(append(b, `,"bornTimestamp":"`...), h.BornTimestamp)
+	b = appendInt(append(b, `,"flag":"`...), int64(h.Flag))
+	if h.Properties != "" {
+		b = appendText(append(b, `,"properties":"`...), h.Properties)
+	}
+	if h.ReconsumeTimes.Valid {
+		b = appendInt(append(b, `,"reconsumeTimes":"`...), int64(h.ReconsumeTimes.Value))
+	}
+	if h.UnitMode.Valid {
+		b = appendBool(append(b, `,"unitMode":"`...), h.UnitMode.Value)
+	}
+	if h.Batch.Valid {
+		b = appendBool(append(b, `,"batch":"`...), h.Batch.Value)
+	}
+	if h.MaxReconsumeTimes.Valid {
+		b = appendInt(append(b, `,"maxReconsumeTimes":"`...), int64(h.MaxReconsumeTimes.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *SendMessageResponse) DecodeFields(f Fields) error {
 	*h = SendMessageResponse{}
@@ -150,6 +178,25 @@ func (h *SendMessageResponse) EncodeFields(e Encoder) {
 	if h.RecallHandle != "" {
 		e.String("recallHandle", h.RecallHandle)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *SendMessageResponse) AppendJSON(b []byte) []byte {
+	if h.MsgID != "" {
+		b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	}
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"queueOffset":"`...), h.QueueOffset)
+	if h.TransactionID != "" {
+		b = appendText(append(b, `,"transactionId":"`...), h.TransactionID)
+	}
+	if h.BatchUniqID != "" {
+		b = appendText(append(b, `,"batchUniqId":"`...), h.BatchUniqID)
+	}
+	if h.RecallHandle != "" {
+		b = appendText(append(b, `,"recallHandle":"`...), h.RecallHandle)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -272,6 +319,38 @@ func (h *PullMessageRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *PullMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"queueOffset":"`...), h.QueueOffset)
+	b = appendInt(append(b, `,"maxMsgNums":"`...), int64(h.MaxMsgNums))
+	b = appendInt(append(b, `,"sysFlag":"`...), int64(h.SysFlag))
+	b = appendInt(append(b, `,"commitOffset":"`...), h.CommitOffset)
+	b = appendInt(append(b, `,"suspendTimeoutMillis":"`...), h.SuspendTimeoutMillis)
+	if h.Subscription != "" {
+		b = appendText(append(b, `,"subscription":"`...), h.Subscription)
+	}
+	b = appendInt(append(b, `,"subVersion":"`...), h.SubVersion)
+	if h.ExpressionType != "" {
+		b = appendText(append(b, `,"expressionType":"`...), h.ExpressionType)
+	}
+	if h.MaxMsgBytes.Valid {
+		b = appendInt(append(b, `,"maxMsgBytes":"`...), int64(h.MaxMsgBytes.Value))
+	}
+	if h.RequestSource.Valid {
+		b = appendInt(append(b, `,"requestSource":"`...), int64(h.RequestSource.Value))
+	}
+	if h.ProxyFrowardClientID != "" {
+		b = appendText(append(b, `,"proxyFrowardClientId":"`...), h.ProxyFrowardClientID)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *PullMessageResponse) DecodeFields(f Fields) error {
 	*h = PullMessageResponse{}
@@ -333,6 +412,27 @@ func (h *PullMessageResponse) EncodeFields(e Encoder) {
 	if h.ForbiddenType.Valid {
 		e.Int("forbiddenType", int64(h.ForbiddenType.Value))
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PullMessageResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"suggestWhichBrokerId":"`...), h.SuggestWhichBrokerID)
+	b = appendInt(append(b, `,"nextBeginOffset":"`...), h.NextBeginOffset)
+	b = appendInt(append(b, `,"minOffset":"`...), h.MinOffset)
+	b = appendInt(append(b, `,"maxOffset":"`...), h.MaxOffset)
+	if h.OffsetDelta.Valid {
+		b = appendInt(append(b, `,"offsetDelta":"`...), h.OffsetDelta.Value)
+	}
+	if h.TopicSysFlag.Valid {
+		b = appendInt(append(b, `,"topicSysFlag":"`...), int64(h.TopicSysFlag.Value))
+	}
+	if h.GroupSysFlag.Valid {
+		b = appendInt(append(b, `,"groupSysFlag":"`...), int64(h.GroupSysFlag.Value))
+	}
+	if h.ForbiddenType.Valid {
+		b = appendInt(append(b, `,"forbiddenType":"`...), int64(h.ForbiddenType.Value))
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -399,6 +499,22 @@ func (h *QueryMessageRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"key":"`...), h.Key)
+	b = appendInt(append(b, `,"maxNum":"`...), int64(h.MaxNum))
+	b = appendInt(append(b, `,"beginTimestamp":"`...), h.BeginTimestamp)
+	b = appendInt(append(b, `,"endTimestamp":"`...), h.EndTimestamp)
+	if h.IndexType != "" {
+		b = appendText(append(b, `,"indexType":"`...), h.IndexType)
+	}
+	if h.LastKey != "" {
+		b = appendText(append(b, `,"lastKey":"`...), h.LastKey)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryMessageResponse) DecodeFields(f Fields) error {
 	*h = QueryMessageResponse{}
@@ -422,6 +538,13 @@ func (h *QueryMessageResponse) DecodeFields(f Fields) error {
 func (h *QueryMessageResponse) EncodeFields(e Encoder) {
 	e.Int("indexLastUpdateTimestamp", int64(h.IndexLastUpdateTimestamp))
 	e.Int("indexLastUpdatePhyoffset", int64(h.IndexLastUpdatePhyoffset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryMessageResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"indexLastUpdateTimestamp":"`...), h.IndexLastUpdateTimestamp)
+	b = appendInt(append(b, `,"indexLastUpdatePhyoffset":"`...), h.IndexLastUpdatePhyoffset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -467,6 +590,17 @@ func (h *QueryConsumerOffsetRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryConsumerOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	if h.SetZeroIfNotFound.Valid {
+		b = appendBool(append(b, `,"setZeroIfNotFound":"`...), h.SetZeroIfNotFound.Value)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryConsumerOffsetResponse) DecodeFields(f Fields) error {
 	*h = QueryConsumerOffsetResponse{}
@@ -485,6 +619,12 @@ func (h *QueryConsumerOffsetResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *QueryConsumerOffsetResponse) EncodeFields(e Encoder) {
 	e.Int("offset", int64(h.Offset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryConsumerOffsetResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -531,6 +671,15 @@ func (h *UpdateConsumerOffsetRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
 	e.Int("queueId", int64(h.QueueID))
 	e.Int("commitOffset", int64(h.CommitOffset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *UpdateConsumerOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"commitOffset":"`...), h.CommitOffset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -611,6 +760,25 @@ func (h *UpdateAndCreateTopicRequest) EncodeFields(e Encoder) {
 	e.Bool("force", h.Force)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *UpdateAndCreateTopicRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"defaultTopic":"`...), h.DefaultTopic)
+	b = appendInt(append(b, `,"readQueueNums":"`...), int64(h.ReadQueueNums))
+	b = appendInt(append(b, `,"writeQueueNums":"`...), int64(h.WriteQueueNums))
+	b = appendInt(append(b, `,"perm":"`...), int64(h.Perm))
+	b = appendText(append(b, `,"topicFilterType":"`...), h.TopicFilterType)
+	if h.TopicSysFlag.Valid {
+		b = appendInt(append(b, `,"topicSysFlag":"`...), int64(h.TopicSysFlag.Value))
+	}
+	b = appendBool(append(b, `,"order":"`...), h.Order)
+	if h.Attributes != "" {
+		b = appendText(append(b, `,"attributes":"`...), h.Attributes)
+	}
+	b = appendBool(append(b, `,"force":"`...), h.Force)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllTopicConfigRequest) DecodeFields(f Fields) error {
 	*h = GetAllTopicConfigRequest{}
@@ -643,6 +811,18 @@ func (h *GetAllTopicConfigRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetAllTopicConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"topicSeq":"`...), int64(h.TopicSeq))
+	if h.DataVersion != "" {
+		b = appendText(append(b, `,"dataVersion":"`...), h.DataVersion)
+	}
+	if h.MaxTopicNum.Valid {
+		b = appendInt(append(b, `,"maxTopicNum":"`...), int64(h.MaxTopicNum.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllTopicConfigResponse) DecodeFields(f Fields) error {
 	*h = GetAllTopicConfigResponse{}
@@ -665,6 +845,14 @@ func (h *GetAllTopicConfigResponse) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetAllTopicConfigResponse) AppendJSON(b []byte) []byte {
+	if h.TotalTopicNum.Valid {
+		b = appendInt(append(b, `,"totalTopicNum":"`...), int64(h.TotalTopicNum.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetBrokerConfigResponse) DecodeFields(f Fields) error {
 	*h = GetBrokerConfigResponse{}
@@ -683,6 +871,14 @@ func (h *GetBrokerConfigResponse) EncodeFields(e Encoder) {
 	if h.Version != "" {
 		e.String("version", h.Version)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetBrokerConfigResponse) AppendJSON(b []byte) []byte {
+	if h.Version != "" {
+		b = appendText(append(b, `,"version":"`...), h.Version)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -735,6 +931,20 @@ func (h *SearchOffsetByTimestampRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *SearchOffsetByTimestampRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"timestamp":"`...), h.Timestamp)
+	if h.BoundaryType != "" {
+		b = appendText(append(b, `,"boundaryType":"`...), h.BoundaryType)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *SearchOffsetByTimestampResponse) DecodeFields(f Fields) error {
 	*h = SearchOffsetByTimestampResponse{}
@@ -753,6 +963,12 @@ func (h *SearchOffsetByTimestampResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *SearchOffsetByTimestampResponse) EncodeFields(e Encoder) {
 	e.Int("offset", int64(h.Offset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *SearchOffsetByTimestampResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -790,6 +1006,14 @@ func (h *GetMaxOffsetRequest) EncodeFields(e Encoder) {
 	e.Bool("committed", h.Committed)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetMaxOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendBool(append(b, `,"committed":"`...), h.Committed)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetMaxOffsetResponse) DecodeFields(f Fields) error {
 	*h = GetMaxOffsetResponse{}
@@ -808,6 +1032,12 @@ func (h *GetMaxOffsetResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetMaxOffsetResponse) EncodeFields(e Encoder) {
 	e.Int("offset", int64(h.Offset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetMaxOffsetResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -842,6 +1072,13 @@ func (h *GetMinOffsetRequest) EncodeFields(e Encoder) {
 	e.Int("queueId", int64(h.QueueID))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetMinOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetMinOffsetResponse) DecodeFields(f Fields) error {
 	*h = GetMinOffsetResponse{}
@@ -860,6 +1097,12 @@ func (h *GetMinOffsetResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetMinOffsetResponse) EncodeFields(e Encoder) {
 	e.Int("offset", int64(h.Offset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetMinOffsetResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -894,6 +1137,13 @@ func (h *GetEarliestMsgStoreTimeRequest) EncodeFields(e Encoder) {
 	e.Int("queueId", int64(h.QueueID))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetEarliestMsgStoreTimeRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetEarliestMsgStoreTimeResponse) DecodeFields(f Fields) error {
 	*h = GetEarliestMsgStoreTimeResponse{}
@@ -912,6 +1162,12 @@ func (h *GetEarliestMsgStoreTimeResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetEarliestMsgStoreTimeResponse) EncodeFields(e Encoder) {
 	e.Int("timestamp", int64(h.Timestamp))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetEarliestMsgStoreTimeResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"timestamp":"`...), h.Timestamp)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -943,6 +1199,15 @@ func (h *ViewMessageByIDRequest) EncodeFields(e Encoder) {
 		e.String("topic", h.Topic)
 	}
 	e.Int("offset", int64(h.Offset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ViewMessageByIDRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -977,6 +1242,18 @@ func (h *UnregisterClientRequest) EncodeFields(e Encoder) {
 	if h.ConsumerGroup != "" {
 		e.String("consumerGroup", h.ConsumerGroup)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *UnregisterClientRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"clientID":"`...), h.ClientID)
+	if h.ProducerGroup != "" {
+		b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	}
+	if h.ConsumerGroup != "" {
+		b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1037,6 +1314,24 @@ func (h *ConsumerSendMsgBackRequest) EncodeFields(e Encoder) {
 	if h.MaxReconsumeTimes.Valid {
 		e.Int("maxReconsumeTimes", int64(h.MaxReconsumeTimes.Value))
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ConsumerSendMsgBackRequest) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	b = appendInt(append(b, `,"delayLevel":"`...), int64(h.DelayLevel))
+	if h.OriginMsgID != "" {
+		b = appendText(append(b, `,"originMsgId":"`...), h.OriginMsgID)
+	}
+	if h.OriginTopic != "" {
+		b = appendText(append(b, `,"originTopic":"`...), h.OriginTopic)
+	}
+	b = appendBool(append(b, `,"unitMode":"`...), h.UnitMode)
+	if h.MaxReconsumeTimes.Valid {
+		b = appendInt(append(b, `,"maxReconsumeTimes":"`...), int64(h.MaxReconsumeTimes.Value))
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1106,6 +1401,23 @@ func (h *EndTransactionRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *EndTransactionRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	b = appendInt(append(b, `,"tranStateTableOffset":"`...), h.TranStateTableOffset)
+	b = appendInt(append(b, `,"commitLogOffset":"`...), h.CommitLogOffset)
+	b = appendInt(append(b, `,"commitOrRollback":"`...), int64(h.CommitOrRollback))
+	b = appendBool(append(b, `,"fromTransactionCheck":"`...), h.FromTransactionCheck)
+	b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	if h.TransactionID != "" {
+		b = appendText(append(b, `,"transactionId":"`...), h.TransactionID)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetConsumerListByGroupRequest) DecodeFields(f Fields) error {
 	*h = GetConsumerListByGroupRequest{}
@@ -1128,6 +1440,12 @@ func (h *GetConsumerListByGroupRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetConsumerListByGroupRequest) EncodeFields(e Encoder) {
 	e.String("consumerGroup", h.ConsumerGroup)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetConsumerListByGroupRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1184,6 +1502,25 @@ func (h *CheckTransactionStateRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *CheckTransactionStateRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	b = appendInt(append(b, `,"tranStateTableOffset":"`...), h.TranStateTableOffset)
+	b = appendInt(append(b, `,"commitLogOffset":"`...), h.CommitLogOffset)
+	if h.MsgID != "" {
+		b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	}
+	if h.TransactionID != "" {
+		b = appendText(append(b, `,"transactionId":"`...), h.TransactionID)
+	}
+	if h.OffsetMsgID != "" {
+		b = appendText(append(b, `,"offsetMsgId":"`...), h.OffsetMsgID)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *NotifyConsumerIDsChangedRequest) DecodeFields(f Fields) error {
 	*h = NotifyConsumerIDsChangedRequest{}
@@ -1206,6 +1543,12 @@ func (h *NotifyConsumerIDsChangedRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *NotifyConsumerIDsChangedRequest) EncodeFields(e Encoder) {
 	e.String("consumerGroup", h.ConsumerGroup)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *NotifyConsumerIDsChangedRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1244,6 +1587,14 @@ func (h *PutKVConfigRequest) EncodeFields(e Encoder) {
 	e.String("value", h.Value)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *PutKVConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"namespace":"`...), h.Namespace)
+	b = appendText(append(b, `,"key":"`...), h.Key)
+	b = appendText(append(b, `,"value":"`...), h.Value)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetKVConfigRequest) DecodeFields(f Fields) error {
 	*h = GetKVConfigRequest{}
@@ -1274,6 +1625,13 @@ func (h *GetKVConfigRequest) EncodeFields(e Encoder) {
 	e.String("key", h.Key)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetKVConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"namespace":"`...), h.Namespace)
+	b = appendText(append(b, `,"key":"`...), h.Key)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetKVConfigResponse) DecodeFields(f Fields) error {
 	*h = GetKVConfigResponse{}
@@ -1292,6 +1650,14 @@ func (h *GetKVConfigResponse) EncodeFields(e Encoder) {
 	if h.Value != "" {
 		e.String("value", h.Value)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetKVConfigResponse) AppendJSON(b []byte) []byte {
+	if h.Value != "" {
+		b = appendText(append(b, `,"value":"`...), h.Value)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1322,6 +1688,13 @@ func (h *DeleteKVConfigRequest) DecodeFields(f Fields) error {
 func (h *DeleteKVConfigRequest) EncodeFields(e Encoder) {
 	e.String("namespace", h.Namespace)
 	e.String("key", h.Key)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *DeleteKVConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"namespace":"`...), h.Namespace)
+	b = appendText(append(b, `,"key":"`...), h.Key)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1396,6 +1769,26 @@ func (h *RegisterBrokerRequest) EncodeFields(e Encoder) {
 	e.Int("bodyCrc32", int64(h.BodyCRC32))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *RegisterBrokerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	b = appendText(append(b, `,"brokerAddr":"`...), h.BrokerAddr)
+	b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	b = appendText(append(b, `,"haServerAddr":"`...), h.HAServerAddr)
+	b = appendInt(append(b, `,"brokerId":"`...), h.BrokerID)
+	if h.HeartbeatTimeoutMillis.Valid {
+		b = appendInt(append(b, `,"heartbeatTimeoutMillis":"`...), h.HeartbeatTimeoutMillis.Value)
+	}
+	if h.EnableActingMaster.Valid {
+		b = appendBool(append(b, `,"enableActingMaster":"`...), h.EnableActingMaster.Value)
+	}
+	if h.Compressed.Valid {
+		b = appendBool(append(b, `,"compressed":"`...), h.Compressed.Value)
+	}
+	b = appendInt(append(b, `,"bodyCrc32":"`...), int64(h.BodyCRC32))
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *RegisterBrokerResponse) DecodeFields(f Fields) error {
 	*h = RegisterBrokerResponse{}
@@ -1419,6 +1812,17 @@ func (h *RegisterBrokerResponse) EncodeFields(e Encoder) {
 	if h.MasterAddr != "" {
 		e.String("masterAddr", h.MasterAddr)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *RegisterBrokerResponse) AppendJSON(b []byte) []byte {
+	if h.HAServerAddr != "" {
+		b = appendText(append(b, `,"haServerAddr":"`...), h.HAServerAddr)
+	}
+	if h.MasterAddr != "" {
+		b = appendText(append(b, `,"masterAddr":"`...), h.MasterAddr)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1465,6 +1869,15 @@ func (h *UnregisterBrokerRequest) EncodeFields(e Encoder) {
 	e.Int("brokerId", int64(h.BrokerID))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *UnregisterBrokerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	b = appendText(append(b, `,"brokerAddr":"`...), h.BrokerAddr)
+	b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	b = appendInt(append(b, `,"brokerId":"`...), h.BrokerID)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetRouteInfoByTopicRequest) DecodeFields(f Fields) error {
 	*h = GetRouteInfoByTopicRequest{}
@@ -1492,6 +1905,15 @@ func (h *GetRouteInfoByTopicRequest) EncodeFields(e Encoder) {
 	if h.AcceptStandardJsonOnly.Valid {
 		e.Bool("acceptStandardJsonOnly", h.AcceptStandardJsonOnly.Value)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetRouteInfoByTopicRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	if h.AcceptStandardJsonOnly.Valid {
+		b = appendBool(append(b, `,"acceptStandardJsonOnly":"`...), h.AcceptStandardJsonOnly.Value)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1526,6 +1948,18 @@ func (h *GetAllSubscriptionGroupConfigRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetAllSubscriptionGroupConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"groupSeq":"`...), int64(h.GroupSeq))
+	if h.DataVersion != "" {
+		b = appendText(append(b, `,"dataVersion":"`...), h.DataVersion)
+	}
+	if h.MaxGroupNum.Valid {
+		b = appendInt(append(b, `,"maxGroupNum":"`...), int64(h.MaxGroupNum.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllSubscriptionGroupConfigResponse) DecodeFields(f Fields) error {
 	*h = GetAllSubscriptionGroupConfigResponse{}
@@ -1544,6 +1978,12 @@ func (h *GetAllSubscriptionGroupConfigResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetAllSubscriptionGroupConfigResponse) EncodeFields(e Encoder) {
 	e.Int("totalGroupNum", int64(h.TotalGroupNum))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetAllSubscriptionGroupConfigResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"totalGroupNum":"`...), int64(h.TotalGroupNum))
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1570,6 +2010,12 @@ func (h *GetTopicStatsInfoRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetTopicStatsInfoRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetConsumerConnectionListRequest) DecodeFields(f Fields) error {
 	*h = GetConsumerConnectionListRequest{}
@@ -1592,6 +2038,12 @@ func (h *GetConsumerConnectionListRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetConsumerConnectionListRequest) EncodeFields(e Encoder) {
 	e.String("consumerGroup", h.ConsumerGroup)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetConsumerConnectionListRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1618,6 +2070,12 @@ func (h *GetProducerConnectionListRequest) EncodeFields(e Encoder) {
 	e.String("producerGroup", h.ProducerGroup)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetProducerConnectionListRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *WipeWritePermOfBrokerRequest) DecodeFields(f Fields) error {
 	*h = WipeWritePermOfBrokerRequest{}
@@ -1642,6 +2100,12 @@ func (h *WipeWritePermOfBrokerRequest) EncodeFields(e Encoder) {
 	e.String("brokerName", h.BrokerName)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *WipeWritePermOfBrokerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *WipeWritePermOfBrokerResponse) DecodeFields(f Fields) error {
 	*h = WipeWritePermOfBrokerResponse{}
@@ -1660,6 +2124,12 @@ func (h *WipeWritePermOfBrokerResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *WipeWritePermOfBrokerResponse) EncodeFields(e Encoder) {
 	e.Int("wipeTopicCount", int64(h.WipeTopicCount))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *WipeWritePermOfBrokerResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"wipeTopicCount":"`...), int64(h.WipeTopicCount))
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1687,6 +2157,13 @@ func (h *DeleteSubscriptionGroupRequest) DecodeFields(f Fields) error {
 func (h *DeleteSubscriptionGroupRequest) EncodeFields(e Encoder) {
 	e.String("groupName", h.GroupName)
 	e.Bool("cleanOffset", h.CleanOffset)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *DeleteSubscriptionGroupRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"groupName":"`...), h.GroupName)
+	b = appendBool(append(b, `,"cleanOffset":"`...), h.CleanOffset)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1723,6 +2200,18 @@ func (h *GetConsumeStatsRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetConsumeStatsRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.TopicList != "" {
+		b = appendText(append(b, `,"topicList":"`...), h.TopicList)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *DeleteTopicInBrokerRequest) DecodeFields(f Fields) error {
 	*h = DeleteTopicInBrokerRequest{}
@@ -1745,6 +2234,12 @@ func (h *DeleteTopicInBrokerRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *DeleteTopicInBrokerRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *DeleteTopicInBrokerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1776,6 +2271,15 @@ func (h *DeleteTopicInNamesrvRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *DeleteTopicInNamesrvRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	if h.ClusterName != "" {
+		b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *RegisterTopicInNamesrvRequest) DecodeFields(f Fields) error {
 	*h = RegisterTopicInNamesrvRequest{}
@@ -1800,6 +2304,12 @@ func (h *RegisterTopicInNamesrvRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *RegisterTopicInNamesrvRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetKVListByNamespaceRequest) DecodeFields(f Fields) error {
 	*h = GetKVListByNamespaceRequest{}
@@ -1822,6 +2332,12 @@ func (h *GetKVListByNamespaceRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetKVListByNamespaceRequest) EncodeFields(e Encoder) {
 	e.String("namespace", h.Namespace)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetKVListByNamespaceRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"namespace":"`...), h.Namespace)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1874,6 +2390,19 @@ func (h *ResetConsumerClientOffsetRequest) EncodeFields(e Encoder) {
 	e.Bool("isForce", h.IsForce)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *ResetConsumerClientOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	if h.Offset.Valid {
+		b = appendInt(append(b, `,"offset":"`...), h.Offset.Value)
+	}
+	b = appendInt(append(b, `,"timestamp":"`...), h.Timestamp)
+	b = appendBool(append(b, `,"isForce":"`...), h.IsForce)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetConsumerStatusFromClientRequest) DecodeFields(f Fields) error {
 	*h = GetConsumerStatusFromClientRequest{}
@@ -1907,6 +2436,16 @@ func (h *GetConsumerStatusFromClientRequest) EncodeFields(e Encoder) {
 	if h.ClientAddr != "" {
 		e.String("clientAddr", h.ClientAddr)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetConsumerStatusFromClientRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	if h.ClientAddr != "" {
+		b = appendText(append(b, `,"clientAddr":"`...), h.ClientAddr)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -1959,6 +2498,19 @@ func (h *InvokeBrokerToResetOffsetRequest) EncodeFields(e Encoder) {
 	e.Bool("isForce", h.IsForce)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *InvokeBrokerToResetOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	if h.Offset.Valid {
+		b = appendInt(append(b, `,"offset":"`...), h.Offset.Value)
+	}
+	b = appendInt(append(b, `,"timestamp":"`...), h.Timestamp)
+	b = appendBool(append(b, `,"isForce":"`...), h.IsForce)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *InvokeBrokerToGetConsumerStatusRequest) DecodeFields(f Fields) error {
 	*h = InvokeBrokerToGetConsumerStatusRequest{}
@@ -1994,6 +2546,16 @@ func (h *InvokeBrokerToGetConsumerStatusRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *InvokeBrokerToGetConsumerStatusRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	if h.ClientAddr != "" {
+		b = appendText(append(b, `,"clientAddr":"`...), h.ClientAddr)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetTopicsByClusterRequest) DecodeFields(f Fields) error {
 	*h = GetTopicsByClusterRequest{}
@@ -2018,6 +2580,12 @@ func (h *GetTopicsByClusterRequest) EncodeFields(e Encoder) {
 	e.String("cluster", h.Cluster)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetTopicsByClusterRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"cluster":"`...), h.Cluster)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryTopicConsumeByWhoRequest) DecodeFields(f Fields) error {
 	*h = QueryTopicConsumeByWhoRequest{}
@@ -2040,6 +2608,12 @@ func (h *QueryTopicConsumeByWhoRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *QueryTopicConsumeByWhoRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryTopicConsumeByWhoRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2070,6 +2644,13 @@ func (h *QueryConsumeTimeSpanRequest) DecodeFields(f Fields) error {
 func (h *QueryConsumeTimeSpanRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
 	e.String("group", h.Group)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryConsumeTimeSpanRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2107,6 +2688,16 @@ func (h *GetConsumerRunningInfoRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetConsumerRunningInfoRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"clientId":"`...), h.ClientID)
+	if h.JstackEnable.Valid {
+		b = appendBool(append(b, `,"jstackEnable":"`...), h.JstackEnable.Value)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryCorrectionOffsetRequest) DecodeFields(f Fields) error {
 	*h = QueryCorrectionOffsetRequest{}
@@ -2140,6 +2731,16 @@ func (h *QueryCorrectionOffsetRequest) EncodeFields(e Encoder) {
 	}
 	e.String("compareGroup", h.CompareGroup)
 	e.String("topic", h.Topic)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryCorrectionOffsetRequest) AppendJSON(b []byte) []byte {
+	if h.FilterGroups != "" {
+		b = appendText(append(b, `,"filterGroups":"`...), h.FilterGroups)
+	}
+	b = appendText(append(b, `,"compareGroup":"`...), h.CompareGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2200,6 +2801,30 @@ func (h *ConsumeMessageDirectlyRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *ConsumeMessageDirectlyRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	if h.ClientID != "" {
+		b = appendText(append(b, `,"clientId":"`...), h.ClientID)
+	}
+	if h.MsgID != "" {
+		b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	}
+	if h.BrokerName != "" {
+		b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	}
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.TopicSysFlag.Valid {
+		b = appendInt(append(b, `,"topicSysFlag":"`...), int64(h.TopicSysFlag.Value))
+	}
+	if h.GroupSysFlag.Valid {
+		b = appendInt(append(b, `,"groupSysFlag":"`...), int64(h.GroupSysFlag.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *CloneGroupOffsetRequest) DecodeFields(f Fields) error {
 	*h = CloneGroupOffsetRequest{}
@@ -2240,6 +2865,19 @@ func (h *CloneGroupOffsetRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *CloneGroupOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"srcGroup":"`...), h.SrcGroup)
+	b = appendText(append(b, `,"destGroup":"`...), h.DestGroup)
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.Offline.Valid {
+		b = appendBool(append(b, `,"offline":"`...), h.Offline.Value)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *ViewBrokerStatsDataRequest) DecodeFields(f Fields) error {
 	*h = ViewBrokerStatsDataRequest{}
@@ -2270,6 +2908,13 @@ func (h *ViewBrokerStatsDataRequest) EncodeFields(e Encoder) {
 	e.String("statsKey", h.StatsKey)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *ViewBrokerStatsDataRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"statsName":"`...), h.StatsName)
+	b = appendText(append(b, `,"statsKey":"`...), h.StatsKey)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetBrokerConsumeStatsRequest) DecodeFields(f Fields) error {
 	*h = GetBrokerConsumeStatsRequest{}
@@ -2286,6 +2931,12 @@ func (h *GetBrokerConsumeStatsRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetBrokerConsumeStatsRequest) EncodeFields(e Encoder) {
 	e.Bool("isOrder", h.IsOrder)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetBrokerConsumeStatsRequest) AppendJSON(b []byte) []byte {
+	b = appendBool(append(b, `,"isOrder":"`...), h.IsOrder)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2334,6 +2985,26 @@ func (h *QueryConsumeQueueRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryConsumeQueueRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.QueueID.Valid {
+		b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID.Value))
+	}
+	if h.Index.Valid {
+		b = appendInt(append(b, `,"index":"`...), h.Index.Value)
+	}
+	if h.Count.Valid {
+		b = appendInt(append(b, `,"count":"`...), int64(h.Count.Value))
+	}
+	if h.ConsumerGroup != "" {
+		b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryDataVersionRequest) DecodeFields(f Fields) error {
 	*h = QueryDataVersionRequest{}
@@ -2378,6 +3049,15 @@ func (h *QueryDataVersionRequest) EncodeFields(e Encoder) {
 	e.Int("brokerId", int64(h.BrokerID))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryDataVersionRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	b = appendText(append(b, `,"brokerAddr":"`...), h.BrokerAddr)
+	b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	b = appendInt(append(b, `,"brokerId":"`...), h.BrokerID)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *QueryDataVersionResponse) DecodeFields(f Fields) error {
 	*h = QueryDataVersionResponse{}
@@ -2394,6 +3074,12 @@ func (h *QueryDataVersionResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *QueryDataVersionResponse) EncodeFields(e Encoder) {
 	e.Bool("changed", h.Changed)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryDataVersionResponse) AppendJSON(b []byte) []byte {
+	b = appendBool(append(b, `,"changed":"`...), h.Changed)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2419,6 +3105,17 @@ func (h *ResumeCheckHalfMessageRequest) EncodeFields(e Encoder) {
 	if h.MsgID != "" {
 		e.String("msgId", h.MsgID)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ResumeCheckHalfMessageRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.MsgID != "" {
+		b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2529,6 +3226,29 @@ func (h *PushReplyMessageToClientRequest) EncodeFields(e Encoder) {
 	e.Int("storeTimestamp", int64(h.StoreTimestamp))
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *PushReplyMessageToClientRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"defaultTopic":"`...), h.DefaultTopic)
+	b = appendInt(append(b, `,"defaultTopicQueueNums":"`...), int64(h.DefaultTopicQueueNums))
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"sysFlag":"`...), int64(h.SysFlag))
+	b = appendInt(append(b, `,"bornTimestamp":"`...), h.BornTimestamp)
+	b = appendInt(append(b, `,"flag":"`...), int64(h.Flag))
+	if h.Properties != "" {
+		b = appendText(append(b, `,"properties":"`...), h.Properties)
+	}
+	if h.ReconsumeTimes.Valid {
+		b = appendInt(append(b, `,"reconsumeTimes":"`...), int64(h.ReconsumeTimes.Value))
+	}
+	b = appendBool(append(b, `,"unitMode":"`...), h.UnitMode)
+	b = appendText(append(b, `,"bornHost":"`...), h.BornHost)
+	b = appendText(append(b, `,"storeHost":"`...), h.StoreHost)
+	b = appendInt(append(b, `,"storeTimestamp":"`...), h.StoreTimestamp)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *AddWritePermOfBrokerRequest) DecodeFields(f Fields) error {
 	*h = AddWritePermOfBrokerRequest{}
@@ -2553,6 +3273,12 @@ func (h *AddWritePermOfBrokerRequest) EncodeFields(e Encoder) {
 	e.String("brokerName", h.BrokerName)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *AddWritePermOfBrokerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *AddWritePermOfBrokerResponse) DecodeFields(f Fields) error {
 	*h = AddWritePermOfBrokerResponse{}
@@ -2571,6 +3297,12 @@ func (h *AddWritePermOfBrokerResponse) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *AddWritePermOfBrokerResponse) EncodeFields(e Encoder) {
 	e.Int("addTopicCount", int64(h.AddTopicCount))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *AddWritePermOfBrokerResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"addTopicCount":"`...), int64(h.AddTopicCount))
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2595,6 +3327,12 @@ func (h *QueryTopicsByConsumerRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *QueryTopicsByConsumerRequest) EncodeFields(e Encoder) {
 	e.String("group", h.Group)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *QueryTopicsByConsumerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2626,6 +3364,15 @@ func (h *QuerySubscriptionByConsumerRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *QuerySubscriptionByConsumerRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetTopicConfigRequest) DecodeFields(f Fields) error {
 	*h = GetTopicConfigRequest{}
@@ -2650,6 +3397,12 @@ func (h *GetTopicConfigRequest) EncodeFields(e Encoder) {
 	e.String("topic", h.Topic)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *GetTopicConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetSubscriptionGroupConfigRequest) DecodeFields(f Fields) error {
 	*h = GetSubscriptionGroupConfigRequest{}
@@ -2672,6 +3425,12 @@ func (h *GetSubscriptionGroupConfigRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetSubscriptionGroupConfigRequest) EncodeFields(e Encoder) {
 	e.String("group", h.Group)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetSubscriptionGroupConfigRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2709,6 +3468,16 @@ func (h *UpdateAndGetGroupForbiddenRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *UpdateAndGetGroupForbiddenRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"group":"`...), h.Group)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	if h.Readable.Valid {
+		b = appendBool(append(b, `,"readable":"`...), h.Readable.Value)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *RecallMessageRequest) DecodeFields(f Fields) error {
 	*h = RecallMessageRequest{}
@@ -2744,6 +3513,16 @@ func (h *RecallMessageRequest) EncodeFields(e Encoder) {
 	e.String("recallHandle", h.RecallHandle)
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *RecallMessageRequest) AppendJSON(b []byte) []byte {
+	if h.ProducerGroup != "" {
+		b = appendText(append(b, `,"producerGroup":"`...), h.ProducerGroup)
+	}
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendText(append(b, `,"recallHandle":"`...), h.RecallHandle)
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *RecallMessageResponse) DecodeFields(f Fields) error {
 	*h = RecallMessageResponse{}
@@ -2762,6 +3541,14 @@ func (h *RecallMessageResponse) EncodeFields(e Encoder) {
 	if h.MsgID != "" {
 		e.String("msgId", h.MsgID)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *RecallMessageResponse) AppendJSON(b []byte) []byte {
+	if h.MsgID != "" {
+		b = appendText(append(b, `,"msgId":"`...), h.MsgID)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2792,6 +3579,13 @@ func (h *GetBrokerMemberGroupRequest) DecodeFields(f Fields) error {
 func (h *GetBrokerMemberGroupRequest) EncodeFields(e Encoder) {
 	e.String("clusterName", h.ClusterName)
 	e.String("brokerName", h.BrokerName)
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *GetBrokerMemberGroupRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2872,6 +3666,32 @@ func (h *BrokerHeartbeatRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *BrokerHeartbeatRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"clusterName":"`...), h.ClusterName)
+	b = appendText(append(b, `,"brokerAddr":"`...), h.BrokerAddr)
+	b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	if h.BrokerID.Valid {
+		b = appendInt(append(b, `,"brokerId":"`...), h.BrokerID.Value)
+	}
+	if h.Epoch.Valid {
+		b = appendInt(append(b, `,"epoch":"`...), int64(h.Epoch.Value))
+	}
+	if h.MaxOffset.Valid {
+		b = appendInt(append(b, `,"maxOffset":"`...), h.MaxOffset.Value)
+	}
+	if h.ConfirmOffset.Valid {
+		b = appendInt(append(b, `,"confirmOffset":"`...), h.ConfirmOffset.Value)
+	}
+	if h.HeartbeatTimeoutMills.Valid {
+		b = appendInt(append(b, `,"heartbeatTimeoutMills":"`...), h.HeartbeatTimeoutMills.Value)
+	}
+	if h.ElectionPriority.Valid {
+		b = appendInt(append(b, `,"electionPriority":"`...), int64(h.ElectionPriority.Value))
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *NotifyMinBrokerIDChangeRequest) DecodeFields(f Fields) error {
 	*h = NotifyMinBrokerIDChangeRequest{}
@@ -2914,6 +3734,26 @@ func (h *NotifyMinBrokerIDChangeRequest) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *NotifyMinBrokerIDChangeRequest) AppendJSON(b []byte) []byte {
+	if h.MinBrokerID.Valid {
+		b = appendInt(append(b, `,"minBrokerId":"`...), h.MinBrokerID.Value)
+	}
+	if h.BrokerName != "" {
+		b = appendText(append(b, `,"brokerName":"`...), h.BrokerName)
+	}
+	if h.MinBrokerAddr != "" {
+		b = appendText(append(b, `,"minBrokerAddr":"`...), h.MinBrokerAddr)
+	}
+	if h.OfflineBrokerAddr != "" {
+		b = appendText(append(b, `,"offlineBrokerAddr":"`...), h.OfflineBrokerAddr)
+	}
+	if h.HABrokerAddr != "" {
+		b = appendText(append(b, `,"haBrokerAddr":"`...), h.HABrokerAddr)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *ExchangeBrokerHAInfoRequest) DecodeFields(f Fields) error {
 	*h = ExchangeBrokerHAInfoRequest{}
@@ -2944,6 +3784,20 @@ func (h *ExchangeBrokerHAInfoRequest) EncodeFields(e Encoder) {
 	if h.MasterAddress != "" {
 		e.String("masterAddress", h.MasterAddress)
 	}
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ExchangeBrokerHAInfoRequest) AppendJSON(b []byte) []byte {
+	if h.MasterHAAddress != "" {
+		b = appendText(append(b, `,"masterHaAddress":"`...), h.MasterHAAddress)
+	}
+	if h.MasterFlushOffset.Valid {
+		b = appendInt(append(b, `,"masterFlushOffset":"`...), h.MasterFlushOffset.Value)
+	}
+	if h.MasterAddress != "" {
+		b = appendText(append(b, `,"masterAddress":"`...), h.MasterAddress)
+	}
+	return b
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
@@ -2978,6 +3832,20 @@ func (h *ExchangeBrokerHAInfoResponse) EncodeFields(e Encoder) {
 	}
 }
 
+// AppendJSON is EncodeFields for JSON.
+func (h *ExchangeBrokerHAInfoResponse) AppendJSON(b []byte) []byte {
+	if h.MasterHAAddress != "" {
+		b = appendText(append(b, `,"masterHaAddress":"`...), h.MasterHAAddress)
+	}
+	if h.MasterFlushOffset.Valid {
+		b = appendInt(append(b, `,"masterFlushOffset":"`...), h.MasterFlushOffset.Value)
+	}
+	if h.MasterAddress != "" {
+		b = appendText(append(b, `,"masterAddress":"`...), h.MasterAddress)
+	}
+	return b
+}
+
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *ResetMasterFlushOffsetRequest) DecodeFields(f Fields) error {
 	*h = ResetMasterFlushOffsetRequest{}
@@ -3002,4 +3870,10 @@ func (h *ResetMasterFlushOffsetRequest) DecodeFields(f Fields) error {
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *ResetMasterFlushOffsetRequest) EncodeFields(e Encoder) {
 	e.Int("masterFlushOffset", int64(h.MasterFlushOffset))
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ResetMasterFlushOffsetRequest) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"masterFlushOffset":"`...), h.MasterFlushOffset)
+	return b
 }
