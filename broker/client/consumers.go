@@ -17,7 +17,6 @@ type Group struct {
 	Model         body.MessageModel
 	FromWhere     body.ConsumeFromWhere
 	Subscriptions map[string]*body.SubscriptionData // by topic
-	Updated       int64                             // ms
 }
 
 // Consumers are the connected consumers by group (ConsumerManager). A group lives from its first member to its last.
@@ -25,14 +24,13 @@ type Consumers struct {
 	now     func() time.Time
 	changed func(group string)
 
-	mu     sync.RWMutex // guards what follows
-	groups map[string]*consumerGroup
-	of     channelGroups
+	mu sync.RWMutex // guards what follows
+	roster
 }
 
-type consumerGroup struct {
+// consuming is what is known of a group of consumers besides its members.
+type consuming struct {
 	view        *Group
-	members     map[Channel]*Member
 	fingerprint int32 // of the last heartbeat; 0 is one of version 1
 	known       bool  // there was a heartbeat
 }
@@ -40,10 +38,10 @@ type consumerGroup struct {
 // NewConsumers makes an empty table. changed hears, without any lock held, that the members of a group must look at their
 // queues anew; it is never called for broadcasting groups.
 func NewConsumers(now func() time.Time, changed func(group string)) *Consumers {
-	return &Consumers{now: now, changed: changed, groups: make(map[string]*consumerGroup), of: make(channelGroups)}
+	return &Consumers{now: now, changed: changed, roster: newRoster()}
 }
 
-// Registration is one group of a heartbeat. The table keeps its strings.
+// Registration is one group of a heartbeat. The table copies what it keeps, so that all of it may be in memory that is used again.
 type Registration struct {
 	Group         string
 	ConsumeType   body.ConsumeType
@@ -56,78 +54,98 @@ type Registration struct {
 	Notify bool
 }
 
-// Register notes a heartbeat of a consumer and reports whether members or subscriptions of the group have changed.
+// Register notes a heartbeat of a consumer and reports whether members or subscriptions of the group have changed. One that says what
+// the last one said allocates nothing.
 func (c *Consumers) Register(ch Channel, id Identity, r Registration) bool {
 	c.mu.Lock()
 	g := c.groups[r.Group]
 	if g == nil {
-		g = &consumerGroup{members: make(map[Channel]*Member), view: &Group{Name: r.Group}}
-		c.groups[r.Group] = g
+		name := strings.Clone(r.Group)
+		g = &group{name: name, consuming: &consuming{view: &Group{Name: name}}}
+		c.groups[name] = g
 	}
 	joined := c.joinLocked(g, ch, id)
-	view, moved := g.next(r, c.now().UnixMilli())
+	view, moved := g.next(&r)
 	g.view = view
 	c.mu.Unlock()
 
 	changed := joined || moved
 	if changed && r.Notify && view.Model != body.Broadcasting {
-		c.changed(r.Group)
+		c.changed(view.Name)
 	}
 	return changed
 }
 
 // joinLocked needs mu. A channel that comes with another client id than before is one client that has renamed itself.
-func (c *Consumers) joinLocked(g *consumerGroup, ch Channel, id Identity) bool {
+func (c *Consumers) joinLocked(g *group, ch Channel, id Identity) bool {
 	now := c.now().UnixMilli()
-	if m := g.members[ch]; m != nil {
-		m.Identity, m.LastUpdate = id, now
+	if e := c.find(g, ch); e != nil {
+		id.ClientID = keep(e.ClientID, id.ClientID)
+		e.Identity, e.LastUpdate = id, now
 		return false
 	}
-	g.members[ch] = &Member{Identity: id, Channel: ch, LastUpdate: now}
-	c.of.add(ch, g.view.Name)
+	c.join(g, Member{Identity: id, Channel: ch, LastUpdate: now})
 	return true
 }
 
 // next is the group as r changes it, and whether the set of its topics has changed. The latest heartbeat decides type, model and
 // start for the whole group. A known topic is replaced by a newer version only; topics that this heartbeat does not have are
 // dropped for all members, even if others subscribe to them (ConsumerGroupInfo.updateSubscription).
-func (g *consumerGroup) next(r Registration, now int64) (*Group, bool) {
+func (g *consuming) next(r *Registration) (*Group, bool) {
+	old := g.view
+	as := old.ConsumeType == r.ConsumeType && old.Model == r.Model && old.FromWhere == r.FromWhere
+	kept := r.WithoutSub || g.same(r.Subscriptions)
+	if as && kept {
+		return old, false
+	}
 	v := &Group{
-		Name: g.view.Name, ConsumeType: r.ConsumeType, Model: r.Model, FromWhere: r.FromWhere,
-		Subscriptions: g.view.Subscriptions, Updated: now,
+		Name: old.Name, ConsumeType: keep(old.ConsumeType, r.ConsumeType), Model: keep(old.Model, r.Model), FromWhere: keep(old.FromWhere, r.FromWhere),
+		Subscriptions: old.Subscriptions,
 	}
-	if r.WithoutSub {
-		return v, false
-	}
-	if g.same(r.Subscriptions) {
+	if kept {
 		return v, false
 	}
 	moved := false
-	subs := make(map[string]*body.SubscriptionData, len(r.Subscriptions))
+	v.Subscriptions = make(map[string]*body.SubscriptionData, len(r.Subscriptions))
 	for i := range r.Subscriptions {
 		s := &r.Subscriptions[i]
-		old := g.view.Subscriptions[s.Topic]
-		switch {
-		case old == nil:
+		had := old.Subscriptions[s.Topic]
+		if had == nil {
 			moved = true
-			subs[s.Topic] = s
-		case s.SubVersion > old.SubVersion:
-			subs[s.Topic] = s
-		default:
-			subs[s.Topic] = old
 		}
+		if had == nil || s.SubVersion > had.SubVersion {
+			had = cloneSubscription(s)
+		}
+		v.Subscriptions[had.Topic] = had
 	}
-	for topic := range g.view.Subscriptions {
-		if subs[topic] == nil {
+	for topic := range old.Subscriptions {
+		if v.Subscriptions[topic] == nil {
 			moved = true
 		}
 	}
-	v.Subscriptions = subs
 	return v, moved
 }
 
+// keep is next as a string that may be kept.
+func keep[S ~string](old, next S) S {
+	if old == next {
+		return old
+	}
+	return S(strings.Clone(string(next)))
+}
+
+func cloneSubscription(s *body.SubscriptionData) *body.SubscriptionData {
+	out := *s
+	out.Topic, out.SubString, out.ExpressionType = strings.Clone(s.Topic), strings.Clone(s.SubString), strings.Clone(s.ExpressionType)
+	out.TagsSet, out.CodeSet = nil, slices.Clone(s.CodeSet)
+	for _, tag := range s.TagsSet {
+		out.TagsSet = append(out.TagsSet, strings.Clone(tag))
+	}
+	return &out
+}
+
 // same is the common case: a heartbeat that says what the last one said.
-func (g *consumerGroup) same(subs []body.SubscriptionData) bool {
+func (g *consuming) same(subs []body.SubscriptionData) bool {
 	if len(subs) != len(g.view.Subscriptions) {
 		return false
 	}
@@ -157,43 +175,42 @@ func (c *Consumers) Fingerprint(group string, fingerprint int32, withoutSub bool
 // Unregister removes a consumer that says goodbye and tells the remaining ones, if notify.
 func (c *Consumers) Unregister(group string, ch Channel, notify bool) {
 	c.mu.Lock()
-	tell := c.leaveLocked(group, ch)
+	e := c.find(c.groups[group], ch)
+	if e == nil {
+		c.mu.Unlock()
+		return
+	}
+	g := e.in
+	tell := c.leaveLocked(e)
 	c.mu.Unlock()
 	if tell && notify {
-		c.changed(group)
+		c.changed(g.name)
 	}
 }
 
 // leaveLocked needs mu. It reports whether there are members left who share the group's queues.
-func (c *Consumers) leaveLocked(group string, ch Channel) bool {
-	g := c.groups[group]
-	if g == nil || g.members[ch] == nil {
-		return false
-	}
-	delete(g.members, ch)
-	c.of.remove(ch, group)
-	if len(g.members) == 0 {
-		delete(c.groups, group)
-		return false
-	}
-	return g.view.Model != body.Broadcasting
+func (c *Consumers) leaveLocked(e *entry) bool {
+	g := e.in
+	c.leave(e)
+	return len(g.entries) > 0 && g.view.Model != body.Broadcasting
 }
 
 // ChannelClosed removes a connection from every group, tells the remaining members, and reports whether it was in any.
 func (c *Consumers) ChannelClosed(ch Channel) bool {
+	var tell []string
+	known := false
 	c.mu.Lock()
-	groups := c.of[ch].clone()
-	tell := groups[:0:0]
-	for _, group := range groups {
-		if c.leaveLocked(group, ch) {
-			tell = append(tell, group)
+	for e := c.of[ch]; e != nil; e = c.of[ch] {
+		known = true
+		if c.leaveLocked(e) {
+			tell = append(tell, e.in.name)
 		}
 	}
 	c.mu.Unlock()
 	for _, group := range tell {
 		c.changed(group)
 	}
-	return len(groups) > 0
+	return known
 }
 
 // Expire removes the members that have not been heard of for timeout, tells the remaining ones, and returns the channels, which
@@ -203,16 +220,16 @@ func (c *Consumers) Expire(timeout time.Duration) []Channel {
 	var out []Channel
 	var tell []string
 	c.mu.Lock()
-	for group, g := range c.groups {
+	for _, g := range c.groups {
 		shared := false
-		for ch, m := range g.members {
-			if m.LastUpdate < limit {
-				out = append(out, ch)
-				shared = c.leaveLocked(group, ch)
+		for i := len(g.entries) - 1; i >= 0; i-- { // whoever takes the place of one that leaves has been looked at
+			if e := g.entries[i]; e.LastUpdate < limit {
+				out = append(out, e.Channel)
+				shared = c.leaveLocked(e)
 			}
 		}
 		if shared {
-			tell = append(tell, group)
+			tell = append(tell, g.name)
 		}
 	}
 	c.mu.Unlock()
@@ -236,10 +253,7 @@ func (c *Consumers) Group(name string) *Group {
 func (c *Consumers) Members(group string) []Member {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if g := c.groups[group]; g != nil {
-		return membersOf(g.members)
-	}
-	return nil
+	return c.groups[group].sorted()
 }
 
 // ClientIDs are the client ids of a group, in order, each once. Clients spread queues by their place in this list.
@@ -256,10 +270,15 @@ func (c *Consumers) ClientIDs(group string) []string {
 func (c *Consumers) Channels(group string) []Channel {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if g := c.groups[group]; g != nil {
-		return slices.Collect(maps.Keys(g.members))
+	g := c.groups[group]
+	if g == nil {
+		return nil
 	}
-	return nil
+	out := make([]Channel, len(g.entries))
+	for i, e := range g.entries {
+		out[i] = e.Channel
+	}
+	return out
 }
 
 // Member finds a consumer of a group by its client id.
@@ -267,9 +286,9 @@ func (c *Consumers) Member(group, clientID string) (Member, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if g := c.groups[group]; g != nil {
-		for _, m := range g.members {
-			if m.ClientID == clientID {
-				return *m, true
+		for _, e := range g.entries {
+			if e.ClientID == clientID {
+				return e.Member, true
 			}
 		}
 	}

@@ -33,37 +33,3 @@ type Member struct {
 	Channel    Channel
 	LastUpdate int64 // ms, of the last heartbeat
 }
-
-// names is a small set of group names.
-type names map[string]struct{}
-
-func (n names) clone() []string {
-	out := make([]string, 0, len(n))
-	for k := range n {
-		out = append(out, k)
-	}
-	return out
-}
-
-// channelGroups is in which groups each connection is, so that closing one does not walk all groups.
-type channelGroups map[Channel]names
-
-func (c channelGroups) add(ch Channel, group string) {
-	n := c[ch]
-	if n == nil {
-		n = make(names, 1)
-		c[ch] = n
-	}
-	n[group] = struct{}{}
-}
-
-// remove reports whether the connection is in no group any more.
-func (c channelGroups) remove(ch Channel, group string) bool {
-	n := c[ch]
-	delete(n, group)
-	if len(n) > 0 {
-		return false
-	}
-	delete(c, ch)
-	return true
-}

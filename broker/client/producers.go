@@ -1,7 +1,6 @@
 package client
 
 import (
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,70 +11,68 @@ import (
 type Producers struct {
 	now func() time.Time
 
-	mu       sync.Mutex // guards what follows
-	groups   map[string]map[Channel]*Member
-	of       channelGroups
-	byClient map[string]Channel
+	mu sync.Mutex // guards what follows
+	roster
+	byClient map[string]*entry
 }
 
 // NewProducers makes an empty table.
 func NewProducers(now func() time.Time) *Producers {
-	return &Producers{
-		now: now, groups: make(map[string]map[Channel]*Member), of: make(channelGroups), byClient: make(map[string]Channel),
-	}
+	return &Producers{now: now, roster: newRoster(), byClient: make(map[string]*entry)}
 }
 
-// Register notes a heartbeat of a producer. It keeps the strings it is given.
-func (p *Producers) Register(group string, ch Channel, id Identity) {
+// Register notes a heartbeat of a producer. It copies the strings that it keeps, and allocates nothing for a producer that is known.
+func (p *Producers) Register(name string, ch Channel, id Identity) {
 	now := p.now().UnixMilli()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	members := p.groups[group]
-	if members == nil {
-		members = make(map[Channel]*Member)
-		p.groups[group] = members
-	}
-	if m := members[ch]; m != nil {
-		m.LastUpdate = now
+	g := p.groups[name]
+	if e := p.find(g, ch); e != nil {
+		e.LastUpdate = now
 		return
 	}
-	members[ch] = &Member{Identity: id, Channel: ch, LastUpdate: now}
-	p.of.add(ch, group)
-	p.byClient[id.ClientID] = ch
+	if g == nil {
+		g = &group{name: strings.Clone(name)}
+		p.groups[g.name] = g
+	}
+	e := p.join(g, Member{Identity: id, Channel: ch, LastUpdate: now})
+	p.byClient[e.ClientID] = e
 }
 
 // Unregister removes a producer that says goodbye.
 func (p *Producers) Unregister(group string, ch Channel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.removeLocked(group, ch)
+	if e := p.find(p.groups[group], ch); e != nil {
+		p.leaveLocked(e)
+	}
 }
 
-// removeLocked needs mu.
-func (p *Producers) removeLocked(group string, ch Channel) {
-	members := p.groups[group]
-	m := members[ch]
-	if m == nil {
+// leaveLocked needs mu. A client is found by its id as long as its connection is in any group under that id.
+func (p *Producers) leaveLocked(e *entry) {
+	p.leave(e)
+	if p.byClient[e.ClientID] != e {
 		return
 	}
-	delete(members, ch)
-	if len(members) == 0 {
-		delete(p.groups, group)
+	for other := p.of[e.Channel]; other != nil; other = other.rest {
+		if other.ClientID == e.ClientID {
+			p.byClient[other.ClientID] = other
+			return
+		}
 	}
-	if p.of.remove(ch, group) && p.byClient[m.ClientID] == ch {
-		delete(p.byClient, m.ClientID)
-	}
+	delete(p.byClient, e.ClientID)
 }
 
 // ChannelClosed removes a connection from every group and tells whether it was in any.
 func (p *Producers) ChannelClosed(ch Channel) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	groups := p.of[ch].clone()
-	for _, group := range groups {
-		p.removeLocked(group, ch)
+	known := false
+	for e := p.of[ch]; e != nil; e = p.of[ch] {
+		known = true
+		p.leaveLocked(e)
 	}
-	return len(groups) > 0
+	return known
 }
 
 // Expire removes the members that have not been heard of for timeout and returns their channels, which the caller closes.
@@ -84,11 +81,11 @@ func (p *Producers) Expire(timeout time.Duration) []Channel {
 	var out []Channel
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for group, members := range p.groups {
-		for ch, m := range members {
-			if m.LastUpdate < limit {
-				p.removeLocked(group, ch)
-				out = append(out, ch)
+	for _, g := range p.groups {
+		for i := len(g.entries) - 1; i >= 0; i-- { // whoever takes the place of one that leaves has been looked at
+			if e := g.entries[i]; e.LastUpdate < limit {
+				p.leaveLocked(e)
+				out = append(out, e.Channel)
 			}
 		}
 	}
@@ -99,7 +96,7 @@ func (p *Producers) Expire(timeout time.Duration) []Channel {
 func (p *Producers) Members(group string) []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return membersOf(p.groups[group])
+	return p.groups[group].sorted()
 }
 
 // All is every group with its members.
@@ -107,8 +104,8 @@ func (p *Producers) All() map[string][]Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make(map[string][]Member, len(p.groups))
-	for g, m := range p.groups {
-		out[g] = membersOf(m)
+	for name, g := range p.groups {
+		out[name] = g.sorted()
 	}
 	return out
 }
@@ -117,17 +114,8 @@ func (p *Producers) All() map[string][]Member {
 func (p *Producers) Channel(clientID string) Channel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.byClient[clientID]
-}
-
-func membersOf(m map[Channel]*Member) []Member {
-	if len(m) == 0 {
-		return nil
+	if e := p.byClient[clientID]; e != nil {
+		return e.Channel
 	}
-	out := make([]Member, 0, len(m))
-	for _, v := range m {
-		out = append(out, *v)
-	}
-	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ClientID, b.ClientID) })
-	return out
+	return nil
 }
