@@ -226,6 +226,48 @@ func TestLatencyKeepsItsSchedule(t *testing.T) {
 	}
 }
 
+func TestGroupsOfALatencyRun(t *testing.T) {
+	s := startNull(t)
+	for _, row := range []struct{ groups, want int64 }{{3, 3}, {-1, 0}} {
+		o := options(s)
+		o.Rate, o.Groups = 50_000, int(row.groups)
+		res, err := LatencyRun(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// 0.2 s at 50,000 a second; most leave together with others.
+		if res.Messages != 10_000 || res.NotDeliveredYet != row.want*res.Messages || (res.Delivery == nil) != (row.want == 0) {
+			t.Errorf("%d groups: %d messages, %d not delivered, %v", row.groups, res.Messages, res.NotDeliveredYet, res.Delivery)
+		}
+	}
+}
+
+func TestLatencyRunEndsWithItsConnections(t *testing.T) {
+	var s slots
+	s.some.L = &s.mu
+	got := make(chan []int)
+	go func() { got <- s.take(nil, 3) }()
+	s.give([]int{4})
+	if x := <-got; len(x) != 1 || x[0] != 4 {
+		t.Errorf("took %v, want slot 4", x)
+	}
+	go func() { got <- s.take(nil, 3) }()
+	s.end()
+	if x := <-got; len(x) != 0 {
+		t.Errorf("took %v after the end", x)
+	}
+}
+
+func TestParseMemory(t *testing.T) {
+	m := parseMemory("Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t 5 kB\nThreads:\t3\n")
+	if m != (Memory{Resident: 2048 << 10, Anonymous: 1024 << 10}) {
+		t.Errorf("%+v", m)
+	}
+	if h := m.higher(&Memory{Resident: 1, Anonymous: 4 << 20}); *h != (Memory{Resident: 2048 << 10, Anonymous: 4 << 20}) {
+		t.Errorf("%+v", h)
+	}
+}
+
 func TestCancelledRunEnds(t *testing.T) {
 	s := startNull(t)
 	o := options(s)

@@ -20,15 +20,50 @@ const suspend = 15 * time.Second
 // the broker, or of this program, counts for every message that should have left meanwhile (no coordinated omission).
 type paced struct {
 	*sender
-	slots chan int
+	slots slots
+	taken []int
 	ended chan error
 }
 
-// Latency runs producers at a fixed rate and long-polling consumers, and measures intended send to answer and to delivery.
+// slots are the free ones of a producer. Its reader gives them back many at a time.
+type slots struct {
+	mu   sync.Mutex
+	some sync.Cond // there are free ones again, or there will be none
+	free []int
+	over bool
+}
+
+// take moves up to n free slots into out; it waits until there is one. None come when the connection has ended.
+func (s *slots) take(out []int, n int) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.free) == 0 && !s.over {
+		s.some.Wait()
+	}
+	rest := max(0, len(s.free)-n)
+	out = append(out, s.free[rest:]...)
+	s.free = s.free[:rest]
+	return out
+}
+
+func (s *slots) give(slots []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, slots...)
+	s.some.Signal()
+}
+
+// LatencyRun runs producers at a fixed rate and long-polling consumers, and measures intended send to answer and to delivery.
 func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	res := Result{Kind: "latency", Broker: o.Broker, Settings: fmt.Sprintf("%s messages/s open loop over %d connections, %d bytes, %d queues", group(int64(o.Rate)),
 		o.Connections, o.Body, o.Queues)}
 	o.Topics = 1
+	switch {
+	case o.Groups == 0:
+		o.Groups = 1
+	case o.Groups < 0:
+		o.Groups = 0
+	}
 	o.Body = max(o.Body, 16)
 	if o.Rate < 1 || o.Rate > 2_000_000 {
 		return res, fmt.Errorf("rate: %d is not in 1..2,000,000", o.Rate)
@@ -38,6 +73,9 @@ func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	}
 	// Enough for two seconds of silence; when that is used up the broker is far behind, and waiting is all that is left.
 	o.InFlight = max(64, 2*o.Rate/max(1, o.Connections))
+	if o.Consumers <= 0 {
+		o.Consumers = o.Connections
+	}
 	if err := o.check(); err != nil {
 		return res, err
 	}
@@ -79,7 +117,38 @@ func (l *latencyRun) connect() error {
 	o := l.run.opts
 	l.from.Store(1 << 62)
 	l.to.Store(1 << 62)
-	consumers := min(o.Connections, o.Queues)
+	for g := range o.Groups {
+		if err := l.connectGroup(g); err != nil {
+			return err
+		}
+	}
+	for range o.Connections {
+		s, err := newSender(l.run, 1)
+		if err != nil {
+			return err
+		}
+		s.start = l.start
+		p := &paced{sender: s, ended: make(chan error, 1)}
+		p.slots.some.L = &p.slots.mu
+		p.slots.free, s.free = s.free, nil
+		l.producers = append(l.producers, p)
+	}
+	for _, c := range l.consumers {
+		l.readers.Go(func() { c.err = c.work() })
+	}
+	for _, p := range l.producers {
+		l.readers.Go(func() { p.ended <- p.read() })
+	}
+	return nil
+}
+
+// connectGroup lets one consumer group follow all queues from their ends on.
+func (l *latencyRun) connectGroup(g int) error {
+	o := l.run.opts
+	if g > 0 {
+		o.Group = fmt.Sprintf("%s_%d", o.Group, g)
+	}
+	consumers := min(o.Consumers, o.Queues)
 	for i := range consumers {
 		c, err := dial(o.Broker)
 		if err != nil {
@@ -96,25 +165,6 @@ func (l *latencyRun) connect() error {
 			t.queues = append(t.queues, queue{id: q, offset: end, template: tp, at: tp.places[markOffset]})
 		}
 	}
-	for range o.Connections {
-		s, err := newSender(l.run, 1)
-		if err != nil {
-			return err
-		}
-		s.start = l.start
-		p := &paced{sender: s, slots: make(chan int, len(s.began)), ended: make(chan error, 1)}
-		for i := range s.began {
-			p.slots <- i
-		}
-		s.free = nil
-		l.producers = append(l.producers, p)
-	}
-	for _, c := range l.consumers {
-		l.readers.Go(func() { c.err = c.work() })
-	}
-	for _, p := range l.producers {
-		l.readers.Go(func() { p.ended <- p.read(l) })
-	}
 	return nil
 }
 
@@ -128,11 +178,14 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 	l.from.Store(int64(from))
 	l.to.Store(int64(to))
 	var before usage
+	highest := func() *Memory { return nil }
 	err := l.pace(ctx, begin, from, to, func() {
 		l.run.phase.Store(int32(measuring))
 		before = measure(pid)
+		highest = watchMemory(pid)
 	})
 	after := measure(pid)
+	res.Memory = highest()
 	l.run.phase.Store(int32(ending))
 	l.settle()
 	stop()
@@ -156,8 +209,12 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 		errs = append(errs, ignoreClosed(c.err))
 	}
 	send, delivery := latencyOf(h), latencyOf(d)
-	res.Send, res.Delivery = &send, &delivery
-	res.Behind, res.NotDeliveredYet = l.behind, max(0, l.sent-res.Failed()-delivered)
+	res.Send = &send
+	if o.Groups > 0 {
+		res.Delivery = &delivery
+	}
+	res.Delivered = delivered
+	res.Behind, res.NotDeliveredYet = l.behind, max(0, (l.sent-res.Failed())*int64(o.Groups)-delivered)
 	res.account(pid, before, after)
 	return errors.Join(errs...)
 }
@@ -169,14 +226,20 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// pace sends each message at its time, or as soon after it as this thread gets to run.
+var errConnectionEnded = errors.New("a producer's connection ended before its time")
+
+// together is how many messages leave with one write at most, when so many are due at one time.
+const together = 32
+
+// pace sends each message at its time, or as soon after it as this thread gets to run. At high rates several are due whenever it does;
+// they leave together, and each counts from its own time.
 func (l *latencyRun) pace(ctx context.Context, begin, from, to time.Duration, measured func()) error {
-	o := l.run.opts
 	sleep, done := newSleeper(l.start)
 	defer done()
-	interval := float64(time.Second) / float64(o.Rate)
-	for i := 0; ; i++ {
-		due := begin + time.Duration(float64(i)*interval)
+	interval := float64(time.Second) / float64(l.run.opts.Rate)
+	at := func(i int) time.Duration { return begin + time.Duration(float64(i)*interval) }
+	for i, turn := 0, 0; ; turn++ {
+		due := at(i)
 		if due >= to {
 			return nil
 		}
@@ -188,15 +251,23 @@ func (l *latencyRun) pace(ctx context.Context, begin, from, to time.Duration, me
 			measured()
 			measured = nil
 		}
+		now := time.Since(l.start)
+		n := 1
+		for n < together && at(i+n) <= now && at(i+n) < to && (measured == nil || at(i+n) < from) {
+			n++
+		}
 		if due >= from {
-			l.sent++
-			if time.Since(l.start)-due > time.Millisecond {
-				l.behind++
+			l.sent += int64(n)
+			for k := range n {
+				if now-at(i+k) > time.Millisecond {
+					l.behind++
+				}
 			}
 		}
-		if err := l.producers[i%len(l.producers)].sendAt(due, due >= from); err != nil {
+		if err := l.producers[turn%len(l.producers)].sendAll(n, func(k int) time.Duration { return at(i + k) }, due >= from); err != nil {
 			return err
 		}
+		i += n
 	}
 }
 
@@ -207,27 +278,48 @@ func (l *latencyRun) settle() {
 		for _, c := range l.consumers {
 			delivered += c.counted.Load()
 		}
-		if delivered >= l.sent && l.run.done.Load() >= l.sent {
+		if delivered >= l.sent*int64(l.run.opts.Groups) && l.run.done.Load() >= l.sent {
 			return
 		}
 	}
 }
 
-// sendAt writes one message; its body begins with the intended time.
-func (p *paced) sendAt(due time.Duration, measured bool) error {
-	slot := <-p.slots
-	p.out = p.out[:0]
-	p.append(slot, uint64(time.Now().UnixMilli()))
-	body := p.out[len(p.out)-p.run.opts.Body:]
-	binary.BigEndian.PutUint64(body, uint64(due))
-	binary.BigEndian.PutUint64(body[8:], uint64(p.start.UnixNano()))
-	p.began[slot], p.measured[slot] = int64(due), measured
-	_, err := p.Write(p.out)
-	return err
+// end lets nobody wait for slots any longer.
+func (s *slots) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.some.Broadcast()
+}
+
+// sendAll writes n messages; the body of each begins with its intended time.
+func (p *paced) sendAll(n int, due func(int) time.Duration, measured bool) error {
+	born, epoch := uint64(time.Now().UnixMilli()), uint64(p.start.UnixNano())
+	for sent := 0; sent < n; {
+		p.taken = p.slots.take(p.taken[:0], n-sent)
+		if len(p.taken) == 0 {
+			return errConnectionEnded
+		}
+		p.out = p.out[:0]
+		for _, slot := range p.taken {
+			at := due(sent)
+			p.append(slot, born)
+			body := p.out[len(p.out)-p.run.opts.Body:]
+			binary.BigEndian.PutUint64(body, uint64(at))
+			binary.BigEndian.PutUint64(body[8:], epoch)
+			p.began[slot], p.measured[slot] = int64(at), measured
+			sent++
+		}
+		if _, err := p.Write(p.out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read takes answers and gives their slots back.
-func (p *paced) read(*latencyRun) error {
+func (p *paced) read() error {
+	defer p.slots.end()
 	for {
 		if err := p.fill(); err != nil {
 			return err
@@ -235,9 +327,7 @@ func (p *paced) read(*latencyRun) error {
 		if err := p.answers(); err != nil {
 			return err
 		}
-		for _, slot := range p.free {
-			p.slots <- slot
-		}
+		p.slots.give(p.free)
 		p.free = p.free[:0]
 	}
 }

@@ -27,6 +27,8 @@ type Options struct {
 	Count         int64 // end after so many messages, if not 0
 	Fill          int64 // pull: send so many first if the topic has fewer
 	Rate          int   // latency: messages a second
+	Groups        int   // latency: consumer groups that follow the topic; 0 is one, negative is none
+	Consumers     int   // latency: connections of each group; 0 is as many as Connections
 	PID           int   // of the broker; 0: find it by its port
 	Progress      io.Writer
 }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -39,28 +38,68 @@ type Memory struct {
 	Anonymous int64 `json:"anonymous"` // without mapped files
 }
 
-// MemoryOf reads the memory of a process.
+// higher takes the larger one of each figure.
+func (m Memory) higher(o *Memory) *Memory {
+	if o != nil {
+		m.Resident, m.Anonymous = max(m.Resident, o.Resident), max(m.Anonymous, o.Anonymous)
+	}
+	return &m
+}
+
+// MemoryOf reads the memory of a process, from the counters that cost the process nothing.
 func MemoryOf(pid int) (Memory, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return Memory{}, err
 	}
-	defer func() { _ = f.Close() }()
+	return parseMemory(string(b)), nil
+}
+
+func parseMemory(status string) Memory {
 	var m Memory
-	for s := bufio.NewScanner(f); s.Scan(); {
-		key, value, _ := strings.Cut(s.Text(), ":")
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(line, ":")
 		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		if err != nil {
 			continue
 		}
 		switch key {
-		case "Rss":
+		case "VmRSS":
 			m.Resident = kib << 10
-		case "Anonymous":
+		case "RssAnon":
 			m.Anonymous = kib << 10
 		}
 	}
-	return m, nil
+	return m
+}
+
+// watchMemory looks at the memory of a process until the returned function is called, which tells the highest that was seen.
+func watchMemory(pid int) func() *Memory {
+	if pid == 0 {
+		return func() *Memory { return nil }
+	}
+	quit, ended := make(chan struct{}), make(chan struct{})
+	var most *Memory
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if m, err := MemoryOf(pid); err == nil {
+				most = m.higher(most)
+			}
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() *Memory {
+		close(quit)
+		<-ended
+		return most
+	}
 }
 
 // machineCPU is the processor time of the whole machine, idle time left out.

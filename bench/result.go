@@ -63,9 +63,10 @@ type Result struct {
 	BrokerCPU       float64 `json:"broker_cpu_us_per_message,omitempty"` // is also seconds per million messages
 	BrokerCPUShare  float64 `json:"broker_cores,omitempty"`
 	BenchCPU        float64 `json:"bench_cpu_us_per_message"`
-	OtherLoad       float64 `json:"other_load_cores"` // of the machine, without broker and this process
-	Memory          *Memory `json:"memory,omitempty"`
+	OtherLoad       float64 `json:"other_load_cores"`          // of the machine, without broker and this process
+	Memory          *Memory `json:"memory,omitempty"`          // the highest that was seen
 	Behind          int64   `json:"behind_schedule,omitempty"` // open loop: sends that left more than 1 ms late
+	Delivered       int64   `json:"delivered,omitempty"`       // to all consumer groups
 	NotDeliveredYet int64   `json:"not_delivered,omitempty"`
 }
 
@@ -88,7 +89,7 @@ func (r *Result) account(pid int, before, after usage) {
 		r.BrokerCPU = float64(broker.Microseconds()) / float64(r.Messages)
 	}
 	if m, err := MemoryOf(pid); err == nil {
-		r.Memory = &m
+		r.Memory = m.higher(r.Memory)
 	}
 }
 

@@ -94,10 +94,12 @@ func (r *run) drive(ctx context.Context, workers []worker, result *Result) (*hdr
 	r.wait(ctx, over, r.opts.Warmup, false)
 	pid := r.opts.pid()
 	before := measure(pid)
+	highest := watchMemory(pid)
 	r.phase.Store(int32(measuring))
 	r.wait(ctx, over, r.opts.Duration, true)
 	r.phase.Store(int32(ending))
 	after := measure(pid)
+	result.Memory = highest()
 	stop()
 	// What is under way is let to its end, for a bounded time; then the connections are closed under the workers.
 	select {

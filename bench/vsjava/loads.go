@@ -14,6 +14,19 @@ type loadRow struct {
 	run  func(context.Context, bench.Options) (bench.Result, error)
 	set  func(*bench.Options, *settings)
 	owed []loadOwed
+	on   func(*subject, *bench.Options) // where not on the broker
+}
+
+// options are what one run of the row is made with.
+func (l *loadRow) options(p *pair, x *subject) bench.Options {
+	o := p.options(x)
+	if l.set != nil {
+		l.set(&o, &p.settings)
+	}
+	if l.on != nil {
+		l.on(x, &o)
+	}
+	return o
 }
 
 type loadOwed struct {
@@ -50,31 +63,29 @@ func drain(o *bench.Options, s *settings) {
 // Rows that share a pair of brokers; what the bulky ones leave on the disk goes before others start.
 var (
 	asyncRows = []loadRow{
-		{"send 1 KiB, 16 connections × 64 in flight", bench.Send, connections(16, 64), []loadOwed{
+		{name: "send 1 KiB, 16 connections × 64 in flight", run: bench.Send, set: connections(16, 64), owed: []loadOwed{
 			{cpu, owed{better: 10, text: "≤ 1/10 of Java's (aim: 1/15)"}},
 			{throughput, times(8)},
 			{half, owed{}},
 			{anonMemory, atMost(150, " MB")},
 		}},
-		{"send 1 KiB, 1 × 1", bench.Send, connections(1, 1), []loadOwed{{cpu, part(6)}, {half, atMost(0.06, " ms")}, {throughput, owed{}}}},
-		{"send 128 B, 16 × 64", bench.Send, body(128, 64), []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-		{"pull, draining 400,000 in batches of 32", bench.Pull, drain, []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-		{"tail at 10,000/s, long polling", bench.LatencyRun, tail(10_000), []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
-		{"tail at 1,000/s, long polling", bench.LatencyRun, tail(1_000), []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
+		{name: "send 1 KiB, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{{cpu, part(6)}, {half, atMost(0.06, " ms")}, {throughput, owed{}}}},
+		{name: "send 128 B, 16 × 64", run: bench.Send, set: body(128, 64), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+		{name: "pull, draining 400,000 in batches of 32", run: bench.Pull, set: drain, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+		{name: "tail at 10,000/s, long polling", run: bench.LatencyRun, set: tail(10_000), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
+		{name: "tail at 1,000/s, long polling", run: bench.LatencyRun, set: tail(1_000), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
 	}
 	bulkRows = []loadRow{
-		{"send 4 KiB, 16 × 64", bench.Send, body(4<<10, 64), []loadOwed{{cpu, part(6)}, {throughput, owed{}}}},
-		{"send 64 KiB, 16 × 8", bench.Send, body(64<<10, 8), []loadOwed{{cpu, part(4)}, {throughput, owed{}}}},
-		{"batch of 32, 16 × 4", bench.Batch, batches, []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+		{name: "send 4 KiB, 16 × 64", run: bench.Send, set: body(4<<10, 64), owed: []loadOwed{{cpu, part(6)}, {throughput, owed{}}}},
+		{name: "send 64 KiB, 16 × 8", run: bench.Send, set: body(64<<10, 8), owed: []loadOwed{{cpu, part(4)}, {throughput, owed{}}}},
+		{name: "batch of 32, 16 × 4", run: bench.Batch, set: batches, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
 	}
 )
 
 // measure runs a row on a pair.
 func (l *loadRow) measure(ctx context.Context, p *pair, limit func(context.Context) (bench.Result, error)) error {
 	do := func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
-		o := p.options(x)
-		l.set(&o, &p.settings)
-		return l.run(ctx, o)
+		return l.run(ctx, l.options(p, x))
 	}
 	if err := l.settle(ctx, p); err != nil {
 		return err
@@ -98,10 +109,8 @@ func (l *loadRow) settle(ctx context.Context, p *pair) error {
 		if x.isApogee() {
 			continue
 		}
-		o := p.options(x)
-		o.Duration = min(o.Duration, 3*time.Second)
-		l.set(&o, &p.settings)
-		o.Warmup = 0
+		o := l.options(p, x)
+		o.Warmup, o.Duration = 0, min(o.Duration, 3*time.Second)
 		p.progress("%s: warm up %s", l.name, x.name())
 		err := p.alone(x, func() error {
 			_, err := l.run(ctx, o)
@@ -133,11 +142,11 @@ func rowSections(rows []loadRow, limits map[string]func(*pair) func(context.Cont
 const recordBytes = 1180
 
 var syncRows = []loadRow{
-	{"sync flush, 16 × 64", bench.Send, connections(16, 64), []loadOwed{
+	{name: "sync flush, 16 × 64", run: bench.Send, set: connections(16, 64), owed: []loadOwed{
 		{cpu, part(8)},
 		{throughput, owed{ofLimit: 0.9, text: "≥ 90 % of a bare group commit of 64"}},
 	}},
-	{"sync flush, 1 × 1", bench.Send, connections(1, 1), []loadOwed{
+	{name: "sync flush, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{
 		{cpu, owed{}},
 		{throughput, owed{ofLimit: 0.5, text: "≥ 50 % of a bare append + fdatasync"}},
 	}},

@@ -24,6 +24,7 @@ type report struct {
 	Took    string    `json:"took"`
 	Filled  int64     `json:"page_cache_filled_bytes"`
 	Rows    []row     `json:"rows,omitempty"`
+	Flat    []flatRow `json:"flat,omitempty"`
 	Loads   []results `json:"loads,omitempty"`
 	Notes   []string  `json:"notes,omitempty"`
 }
@@ -44,6 +45,7 @@ func (r *report) markdown() string {
 	}
 	b.WriteString("\n")
 	r.writeRows(&b)
+	r.writeFlat(&b)
 	if len(r.Notes) > 0 {
 		b.WriteString("\n")
 		for _, n := range r.Notes {

@@ -30,9 +30,12 @@ func short(s *settings) time.Duration { return min(s.warm, 10*time.Second) }
 // groups are all there is, in the order of the run.
 func groups() []group {
 	return []group{
-		{name: "send", warm: whole, sections: rowSections(asyncRows, nil)},
+		{name: "send", warm: whole, sections: append(rowSections(asyncRows, nil), section{"connection churn", churn}, section{"route queries", routes})},
 		{name: "bulk", warm: whole, sections: rowSections(bulkRows, nil)},
 		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows, syncLimits)},
+		{name: "idle", sections: []section{{"idle connections", idle}}},
+		{name: "start", unpaired: true, sections: []section{{"start", start}, {"kill -9", recovery}}},
+		{name: "topics", prepare: manyTopicsStore, warm: whole, sections: []section{{"topics", topics}, {"create a topic", create}}},
 	}
 }
 

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"apogee/bench"
+)
+
+// flatRow shows how the cost of a message changes with the number of something.
+type flatRow struct {
+	What    string      `json:"what"`
+	Unit    string      `json:"unit"`
+	Points  []flatPoint `json:"points"`
+	Owed    float64     `json:"owed"` // the rise may be this
+	Rise    float64     `json:"rise"`
+	Spread  float64     `json:"spread"`
+	Verdict string      `json:"verdict"`
+	Other   float64     `json:"other_load_cores"`
+}
+
+type flatPoint struct {
+	N      int      `json:"n"`
+	Apogee *float64 `json:"apogee,omitempty"`
+	Java   *float64 `json:"java,omitempty"`
+}
+
+func (f *flatRow) add(n int, r results) {
+	of := func(list []bench.Result) *float64 { return median(figures(list, cpu.of)) }
+	f.Points = append(f.Points, flatPoint{N: n, Apogee: of(r.Apogee), Java: of(r.Java)})
+	f.Other = max(f.Other, r.other())
+}
+
+// judge finds the highest rise from a smaller number to any larger one, and the spread from the least to the most. What is owed is about
+// the rise: that many connections share a wake-up, and one has it for itself, makes a cost fall as the work grows, and nobody minds that.
+func (f *flatRow) judge() {
+	f.Rise, f.Spread = rise(f.costs())
+	f.Verdict = verdict(f.Rise > 0 && f.Rise <= f.Owed)
+}
+
+func (f *flatRow) costs() []float64 {
+	var out []float64
+	for _, p := range f.Points {
+		if p.Apogee != nil {
+			out = append(out, *p.Apogee)
+		}
+	}
+	return out
+}
+
+// rise is the largest ratio of a cost to one before it, and the ratio of the largest to the smallest. 0 when there is nothing to compare.
+func rise(costs []float64) (up, spread float64) {
+	var least, most float64
+	for i, c := range costs {
+		if c <= 0 {
+			return 0, 0
+		}
+		if i == 0 {
+			least, most = c, c
+			continue
+		}
+		up = max(up, c/least)
+		least, most = min(least, c), max(most, c)
+		spread = most / least
+	}
+	return up, spread
+}
+
+func (r *report) writeFlat(b *strings.Builder) {
+	if len(r.Flat) == 0 {
+		return
+	}
+	b.WriteString("\nCost grows with the work: broker CPU, µs a message, for ever more of something. Owed: no rise above 25 % from any step to a later one.\n\n")
+	b.WriteString("| what | broker | steps | largest rise | largest to smallest | | other load, cores |\n|---|---|---|---:|---:|---|---:|\n")
+	for _, f := range r.Flat {
+		var apogee, java []string
+		for _, p := range f.Points {
+			if p.Apogee != nil {
+				apogee = append(apogee, fmt.Sprintf("%s: %s", thousands(int64(p.N)), number(p.Apogee)))
+			}
+			if p.Java != nil {
+				java = append(java, fmt.Sprintf("%s: %s", thousands(int64(p.N)), number(p.Java)))
+			}
+		}
+		fmt.Fprintf(b, "| %s | Apogee | %s | %.2f | %.2f | %s | %.2f |\n", f.What, strings.Join(apogee, ", "), f.Rise, f.Spread, emphasize(f.Verdict), f.Other)
+		if len(java) > 0 {
+			fmt.Fprintf(b, "| | Java 5.5.0 | %s | | | | |\n", strings.Join(java, ", "))
+		}
+	}
+}
