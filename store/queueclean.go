@@ -10,7 +10,7 @@ import (
 // know older ones; never the last file of a queue, which holds its place.
 func (s *Store) cleanQueues(minPhysical int64) error {
 	var errs error
-	for _, q := range s.queues.all() {
+	for q := range s.queues.each {
 		if !q.cq.served() {
 			continue
 		}
@@ -50,7 +50,7 @@ func (s *Store) unmapIdle() {
 	for _, f := range s.commit.files.list() {
 		f.unmapIdle()
 	}
-	for _, q := range s.queues.all() {
+	for q := range s.queues.each {
 		c := &q.cq
 		if c.reads.Load() == 0 {
 			continue
@@ -65,7 +65,7 @@ func (s *Store) unmapIdle() {
 
 // closeQueues unmaps queue and index files.
 func (s *Store) closeQueues() {
-	for _, q := range s.queues.all() {
+	for q := range s.queues.each {
 		if q.cq.served() {
 			q.cq.files.close()
 		}

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+
+	"apogee/internal/names"
 )
 
 // queue is one queue of one topic, as the store knows it. The parts have different owners, named at each.
@@ -11,8 +14,8 @@ type queue struct {
 	topic string
 	id    int32
 
-	kind    QueueKind
 	keyHash int32 // of "topic#", with which the index hashes of keys begin
+	kind    QueueKind
 
 	// Under the append lock.
 	next int64 // queue offset of the next message
@@ -21,27 +24,94 @@ type queue struct {
 	cq consumeQueue // the dispatcher's; readers use what it publishes
 }
 
+// queueTable finds queues by topic and id, without a lock and without allocating: a table of topics, each with its queues by id.
+// The lock of changes is a leaf: nothing else is taken under it.
+type queueTable struct {
+	prepare func(*queue) // completes a new queue before anybody can see it; set before the first use
+
+	topics *names.Table[topicQueues]
+
+	mu  sync.RWMutex // guards changes of topics, and odd
+	odd map[queueKey]*queue
+}
+
+// topicQueues is the queues of one topic, by id.
+type topicQueues struct {
+	first [firstIDs]atomic.Pointer[queue] // most topics have no more
+	rest  atomic.Pointer[[]atomic.Pointer[queue]]
+	name  string
+	count int // under mu
+}
+
+const (
+	firstIDs = 8
+	// densestID is up to which id queues are found by index. The others are odd: no operator makes so many, but any client may ask.
+	densestID = 1<<16 - 1
+)
+
 type queueKey struct {
 	topic string
 	id    int32
 }
 
-// queueTable finds queues by topic and id without allocating. Its lock is a leaf: nothing else is taken under it.
-type queueTable struct {
-	prepare func(*queue) // completes a new queue before anybody can see it; set before the first use
-
-	mu     sync.RWMutex
-	queues map[queueKey]*queue
+func newQueueTable() *queueTable {
+	return &queueTable{topics: names.New[topicQueues](), odd: map[queueKey]*queue{}}
 }
 
-func newQueueTable() *queueTable { return &queueTable{queues: map[queueKey]*queue{}} }
+func oddID(id int32) bool { return id < 0 || id > densestID }
+
+// place is where a queue's pointer is, nil if the topic has no place for it. The id is not odd.
+func (of *topicQueues) place(id int32) *atomic.Pointer[queue] {
+	if id < firstIDs {
+		return &of.first[id]
+	}
+	if rest := of.rest.Load(); rest != nil && int(id)-firstIDs < len(*rest) {
+		return &(*rest)[id-firstIDs]
+	}
+	return nil
+}
+
+// growLocked makes a place for a queue.
+func (of *topicQueues) growLocked(id int32) {
+	var old []atomic.Pointer[queue]
+	if p := of.rest.Load(); p != nil {
+		old = *p
+	}
+	next := make([]atomic.Pointer[queue], max(2*len(old), int(id)-firstIDs+1))
+	for i := range old {
+		next[i].Store(old[i].Load())
+	}
+	of.rest.Store(&next)
+}
+
+func (of *topicQueues) each(yield func(*queue) bool) {
+	for i := range of.first {
+		if q := of.first[i].Load(); q != nil && !yield(q) {
+			return
+		}
+	}
+	if rest := of.rest.Load(); rest != nil {
+		for i := range *rest {
+			if q := (*rest)[i].Load(); q != nil && !yield(q) {
+				return
+			}
+		}
+	}
+}
 
 // get is the queue, nil if there is none. topic may alias a buffer.
 func (t *queueTable) get(topic string, id int32) *queue {
-	t.mu.RLock()
-	q := t.queues[queueKey{topic, id}]
-	t.mu.RUnlock()
-	return q
+	if oddID(id) {
+		t.mu.RLock()
+		defer t.mu.RUnlock()
+		return t.odd[queueKey{topic, id}]
+	}
+	if of := t.topics.Find(topic); of != nil {
+		if p := of.place(id); p != nil {
+			return p.Load()
+		}
+	}
+	return nil
 }
 
 // getOrCreate finds or makes the queue. topic may alias a buffer.
@@ -51,15 +121,30 @@ func (t *queueTable) getOrCreate(topic string, id int32) *queue {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := queueKey{strings.Clone(topic), id}
-	if q := t.queues[key]; q != nil {
-		return q
+	if oddID(id) {
+		key := queueKey{strings.Clone(topic), id}
+		if t.odd[key] == nil {
+			t.odd[key] = t.make(key.topic, id)
+		}
+		return t.odd[key]
 	}
-	q := &queue{topic: key.topic, id: id}
+	of := t.topics.Add(topic, func(name string, of *topicQueues) { of.name = name })
+	if of.place(id) == nil {
+		of.growLocked(id)
+	}
+	p := of.place(id)
+	if p.Load() == nil {
+		of.count++
+		p.Store(t.make(of.name, id))
+	}
+	return p.Load()
+}
+
+func (t *queueTable) make(topic string, id int32) *queue {
+	q := &queue{topic: topic, id: id}
 	if t.prepare != nil {
 		t.prepare(q)
 	}
-	t.queues[key] = q
 	return q
 }
 
@@ -67,19 +152,48 @@ func (t *queueTable) getOrCreate(topic string, id int32) *queue {
 func (t *queueTable) remove(q *queue) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if key := (queueKey{q.topic, q.id}); t.queues[key] == q {
-		delete(t.queues, key)
+	if oddID(q.id) {
+		if key := (queueKey{q.topic, q.id}); t.odd[key] == q {
+			delete(t.odd, key)
+		}
+		return
+	}
+	of := t.topics.Find(q.topic)
+	if of == nil {
+		return
+	}
+	if p := of.place(q.id); p != nil && p.CompareAndSwap(q, nil) {
+		if of.count--; of.count == 0 {
+			t.topics.Remove(q.topic)
+		}
+	}
+}
+
+// each is every queue, in no order. It may miss queues that come or go meanwhile.
+func (t *queueTable) each(yield func(*queue) bool) {
+	for _, of := range t.topics.All() {
+		for q := range of.each {
+			if !yield(q) {
+				return
+			}
+		}
+	}
+	t.mu.RLock()
+	odd := make([]*queue, 0, len(t.odd))
+	for _, q := range t.odd {
+		odd = append(odd, q)
+	}
+	t.mu.RUnlock()
+	for _, q := range odd {
+		if !yield(q) {
+			return
+		}
 	}
 }
 
 // all is every queue, by topic and id.
 func (t *queueTable) all() []*queue {
-	t.mu.RLock()
-	l := make([]*queue, 0, len(t.queues))
-	for _, q := range t.queues {
-		l = append(l, q)
-	}
-	t.mu.RUnlock()
+	l := slices.Collect(t.each)
 	slices.SortFunc(l, func(a, b *queue) int {
 		if c := strings.Compare(a.topic, b.topic); c != 0 {
 			return c
@@ -92,10 +206,13 @@ func (t *queueTable) all() []*queue {
 // ids is topic to ids of queues that are served.
 func (t *queueTable) ids() map[string][]int32 {
 	m := map[string][]int32{}
-	for _, q := range t.all() {
+	for q := range t.each {
 		if q.cq.served() {
 			m[q.topic] = append(m[q.topic], q.id)
 		}
+	}
+	for _, ids := range m {
+		slices.Sort(ids)
 	}
 	return m
 }
