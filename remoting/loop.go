@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/netpoll"
@@ -34,6 +35,10 @@ type set struct {
 	epfd   int
 	events []unix.EpollEvent // of the goroutine that waits
 	first  *worker
+	pacer  pacer
+	began  time.Time
+
+	requests atomic.Int64 // worked since the pacer was told
 
 	mu      sync.Mutex // guards what follows, and the loop's part of each member
 	slots   []slot     // by the number that an event carries
@@ -66,7 +71,7 @@ var theSet = sync.OnceValues(func() (*set, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create", err)
 	}
-	s := &set{epfd: fd, events: make([]unix.EpollEvent, setEvents)}
+	s := &set{epfd: fd, events: make([]unix.EpollEvent, setEvents), began: clock.Now()}
 	s.first = newWorker(s)
 	for range runtime.GOMAXPROCS(0) - 1 {
 		w := newWorker(s)
@@ -117,18 +122,25 @@ func (w *watched) Addr() net.Addr { return nil }
 
 // work takes what is ready and works it, until nothing comes any more or it has stayed long enough.
 func (s *set) work() bool {
-	until := clock.Now().Add(stay)
-	for {
+	for until := s.since() + stay; ; {
 		n, err := unix.EpollWait(s.epfd, s.events, linger)
 		if n > 0 {
 			s.ready(s.events[:n])
 			s.first.workAll()
 		}
-		if n == 0 || err != nil && err != unix.EINTR || clock.Now().After(until) {
+		now := s.since()
+		if n == 0 || err != nil && err != unix.EINTR || now >= until {
 			return true
+		}
+		if s.pacer.pause(now, int(s.requests.Swap(0))) {
+			ts := unix.NsecToTimespec(int64(pacerPause))
+			_ = unix.Nanosleep(&ts, nil)
 		}
 	}
 }
+
+// since is a monotonic time.
+func (s *set) since() time.Duration { return clock.Now().Sub(s.began) }
 
 // add makes p a member.
 func (s *set) add(p *polled) error {
@@ -325,6 +337,7 @@ func (w *worker) end() {
 	}
 	w.attending = w.attending[:0]
 	left := w.set.worked(w.members, w.s.worked)
+	w.set.requests.Add(int64(w.s.worked))
 	w.s.worked = 0
 	for _, p := range left {
 		go p.aside(w.set) // counted with its connection
