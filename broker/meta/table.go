@@ -1,95 +1,61 @@
 package meta
 
 import (
-	"hash/maphash"
-	"maps"
 	"slices"
 	"sync/atomic"
+
+	"apogee/internal/names"
 )
 
-// tableShards bounds what one write copies: a table of 10,000 topics copies about 40 entries for each change.
-const tableShards = 256
-
 // table maps names to values that are never changed in place. Readers take no lock and keep nothing of the name they ask with;
-// writers are serialised by the owner's mutex and copy one shard per change.
-type table[V any] struct {
-	seed   maphash.Seed
-	shards [tableShards]atomic.Pointer[map[string]V]
-	size   atomic.Int64
+// writers are serialised by the owner's mutex.
+type table[T any] struct {
+	entries *names.Table[atomic.Pointer[T]]
+	size    atomic.Int64
 }
 
-func newTable[V any]() *table[V] { return &table[V]{seed: maphash.MakeSeed()} }
+func newTable[T any]() *table[T] { return &table[T]{entries: names.New[atomic.Pointer[T]]()} }
 
-func (t *table[V]) shard(name string) *atomic.Pointer[map[string]V] {
-	return &t.shards[maphash.String(t.seed, name)%tableShards]
+func (t *table[T]) get(name string) (*T, bool) {
+	p := t.entries.Find(name)
+	if p == nil {
+		return nil, false
+	}
+	return p.Load(), true
 }
 
-func (t *table[V]) get(name string) (V, bool) {
-	m := t.shard(name).Load()
-	if m == nil {
-		var zero V
-		return zero, false
-	}
-	v, ok := (*m)[name]
-	return v, ok
-}
+func (t *table[T]) len() int { return int(t.size.Load()) }
 
-func (t *table[V]) len() int { return int(t.size.Load()) }
-
-// putLocked needs the owner's mutex. The table keeps name.
-func (t *table[V]) putLocked(name string, v V) {
-	s := t.shard(name)
-	old := s.Load()
-	var next map[string]V
-	if old == nil {
-		next = make(map[string]V, 1)
-	} else {
-		next = maps.Clone(*old)
-	}
-	if _, ok := next[name]; !ok {
-		t.size.Add(1)
-	}
-	next[name] = v
-	s.Store(&next)
+// putLocked needs the owner's mutex.
+func (t *table[T]) putLocked(name string, v *T) {
+	t.entries.Add(name, func(_ string, p *atomic.Pointer[T]) { p.Store(v) }).Store(v)
+	t.size.Store(int64(t.entries.Len()))
 }
 
 // deleteLocked needs the owner's mutex.
-func (t *table[V]) deleteLocked(name string) (V, bool) {
-	s := t.shard(name)
-	old := s.Load()
-	var zero V
-	if old == nil {
-		return zero, false
+func (t *table[T]) deleteLocked(name string) (*T, bool) {
+	v, ok := t.get(name)
+	if ok {
+		t.entries.Remove(name)
+		t.size.Store(int64(t.entries.Len()))
 	}
-	v, ok := (*old)[name]
-	if !ok {
-		return zero, false
-	}
-	next := maps.Clone(*old)
-	delete(next, name)
-	s.Store(&next)
-	t.size.Add(-1)
-	return v, true
+	return v, ok
 }
 
 // all is every entry, in a map of the caller's own.
-func (t *table[V]) all() map[string]V {
-	out := make(map[string]V, t.len())
-	for i := range t.shards {
-		if m := t.shards[i].Load(); m != nil {
-			maps.Copy(out, *m)
-		}
+func (t *table[T]) all() map[string]*T {
+	out := make(map[string]*T, t.len())
+	for name, p := range t.entries.All() {
+		out[name] = p.Load()
 	}
 	return out
 }
 
 // names is every name in order.
-func (t *table[V]) names() []string {
+func (t *table[T]) names() []string {
 	out := make([]string, 0, t.len())
-	for i := range t.shards {
-		if m := t.shards[i].Load(); m != nil {
-			out = slices.AppendSeq(out, maps.Keys(*m))
-		}
+	for name := range t.entries.All() {
+		out = append(out, name)
 	}
 	slices.Sort(out)
 	return out

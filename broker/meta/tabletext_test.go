@@ -89,7 +89,7 @@ func TestTopicsFileFollowsChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fs := vfs.NewMem(now)
 		topics := newTopics(fs, nil)
-		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			name := rapid.StringMatching("[ab]{1,2}").Draw(t, "name")
 			var err error
 			switch rapid.IntRange(0, 4).Draw(t, "what") {

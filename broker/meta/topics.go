@@ -41,7 +41,7 @@ type TopicOptions struct {
 type Topics struct {
 	opts    TopicOptions
 	file    configFile
-	table   *table[*body.TopicConfig]
+	table   *table[body.TopicConfig]
 	version dataVersion
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 	system  map[string]bool
@@ -106,7 +106,7 @@ func SystemTopics(c SystemConfig) []body.TopicConfig {
 
 // NewTopics makes a table that holds the system topics. Load follows.
 func NewTopics(opts TopicOptions) *Topics {
-	t := &Topics{opts: opts, table: newTable[*body.TopicConfig](), system: maps.Clone(systemTopics)}
+	t := &Topics{opts: opts, table: newTable[body.TopicConfig](), system: maps.Clone(systemTopics)}
 	t.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json")}
 	t.version.set(body.NewDataVersion(opts.Now()))
 	for i := range opts.System {

@@ -296,11 +296,11 @@ func TestGetAllocatesNothing(t *testing.T) {
 
 func TestTableIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tab, model := newTable[int](), map[string]int{}
+		tab, model := newTable[int](), map[string]*int{}
 		keys := rapid.StringMatching(`[a-d]{0,3}`)
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
-				k, v := keys.Draw(t, "k"), rapid.Int().Draw(t, "v")
+				k, v := keys.Draw(t, "k"), new(int)
 				tab.putLocked(k, v)
 				model[k] = v
 			},
@@ -325,14 +325,21 @@ func TestTableIsAMap(t *testing.T) {
 	})
 }
 
-func containsKey(m map[string]int, k string) bool { _, ok := m[k]; return ok }
+func containsKey(m map[string]*int, k string) bool { _, ok := m[k]; return ok }
 
 func BenchmarkGet(b *testing.B) {
 	topics := newTopics(vfs.NewMem(now), nil)
+	for i := range 10_000 {
+		c := body.NewTopicConfig(fmt.Sprintf("BenchTopic_%05d", i))
+		topics.table.putLocked(c.TopicName, &c)
+	}
+	names := topics.Names()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			topics.Get("TBW102")
+		for i := 0; pb.Next(); i++ {
+			if c, ok := topics.Get(names[i%len(names)]); !ok || c.Perm == 0 {
+				b.Fatal("no topic")
+			}
 		}
 	})
 }
