@@ -2,7 +2,6 @@ package stats
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -41,40 +40,44 @@ func (m *metronome) next(ms int64) beats {
 	return beats{due(&m.minute, minutePeriod), due(&m.hour, hourPeriod), due(&m.day, dayPeriod)}
 }
 
-// series is a counter and its windows.
-type series struct {
-	value, times atomic.Int64 // sum, and how many things it is the sum of
+// counts is what a counter says: a sum, and how many things it is the sum of.
+type counts struct{ value, times int64 }
 
+func (c *counts) add(o counts) {
+	c.value += o.value
+	c.times += o.times
+}
+
+// series is the windows of a counter.
+type series struct {
 	mu     sync.Mutex // guards the windows
 	minute window
 	hour   window
 	day    window
 }
 
-func (s *series) add(v, times int64) {
-	s.value.Add(v)
-	s.times.Add(times)
-}
-
-func (s *series) sample(ms int64, due beats) {
-	v, n := s.value.Load(), s.times.Load()
-	if n == 0 {
+func (s *series) sample(ms int64, c counts, due beats) {
+	if c.times == 0 {
 		return // nothing has happened yet; the first point then is a zero one period back
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if due.minute {
-		s.minute.take(ms, v, n, minutePeriod, minutePoints)
+		s.minute.take(ms, c, minutePeriod, minutePoints)
 	}
 	if due.hour {
-		s.hour.take(ms, v, n, hourPeriod, hourPoints)
+		s.hour.take(ms, c, hourPeriod, hourPoints)
 	}
 	if due.day {
-		s.day.take(ms, v, n, dayPeriod, dayPoints)
+		s.day.take(ms, c, dayPeriod, dayPoints)
 	}
 }
 
+// view is zero for a series that has not begun.
 func (s *series) view() View {
+	if s == nil {
+		return View{}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return View{Minute: s.minute.sum(), Hour: s.hour.sum(), Day: s.day.sum()}
@@ -83,14 +86,17 @@ func (s *series) view() View {
 // window is the last samples of a counter, oldest first.
 type window struct{ points []point }
 
-type point struct{ ms, value, times int64 }
+type point struct {
+	ms int64
+	counts
+}
 
 // take adds a point. Before the first it puts a zero one period back, so that a window has a start.
-func (w *window) take(ms, value, times int64, period time.Duration, keep int) {
+func (w *window) take(ms int64, c counts, period time.Duration, keep int) {
 	if len(w.points) == 0 {
 		w.points = append(make([]point, 0, keep+1), point{ms: ms - period.Milliseconds()})
 	}
-	w.points = append(w.points, point{ms, value, times})
+	w.points = append(w.points, point{ms, c})
 	if len(w.points) > keep {
 		w.points = append(w.points[:0], w.points[1:]...)
 	}

@@ -1,176 +1,240 @@
 // Package stats counts what goes through the broker, per topic and per topic and group, and keeps sums over the last minute, hour
 // and day of it (BrokerStatsManager; request 315, mqadmin statsAll).
 //
-// Counting is one table look-up and a few atomic additions; it allocates nothing and keeps nothing of the names. One sampler, which the
-// broker drives through [Stats.Sample], turns counters into windows. Start at [Stats.Put] and [Stats.View].
+// Counting is one table look-up and three atomic additions to what belongs to the topic; it allocates nothing and keeps nothing of the
+// names. The broker's own totals are sums over the topics, made when they are asked for. One sampler, which the broker drives through
+// [Stats.Sample], turns counters into windows. Start at [Stats.Put] and [Stats.View].
 package stats
 
 import (
-	"hash/maphash"
-	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
+
+	"apogee/internal/names"
 )
 
 // Stats are the counters of one broker.
 type Stats struct {
-	seed   maphash.Seed
-	shards [shardCount]atomic.Pointer[map[key]*Item] // copied on change
-	mu     sync.Mutex                                // guards changes of shards
-
 	system func(topic string) bool
-	// Totals of the broker, with and without its own topics. Only count is used.
-	brokerPut, brokerGot, userPut, userGot Item
+	topics *names.Table[Item]
+	groups *names.Table[Item] // by topic and group, see groupKey
+	total  [totals]series
+
+	mu   sync.Mutex     // guards changes of topics and groups, and gone
+	gone [totals]counts // by topics and groups that have been deleted
 
 	daysMu sync.Mutex // guards what follows
 	days   days
 	beat   metronome
 }
 
-const shardCount = 64
+// The totals of the broker, with and without its own topics.
+const (
+	brokerPut = iota
+	brokerGot
+	userPut
+	userGot
+	totals
+)
 
-// key is topic and, for what groups do, group.
-type key struct{ topic, group string }
-
-// Item is the counters of one topic, or of one group in one topic.
+// Item is the counters of one topic, or of one group in one topic. What each message changes comes first.
 type Item struct {
-	count, bytes series // messages and bytes in (topic) or out (group)
-	back, dead   series // returned by the group, given up by it
-	user         bool   // not one of the broker's own topics
+	messages, bytes, times atomic.Int64 // in (topic) or out (group); times is how often there were any
+	back, dead             atomic.Int64 // returned by the group, given up by it
+
+	user   bool // not one of the broker's own topics
+	series [itemSeries]atomic.Pointer[series]
+}
+
+// What of an Item has windows.
+const (
+	numMessages = iota
+	numBytes
+	numBack
+	numDead
+	itemSeries
+)
+
+func (it *Item) counts(of int) counts {
+	switch of {
+	case numMessages:
+		return counts{it.messages.Load(), it.times.Load()}
+	case numBytes:
+		return counts{it.bytes.Load(), it.times.Load()}
+	case numBack:
+		n := it.back.Load()
+		return counts{n, n}
+	default:
+		n := it.dead.Load()
+		return counts{n, n}
+	}
 }
 
 // New makes empty counters. system tells the broker's own topics, which two of the totals leave out.
 func New(system func(topic string) bool) *Stats {
-	return &Stats{seed: maphash.MakeSeed(), system: system}
+	return &Stats{system: system, topics: names.New[Item](), groups: names.New[Item]()}
 }
 
-func (s *Stats) item(topic, group string) *Item {
-	h := (maphash.String(s.seed, topic) ^ maphash.String(s.seed, group)*31) % shardCount
-	if m := s.shards[h].Load(); m != nil {
-		if it := (*m)[key{topic, group}]; it != nil {
-			return it
-		}
+func (s *Stats) topic(topic string) *Item {
+	if it := s.topics.Find(topic); it != nil {
+		return it
 	}
-	return s.add(h, topic, group)
+	return s.add(s.topics, topic, topic)
 }
 
-func (s *Stats) add(h uint64, topic, group string) *Item {
+func (s *Stats) add(to *names.Table[Item], key, topic string) *Item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := make(map[key]*Item, 1)
-	if m := s.shards[h].Load(); m != nil {
-		if it := (*m)[key{topic, group}]; it != nil {
-			return it
-		}
-		next = maps.Clone(*m)
-	}
-	k := key{strings.Clone(topic), strings.Clone(group)}
-	it := &Item{user: !s.system(k.topic)}
-	next[k] = it
-	s.shards[h].Store(&next)
-	return it
+	return to.Add(key, func(_ string, it *Item) { it.user = !s.system(strings.Clone(topic)) })
 }
 
-// find is item without making one.
-func (s *Stats) find(topic, group string) *Item {
-	h := (maphash.String(s.seed, topic) ^ maphash.String(s.seed, group)*31) % shardCount
-	if m := s.shards[h].Load(); m != nil {
-		return (*m)[key{topic, group}]
+// groupKey is what a group in a topic is filed under. Neither can have such a byte.
+func groupKey(b []byte, topic, group string) []byte {
+	return append(append(append(b, topic...), 0), group...)
+}
+
+// keyRoom is what names take that are not too long for a producer or a consumer.
+const keyRoom = 512
+
+func (s *Stats) group(topic, group string) *Item {
+	var room [keyRoom]byte
+	key := groupKey(room[:0], topic, group)
+	name := unsafe.String(unsafe.SliceData(key), len(key)) // nobody keeps it
+	if it := s.groups.Find(name); it != nil {
+		return it
 	}
-	return nil
+	return s.add(s.groups, name, topic)
+}
+
+// find is topic, or group where there is one, without making it.
+func (s *Stats) find(topic, group string) *Item {
+	if group == "" {
+		return s.topics.Find(topic)
+	}
+	return s.groups.Find(string(groupKey(nil, topic, group)))
 }
 
 // Put counts messages that a topic has taken in.
-func (s *Stats) Put(topic string, messages, bytes int64) {
-	it := s.item(topic, "")
-	it.count.add(messages, 1)
-	it.bytes.add(bytes, 1)
-	s.brokerPut.count.add(messages, 1)
-	if it.user {
-		s.userPut.count.add(messages, 1)
-	}
-}
+func (s *Stats) Put(topic string, messages, bytes int64) { s.topic(topic).count(messages, bytes) }
 
 // Got counts messages that a group has been given.
 func (s *Stats) Got(topic, group string, messages, bytes int64) {
-	it := s.item(topic, group)
-	it.count.add(messages, 1)
-	it.bytes.add(bytes, 1)
-	s.brokerGot.count.add(messages, 1)
-	if it.user {
-		s.userGot.count.add(messages, 1)
-	}
+	s.group(topic, group).count(messages, bytes)
+}
+
+func (it *Item) count(messages, bytes int64) {
+	it.messages.Add(messages)
+	it.bytes.Add(bytes)
+	it.times.Add(1)
 }
 
 // SentBack counts a message that a group has returned.
-func (s *Stats) SentBack(topic, group string) { s.item(topic, group).back.add(1, 1) }
+func (s *Stats) SentBack(topic, group string) { s.group(topic, group).back.Add(1) }
 
 // DeadLettered counts a message that a group has given up.
-func (s *Stats) DeadLettered(topic, group string) { s.item(topic, group).dead.add(1, 1) }
+func (s *Stats) DeadLettered(topic, group string) { s.group(topic, group).dead.Add(1) }
 
 // DeleteTopic forgets a topic and every group in it.
-func (s *Stats) DeleteTopic(topic string) { s.drop(func(k key) bool { return k.topic == topic }) }
+func (s *Stats) DeleteTopic(topic string) {
+	s.drop(func(t, _ string) bool { return t == topic })
+}
 
 // DeleteGroup forgets a group in every topic.
-func (s *Stats) DeleteGroup(group string) { s.drop(func(k key) bool { return k.group == group }) }
+func (s *Stats) DeleteGroup(group string) {
+	s.drop(func(_, g string) bool { return g != "" && g == group })
+}
 
-func (s *Stats) drop(gone func(key) bool) {
+// drop forgets items; the broker's totals keep what they have counted.
+func (s *Stats) drop(which func(topic, group string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.shards {
-		m := s.shards[i].Load()
-		if m == nil {
-			continue
+	for _, t := range []*names.Table[Item]{s.topics, s.groups} {
+		var doomed []string
+		for key, it := range t.All() {
+			if topic, group, _ := strings.Cut(key, "\x00"); which(topic, group) {
+				doomed = append(doomed, key)
+				it.into(&s.gone, t == s.topics)
+			}
 		}
-		next := maps.Clone(*m)
-		maps.DeleteFunc(next, func(k key, _ *Item) bool { return gone(k) })
-		s.shards[i].Store(&next)
+		for _, key := range doomed {
+			t.Remove(key)
+		}
 	}
+}
+
+// into adds what was put into a topic, or got by a group, to the broker's totals.
+func (it *Item) into(total *[totals]counts, put bool) {
+	all, user := brokerGot, userGot
+	if put {
+		all, user = brokerPut, userPut
+	}
+	c := it.counts(numMessages)
+	total[all].add(c)
+	if it.user {
+		total[user].add(c)
+	}
+}
+
+// sums is the broker's totals.
+func (s *Stats) sums() [totals]counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.gone
+	for _, it := range s.topics.All() {
+		it.into(&out, true)
+	}
+	for _, it := range s.groups.All() {
+		it.into(&out, false)
+	}
+	return out
 }
 
 // PutTPS is the messages a topic takes in per second, over the last minute.
-func (s *Stats) PutTPS(topic string) float64 {
-	if it := s.find(topic, ""); it != nil {
-		return it.count.view().Minute.TPS
-	}
-	return 0
-}
+func (s *Stats) PutTPS(topic string) float64 { return s.find(topic, "").tps() }
 
 // GetTPS is the messages a group takes out of a topic per second, over the last minute.
-func (s *Stats) GetTPS(topic, group string) float64 {
-	if it := s.find(topic, group); it != nil {
-		return it.count.view().Minute.TPS
+func (s *Stats) GetTPS(topic, group string) float64 { return s.find(topic, group).tps() }
+
+func (it *Item) tps() float64 {
+	if it == nil {
+		return 0
 	}
-	return 0
+	return it.series[numMessages].Load().view().Minute.TPS
 }
 
 // Sample takes one sample of everything; the broker calls it every [SamplePeriod]. Hours and days have a slower beat, which it keeps
 // itself.
 func (s *Stats) Sample(now time.Time) {
-	ms := now.UnixMilli()
+	ms, sums := now.UnixMilli(), s.sums()
 	s.daysMu.Lock()
 	due := s.beat.next(ms)
-	s.days.record(now, s.brokerPut.count.value.Load(), s.brokerGot.count.value.Load())
+	s.days.record(now, sums[brokerPut].value, sums[brokerGot].value)
 	s.daysMu.Unlock()
-	for _, it := range []*Item{&s.brokerPut, &s.brokerGot, &s.userPut, &s.userGot} {
-		it.sample(ms, due)
+	for i := range sums {
+		s.total[i].sample(ms, sums[i], due)
 	}
-	for i := range s.shards {
-		if m := s.shards[i].Load(); m != nil {
-			for _, it := range *m {
-				it.sample(ms, due)
-			}
+	for _, t := range []*names.Table[Item]{s.topics, s.groups} {
+		for _, it := range t.All() {
+			it.sample(ms, due)
 		}
 	}
 }
 
+// sample is called by one goroutine.
 func (it *Item) sample(ms int64, due beats) {
-	it.count.sample(ms, due)
-	it.bytes.sample(ms, due)
-	it.back.sample(ms, due)
-	it.dead.sample(ms, due)
+	for i := range it.series {
+		c := it.counts(i)
+		if c.times == 0 {
+			continue
+		}
+		if it.series[i].Load() == nil {
+			it.series[i].Store(new(series))
+		}
+		it.series[i].Load().sample(ms, c, due)
+	}
 }
 
 // Days are the totals of messages in and out since the start, as they stood at the last two midnights and stand now (BrokerStats).
@@ -184,9 +248,10 @@ func (s *Stats) Days() Days {
 	s.daysMu.Lock()
 	d := s.days
 	s.daysMu.Unlock()
+	sums := s.sums()
 	return Days{
-		PutYesterdayMorning: d.putYesterday, PutTodayMorning: d.putToday, PutNow: s.brokerPut.count.value.Load(),
-		GetYesterdayMorning: d.getYesterday, GetTodayMorning: d.getToday, GetNow: s.brokerGot.count.value.Load(),
+		PutYesterdayMorning: d.putYesterday, PutTodayMorning: d.putToday, PutNow: sums[brokerPut].value,
+		GetYesterdayMorning: d.getYesterday, GetTodayMorning: d.getToday, GetNow: sums[brokerGot].value,
 	}
 }
 

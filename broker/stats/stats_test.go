@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,12 @@ func TestNamesOfStatistics(t *testing.T) {
 	}
 	s.DeleteGroup("G")
 	s.DeleteTopic("T")
+	if d := s.Days(); d.PutNow != 5 || d.GetNow != 5 {
+		t.Errorf("the totals are without what was counted for what is deleted: %+v", d)
+	}
+	if v, ok := s.View("BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC", "DefaultCluster"); !ok || v.Minute.Sum != 3 {
+		t.Errorf("after the deletion %+v", v)
+	}
 	if s.GetTPS("T", "G") != 0 || s.PutTPS("T") != 0 || s.PutTPS("rmq_sys_X") == 0 {
 		t.Error("deletion")
 	}
@@ -153,4 +160,27 @@ func BenchmarkPut(b *testing.B) {
 			s.Put("Topic", 1, 100)
 		}
 	})
+}
+
+// What each message costs where there are many topics.
+func BenchmarkPutAmong10000(b *testing.B) {
+	s := newStats()
+	topics := make([]string, 10_000)
+	for i := range topics {
+		topics[i] = fmt.Sprintf("BenchTopic_%05d", i)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			s.Put(topics[i%len(topics)], 1, 100)
+		}
+	})
+}
+
+func BenchmarkGot(b *testing.B) {
+	s := newStats()
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Got("Topic", "Group", 1, 100)
+	}
 }

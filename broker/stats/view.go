@@ -5,45 +5,43 @@ import "strings"
 // View finds a statistic by Java's names: which one, and of what (behaviour.md 13.1). It reports false for one that has counted
 // nothing yet, or that Apogee does not count.
 func (s *Stats) View(name, of string) (View, bool) {
-	var one *series
 	switch name {
 	case "BROKER_PUT_NUMS":
-		one = &s.brokerPut.count
+		return s.totalView(brokerPut)
 	case "BROKER_GET_NUMS":
-		one = &s.brokerGot.count
+		return s.totalView(brokerGot)
 	case "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC":
-		one = &s.userPut.count
+		return s.totalView(userPut)
 	case "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC":
-		one = &s.userGot.count
-	default:
-		one = s.series(name, of)
+		return s.totalView(userGot)
+	case "TOPIC_PUT_NUMS":
+		return itemView(s.find(of, ""), numMessages)
+	case "TOPIC_PUT_SIZE":
+		return itemView(s.find(of, ""), numBytes)
 	}
-	if one == nil || one.times.Load() == 0 {
+	topic, group, _ := strings.Cut(of, "@")
+	which, ok := groupSeries[name]
+	if !ok || group == "" {
 		return View{}, false
 	}
-	return one.view(), true
+	return itemView(s.find(topic, group), which)
 }
 
-func (s *Stats) series(name, of string) *series {
-	topic, group, _ := strings.Cut(of, "@")
-	if name == "TOPIC_PUT_NUMS" || name == "TOPIC_PUT_SIZE" {
-		topic, group = of, ""
-	} else if group == "" {
-		return nil
+// groupSeries is what statistics of groups are called.
+var groupSeries = map[string]int{
+	"GROUP_GET_NUMS": numMessages, "GROUP_GET_SIZE": numBytes, "SNDBCK_PUT_NUMS": numBack, "DLQ_PUT_NUMS": numDead,
+}
+
+func (s *Stats) totalView(which int) (View, bool) {
+	if s.sums()[which].times == 0 {
+		return View{}, false
 	}
-	it := s.find(topic, group)
-	if it == nil {
-		return nil
+	return s.total[which].view(), true
+}
+
+func itemView(it *Item, which int) (View, bool) {
+	if it == nil || it.counts(which).times == 0 {
+		return View{}, false
 	}
-	switch name {
-	case "TOPIC_PUT_NUMS", "GROUP_GET_NUMS":
-		return &it.count
-	case "TOPIC_PUT_SIZE", "GROUP_GET_SIZE":
-		return &it.bytes
-	case "SNDBCK_PUT_NUMS":
-		return &it.back
-	case "DLQ_PUT_NUMS":
-		return &it.dead
-	}
-	return nil
+	return it.series[which].Load().view(), true
 }
