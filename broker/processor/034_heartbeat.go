@@ -33,8 +33,13 @@ const (
 //
 // Language and version come from the request header.
 func (p *Processor) heartbeat(r *remoting.Request) {
-	var hb body.HeartbeatData
-	if !decodeBody(r, &hb) {
+	op, _ := p.beats.Get().(*beatOp)
+	if op == nil {
+		op = new(beatOp)
+	}
+	defer p.beats.Put(op)
+	hb := op.reset()
+	if !viewBody(r, hb) {
 		return
 	}
 	c := p.cfg()
@@ -49,7 +54,7 @@ func (p *Processor) heartbeat(r *remoting.Request) {
 		if c.RejectPull && d.ConsumeType == body.ConsumeActively {
 			continue
 		}
-		if !p.consumerHeartbeat(r, id, d, v2 && hb.WithoutSub) {
+		if !p.consumerHeartbeat(r, op, id, d) {
 			continue
 		}
 		if p.Consumers.Fingerprint(d.GroupName, hb.HeartbeatFingerprint, hb.WithoutSub) && v2 {
@@ -61,11 +66,46 @@ func (p *Processor) heartbeat(r *remoting.Request) {
 			p.Producers.Register(hb.ProducerDataSet[i].GroupName, r.Conn(), id)
 		}
 	}
-	r.Reply(&remoting.Reply{Extra: extra})
+	op.reply = remoting.Reply{Extra: extra}
+	r.Reply(&op.reply)
+}
+
+// beatOp is what a heartbeat is read into. Its strings share the request's memory, so whoever keeps one copies it: tens of thousands
+// of clients send the same every 30 s, and what each of them left for the collector would be most of what a connection costs.
+type beatOp struct {
+	data  body.HeartbeatData
+	reply remoting.Reply
+	topic []byte
+}
+
+// maxKeptBeat is how many groups, or subscriptions of a group, a beatOp keeps room for.
+const maxKeptBeat = 64
+
+// reset empties data, and keeps the room of its slices.
+func (op *beatOp) reset() *body.HeartbeatData {
+	old := op.data
+	op.data = body.HeartbeatData{}
+	if producers := old.ProducerDataSet[:cap(old.ProducerDataSet)]; len(producers) <= maxKeptBeat {
+		clear(producers)
+		op.data.ProducerDataSet = producers[:0]
+	}
+	if consumers := old.ConsumerDataSet[:cap(old.ConsumerDataSet)]; len(consumers) <= maxKeptBeat {
+		for i := range consumers {
+			subs := consumers[i].SubscriptionDataSet
+			subs = subs[:cap(subs)]
+			clear(subs)
+			consumers[i] = body.ConsumerData{}
+			if len(subs) <= maxKeptBeat {
+				consumers[i].SubscriptionDataSet = subs[:0]
+			}
+		}
+		op.data.ConsumerDataSet = consumers[:0]
+	}
+	return &op.data
 }
 
 // consumerHeartbeat reports whether the group is known.
-func (p *Processor) consumerHeartbeat(r *remoting.Request, id client.Identity, d *body.ConsumerData, withoutSub bool) bool {
+func (p *Processor) consumerHeartbeat(r *remoting.Request, op *beatOp, id client.Identity, d *body.ConsumerData) bool {
 	group, ok := p.Groups.Ensure(d.GroupName)
 	if !ok {
 		p.Log.Warn("heartbeat of an unknown group skipped", "group", d.GroupName, "addr", r.Conn().RemoteText())
@@ -79,13 +119,15 @@ func (p *Processor) consumerHeartbeat(r *remoting.Request, id client.Identity, d
 	if d.UnitMode {
 		sysFlag = body.TopicUnitSub
 	}
-	_, err := p.Topics.CreateOnSendBack(meta.RetryTopic(d.GroupName), group.RetryQueueNums, config.PermRead|config.PermWrite, order, sysFlag)
+	op.topic = append(append(op.topic[:0], meta.RetryPrefix...), d.GroupName...)
+	_, err := p.Topics.CreateOnSendBack(viewOf(op.topic), group.RetryQueueNums, config.PermRead|config.PermWrite, order, sysFlag)
 	if err != nil {
 		p.Log.Error("retry topic not on disk", "group", d.GroupName, "err", err)
 	}
 	changed := p.Consumers.Register(r.Conn(), id, client.Registration{
 		Group: d.GroupName, ConsumeType: d.ConsumeType, Model: d.MessageModel, FromWhere: d.ConsumeFromWhere,
-		Subscriptions: d.SubscriptionDataSet, WithoutSub: withoutSub, Notify: group.NotifyConsumerIDsChangedEnable,
+		Subscriptions: d.SubscriptionDataSet, WithoutSub: op.data.HeartbeatFingerprint != 0 && op.data.WithoutSub,
+		Notify: group.NotifyConsumerIDsChangedEnable,
 	})
 	if changed {
 		p.Log.Info("consumer group changed", "group", d.GroupName, "client", id.ClientID, "addr", r.Conn().RemoteText())

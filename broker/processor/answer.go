@@ -19,12 +19,17 @@ func decode(r *remoting.Request, h header.Decoder) bool {
 }
 
 // decodeBody reads a JSON body, or answers code 1.
-func decodeBody(r *remoting.Request, v any) bool {
+func decodeBody(r *remoting.Request, v any) bool { return bodyInto(r, v, fastjson.Unmarshal) }
+
+// viewBody is decodeBody for a body whose strings may share the request's memory.
+func viewBody(r *remoting.Request, v any) bool { return bodyInto(r, v, fastjson.View) }
+
+func bodyInto(r *remoting.Request, v any, read func([]byte, any) error) bool {
 	if len(r.Body) == 0 {
 		r.Fail(code.SystemError, "the request has no body")
 		return false
 	}
-	if err := fastjson.Unmarshal(r.Body, v); err != nil {
+	if err := read(r.Body, v); err != nil {
 		r.Fail(code.SystemError, "unreadable body: %v", err)
 		return false
 	}

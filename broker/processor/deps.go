@@ -3,6 +3,7 @@ package processor
 import (
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -110,6 +111,7 @@ type Processor struct {
 	started time.Time
 
 	messaging
+	beats sync.Pool // *beatOp
 }
 
 // Address is what the broker calls itself: in message ids, and in answers that name it.

@@ -387,3 +387,36 @@ func FuzzObject(f *testing.F) {
 		}
 	})
 }
+
+// View gives what Unmarshal gives, whatever it is that the text has against standard JSON, and shares its strings.
+func TestView(t *testing.T) {
+	type inner struct{ Name string }
+	type bean struct {
+		Name  string  `json:"name"`
+		N     int64   `json:"n"`
+		Items []inner `json:"items"`
+	}
+	for _, text := range []string{
+		`{"name":"x","n":7,"items":[{"Name":"a"},{"Name":"b\n"}]}`,
+		`{"name":"x","n":"7"}`,
+		`{name:"x",n:7}`,
+		`{"items":[{"Name":"a"},{"$ref":"$.items[0]"}]}`,
+		`{"items":null}`,
+		`{}`, `[]`, `{`, ``,
+	} {
+		var want, got bean
+		wantErr, err := Unmarshal([]byte(text), &want), View([]byte(text), &got)
+		if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v, want %+v, %v", text, got, err, want, wantErr)
+		}
+	}
+	frame := []byte(`{"name":"abc"}`)
+	var b bean
+	if err := View(frame, &b); err != nil {
+		t.Fatal(err)
+	}
+	copy(frame[9:], "xyz")
+	if b.Name != "xyz" {
+		t.Errorf("name %q was copied", b.Name)
+	}
+}
