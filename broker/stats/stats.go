@@ -118,17 +118,22 @@ func (s *Stats) find(topic, group string) *Item {
 }
 
 // Put counts messages that a topic has taken in.
-func (s *Stats) Put(topic string, messages, bytes int64) { s.topic(topic).count(messages, bytes) }
+func (s *Stats) Put(topic string, messages, bytes int64) { s.topic(topic).count(1, messages, bytes) }
+
+// PutMany is Put for several sends to one topic.
+func (s *Stats) PutMany(topic string, sends, messages, bytes int64) {
+	s.topic(topic).count(sends, messages, bytes)
+}
 
 // Got counts messages that a group has been given.
 func (s *Stats) Got(topic, group string, messages, bytes int64) {
-	s.group(topic, group).count(messages, bytes)
+	s.group(topic, group).count(1, messages, bytes)
 }
 
-func (it *Item) count(messages, bytes int64) {
+func (it *Item) count(times, messages, bytes int64) {
 	it.messages.Add(messages)
 	it.bytes.Add(bytes)
-	it.times.Add(1)
+	it.times.Add(times)
 }
 
 // SentBack counts a message that a group has returned.
