@@ -40,10 +40,11 @@ type commitLog struct {
 	gates   sync.Pool // *gates
 }
 
-// appendLock is a mutex that tells since when it is held, for Java's page-cache-busy rule.
+// appendLock is a mutex that tells since when its holder waits for the disk, for Java's page-cache-busy rule. Whoever holds it and
+// does not wait is done in a moment.
 type appendLock struct {
 	sync.Mutex
-	since atomic.Int64 // ms, 0 when free
+	since atomic.Int64 // ms, 0 when nobody waits
 }
 
 func newCommitLog(s *Store) *commitLog {
@@ -73,57 +74,57 @@ func (l *commitLog) confirmed() int64 {
 }
 
 // put stages one measured message.
-func (l *commitLog) put(m *record.Message, lay record.Layout, c Completion) PutResult {
+func (l *commitLog) put(r *PutResult, m *record.Message, lay record.Layout, c Completion) {
 	s := l.s
 	q := s.queues.getOrCreate(m.Topic, m.QueueID)
 	if !q.cq.served() {
-		return s.refuse(MessageIllegal, errNotServed)
+		*r = s.refuse(MessageIllegal, errNotServed)
+		return
 	}
-	dig := s.digest(q, m)
-	var r PutResult
+	var dig digest
+	s.digest(&dig, q, m)
 	for {
 		l.lock.Lock()
-		now := s.now().UnixMilli()
-		l.lock.since.Store(now)
 		if q.gone {
 			q = s.queues.getOrCreate(m.Topic, m.QueueID)
 		}
-		var again bool
-		r, again = l.putLocked(q, m, lay, &dig, now, c)
-		l.lock.since.Store(0)
+		again := l.putLocked(r, q, m, lay, &dig, c)
 		l.lock.Unlock()
 		if !again {
-			return l.done(r)
+			l.count(r)
+			return
 		}
-		if err := l.commitTo(l.stage.end.Load()); err != nil {
-			return s.refuse(UnknownError, err)
+		if err := l.commitStaged(); err != nil {
+			*r = s.refuse(UnknownError, err)
+			return
 		}
 	}
 }
 
 // putLocked is put under the append lock. It does nothing and says again if what is staged has to be committed first.
-func (l *commitLog) putLocked(q *queue, m *record.Message, lay record.Layout, dig *digest, now int64, c Completion) (r PutResult, again bool) {
+func (l *commitLog) putLocked(r *PutResult, q *queue, m *record.Message, lay record.Layout, dig *digest, c Completion) (again bool) {
 	var further []*queue
 	if dig.multi {
 		if further, lay, r.Status, r.Err = l.assignLocked(m); r.Status != PutOK {
-			return r, false
+			return false
 		}
 	}
 	if l.fullLocked(int64(lay.Total)) {
-		return r, true
+		return true
 	}
-	if r = l.roomLocked(int64(lay.Total)); r.Status != PutOK {
-		return r, false
+	if r.Status, r.Err = l.roomLocked(int64(lay.Total)); r.Status != PutOK {
+		return false
 	}
-	r = l.appendLocked(q, m, lay, dig, now, c)
+	l.appendLocked(r, q, m, lay, dig, c)
 	for _, f := range further {
 		f.next++
 	}
-	return r, false
+	return false
 }
 
 // appendLocked stages a message where there is room for it.
-func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout, dig *digest, now int64, c Completion) PutResult {
+func (l *commitLog) appendLocked(r *PutResult, q *queue, m *record.Message, lay record.Layout, dig *digest, c Completion) {
+	now := l.timeLocked()
 	counted := m.SysFlag&record.SysTranPrepared == 0 // prepared and rollback share this bit
 	m.QueueOffset = 0
 	if counted {
@@ -139,44 +140,40 @@ func (l *commitLog) appendLocked(q *queue, m *record.Message, lay record.Layout,
 		q = nil // no entry
 	}
 	l.s.dispatch.push(q, dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
-	r := PutResult{PhysicalOffset: m.PhysicalOffset, QueueOffset: m.QueueOffset, StoreTimestamp: now, Count: 1}
-	l.stageLocked(&r, int64(lay.Total), c)
-	return r
+	r.PhysicalOffset, r.QueueOffset, r.StoreTimestamp, r.Count = m.PhysicalOffset, m.QueueOffset, now, 1
+	l.stageLocked(r, int64(lay.Total), c)
 }
 
 // putBatch stages a measured batch: all in one file, committed as one.
-func (l *commitLog) putBatch(b *batch, items []BatchItem, c Completion) PutResult {
-	s := l.s
-	m := &b.msg
+func (l *commitLog) putBatch(r *PutResult, b *batch, items []BatchItem, c Completion) {
 	q := b.queue
 	for {
 		l.lock.Lock()
-		now := s.now().UnixMilli()
-		l.lock.since.Store(now)
 		if q.gone {
-			q = s.queues.getOrCreate(m.Topic, m.QueueID)
+			q = l.s.queues.getOrCreate(b.msg.Topic, b.msg.QueueID)
 		}
-		var r PutResult
 		again := l.fullLocked(int64(b.total))
 		if !again {
-			if r = l.roomLocked(int64(b.total)); r.Status == PutOK {
-				r = l.appendBatchLocked(q, b, items, now, c)
+			if r.Status, r.Err = l.roomLocked(int64(b.total)); r.Status == PutOK {
+				l.appendBatchLocked(r, q, b, items, c)
 			}
 		}
-		l.lock.since.Store(0)
 		l.lock.Unlock()
 		if !again {
-			return l.done(r)
+			l.count(r)
+			return
 		}
-		if err := l.commitTo(l.stage.end.Load()); err != nil {
-			return s.refuse(UnknownError, err)
+		if err := l.commitStaged(); err != nil {
+			*r = l.s.refuse(UnknownError, err)
+			return
 		}
 	}
 }
 
 // appendBatchLocked stages a batch where there is room for it.
-func (l *commitLog) appendBatchLocked(q *queue, b *batch, items []BatchItem, now int64, c Completion) PutResult {
-	r := PutResult{PhysicalOffset: l.tail.base + l.pos, QueueOffset: q.next, StoreTimestamp: now, Count: len(items)}
+func (l *commitLog) appendBatchLocked(r *PutResult, q *queue, b *batch, items []BatchItem, c Completion) {
+	now := l.timeLocked()
+	r.PhysicalOffset, r.QueueOffset, r.StoreTimestamp, r.Count = l.tail.base+l.pos, q.next, now, len(items)
 	room := l.stagedLocked(b.total)
 	at := r.PhysicalOffset
 	for i := range items {
@@ -191,8 +188,7 @@ func (l *commitLog) appendBatchLocked(q *queue, b *batch, items []BatchItem, now
 		room, at = room[size:], at+int64(size)
 	}
 	q.next += int64(len(items))
-	l.stageLocked(&r, int64(b.total), c)
-	return r
+	l.stageLocked(r, int64(b.total), c)
 }
 
 func (l *commitLog) encode(rec []byte, m *record.Message, lay record.Layout) {
@@ -207,7 +203,7 @@ func (l *commitLog) stageLocked(r *PutResult, n int64, c Completion) {
 	l.pos += n
 	r.NextOffset = l.tail.base + l.pos
 	st := &l.stage
-	st.end.Store(r.NextOffset)
+	st.end = r.NextOffset
 	st.storeTime = r.StoreTimestamp
 	st.puts += int64(r.Count)
 	st.size += n
@@ -223,35 +219,41 @@ func (l *commitLog) stageLocked(r *PutResult, n int64, c Completion) {
 	}
 }
 
-// done counts what a put was refused for.
-func (l *commitLog) done(r PutResult) PutResult {
+// count counts a put that was refused.
+func (l *commitLog) count(r *PutResult) {
 	if r.Status != PutOK {
 		l.s.stats.putFailed.Add(1)
 	}
-	return r
 }
 
 // roomLocked makes tail a file with room for n bytes and the mark behind them, or says why there is none. A full file has been
 // finished before.
-func (l *commitLog) roomLocked(n int64) PutResult {
+func (l *commitLog) roomLocked(n int64) (PutStatus, error) {
 	if !l.s.flags.writeable() {
 		_, why := l.s.Writable()
-		return PutResult{Status: ServiceNotAvailable, Err: fmt.Errorf("%w: %s", errNotWritable, why)}
+		return ServiceNotAvailable, fmt.Errorf("%w: %s", errNotWritable, why)
 	}
 	if n+record.BlankSize > l.files.fileSize {
-		return PutResult{Status: MessageIllegal, Err: errFileTooSmall}
+		return MessageIllegal, errFileTooSmall
 	}
+	if l.tail != nil && l.pos+n+record.BlankSize <= l.tail.reserved.Load() {
+		return PutOK, nil
+	}
+	// The allocator is asked, who may have to be waited for.
+	l.lock.since.Store(l.s.now().UnixMilli())
+	defer l.lock.since.Store(0)
+	l.stage.stale = 0
 	if l.tail == nil {
 		if err := l.nextTailLocked(); err != nil {
-			return PutResult{Status: CreateMappedFileFailed, Err: err}
+			return CreateMappedFileFailed, err
 		}
 	}
-	if l.pos+n+record.BlankSize > l.tail.reserved.Load() {
-		if err := l.alloc.awaitBlocks(l.tail, l.pos+n+record.BlankSize); err != nil {
-			return PutResult{Status: CreateMappedFileFailed, Err: err}
+	if end := l.pos + n + record.BlankSize; end > l.tail.reserved.Load() {
+		if err := l.alloc.awaitBlocks(l.tail, end); err != nil {
+			return CreateMappedFileFailed, err
 		}
 	}
-	return PutResult{}
+	return PutOK, nil
 }
 
 // nextTailLocked goes to the next file, which the allocator has ready as a rule.
@@ -283,7 +285,7 @@ func (l *commitLog) useLocked(f *mappedFile, pos int64) error {
 // resume positions the log at its end, which recovery found, for the first append.
 func (l *commitLog) resume(end int64) error {
 	l.written.Store(end)
-	l.stage.end.Store(end)
+	l.stage.end = end
 	f := l.files.last()
 	if f == nil || end == f.end() {
 		return nil
@@ -303,10 +305,7 @@ func (l *commitLog) open() {
 
 func (l *commitLog) shut() error {
 	l.s.flags.set(flagNotRunning)
-	l.lock.Lock()
-	end := l.stage.end.Load()
-	l.lock.Unlock()
-	err := l.commitTo(end)
+	err := l.commitStaged()
 	return errors.Join(err, l.letGo())
 }
 
@@ -344,7 +343,8 @@ func (s *Store) PageCacheBusy() bool {
 	return ms > s.options().OSPageCacheBusyTimeoutMs && ms < 10_000_000
 }
 
-// AppendLockHeldMs is for how long the put that holds the append lock, or the commit at work, has been at it; 0 if none is.
+// AppendLockHeldMs is for how long a put has waited for the disk under the append lock, or the commit at work has been at it; 0 if there
+// is none.
 func (s *Store) AppendLockHeldMs() int64 {
 	since := s.commit.lock.since.Load()
 	if w := s.commit.stage.writer.since.Load(); since == 0 || w != 0 && w < since {

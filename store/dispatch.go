@@ -88,13 +88,14 @@ func newDispatcher(s *Store) *dispatcher {
 	return d
 }
 
-// push leaves the slip of a record that is about to be published. Under the append lock, before commitLog.written covers the record.
+// push leaves the slip of a record that is being staged. Under the append lock; the commit publishes it before commitLog.written
+// covers the record.
 func (d *dispatcher) push(q *queue, dig *digest, unit, phys, storeTime int64, size int32) {
 	e := d.slips.next()
 	if e == nil {
 		return // read from the log later
 	}
-	*e = slip{queue: q, phys: phys, unit: unit, time: storeTime, digest: *dig, size: size}
+	e.queue, e.phys, e.unit, e.time, e.digest, e.size = q, phys, unit, storeTime, *dig, size
 	if dig.timed {
 		e.tags += storeTime
 	}
@@ -144,6 +145,7 @@ func (d *dispatcher) drain(share int) drained {
 	now, got := d.drainTo(pos, confirmed, share)
 	d.slips.free()
 	if now != pos {
+		d.s.index.publish()
 		d.pos.Store(now)
 		d.endDrain()
 	}
@@ -191,7 +193,7 @@ func (d *dispatcher) drainTo(pos, confirmed int64, share int) (int64, drained) {
 	return pos, drainDone
 }
 
-// endDrain tells the listeners and the saver.
+// endDrain tells the listeners, the saver and the index.
 func (d *dispatcher) endDrain() {
 	d.arrive()
 	if d.logFile != nil {

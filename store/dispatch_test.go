@@ -349,17 +349,18 @@ func TestSlipsAndRecordsSayTheSame(t *testing.T) {
 		} {
 			for _, sys := range []int32{0, record.SysTranCommit, record.SysTranRollback} {
 				q := s.queues.getOrCreate(topic, 0)
-				dig := s.digest(q, &record.Message{Topic: topic, SysFlag: sys, Properties: props})
+				var dig digest
+				s.digest(&dig, q, &record.Message{Topic: topic, SysFlag: sys, Properties: props})
 				if dig.timed {
 					dig.tags += 12345
 				}
-				words, delay := readKeys([]byte(props))
-				if code := record.TagsCode([]byte(topic), words.tags, delay, 12345, s.delays); code != dig.tags {
+				words := record.ReadWords(props)
+				if code := record.TagsCode(topic, words.Tags, words.Delay, 12345, s.delays); code != dig.tags {
 					t.Errorf("%s %q: tags code %d, the record says %d", topic, props, dig.tags, code)
 				}
 				var hashes []int32
-				words.topic = keyHash(topic)
-				for h, ok := words.next(); ok; h, ok = words.next() {
+				keys := indexKeys{topic: keyHash(topic), words: words}
+				for h, ok := keys.next(); ok; h, ok = keys.next() {
 					hashes = append(hashes, h)
 				}
 				switch {
@@ -411,7 +412,8 @@ func TestDispatchDoesNotAllocate(t *testing.T) {
 	m := benchMessage(10)
 	n := int64(0)
 	one := func() {
-		dig := s.digest(q, m)
+		var dig digest
+		s.digest(&dig, q, m)
 		pretend(s, q, &dig, n*100, 100)
 		n++
 	}
@@ -436,6 +438,10 @@ func TestRing(t *testing.T) {
 			r.push()
 			n++
 		}
+		if i == 0 && r.peek() != nil {
+			t.Fatal("seen before it was published")
+		}
+		r.publish()
 		if want := 4; n != want && i == 0 {
 			t.Fatalf("%d fit", n)
 		}

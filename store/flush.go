@@ -117,7 +117,7 @@ func (f *flusher) flush() error {
 		return err
 	}
 	l := f.s.commit
-	unwritten := l.write(l.stage.end.Load())
+	unwritten := l.write(f.awaited())
 	if o := f.s.options(); o.FlushDiskType != SyncFlush || o.ReadUncommitted {
 		f.s.dispatch.wake()
 	}
@@ -143,6 +143,16 @@ func (f *flusher) flush() error {
 		f.settle(UnknownError, func(waiter) bool { return true })
 	}
 	return unwritten
+}
+
+// awaited is the end of what somebody waits for. What nobody waits for is committed by whoever staged it.
+func (f *flusher) awaited() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.waiting); n > f.head {
+		return f.waiting[n-1].next
+	}
+	return 0
 }
 
 func (f *flusher) syncFiles(from, end int64) error {
@@ -183,7 +193,7 @@ func (f *flusher) fail(err error) {
 // expire completes those whose time is up: their messages are stored, but nobody knows when they will be durable.
 func (f *flusher) expire() {
 	status := FlushDiskTimeout
-	if f.s.commit.commitTo(f.s.commit.stage.end.Load()) != nil {
+	if f.s.commit.commitTo(f.awaited()) != nil {
 		status = UnknownError
 	}
 	now := f.s.now().UnixMilli()

@@ -57,15 +57,14 @@ func (g *gates) drop() {
 }
 
 // await puts the gates of a finished put to work: r has gone to the log, or been refused.
-func (l *commitLog) await(r PutResult, g *gates) PutResult {
+func (l *commitLog) await(r *PutResult, g *gates) {
 	if r.Status != PutOK {
 		g.drop()
-		return r
+		return
 	}
 	if !r.Pending { // ASYNC_FLUSH: the disk has no say
 		(*diskGate)(g).Complete(PutOK)
 	}
 	r.Pending = true
 	l.s.options().Replicas.Await(r.NextOffset, (*replicaGate)(g))
-	return r
 }

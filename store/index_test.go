@@ -111,6 +111,7 @@ func (ir *indexRig) enter(t testing.TB, hash int32, phys, at int64) {
 	e.nkeys, e.keys[0] = 1, hash
 	ir.x.pos.Store(phys)
 	ir.x.offer(&e)
+	ir.x.publish()
 	ir.s.dispatch.pos.Store(phys + 10)
 	for ir.x.catchUp() {
 	}

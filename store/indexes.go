@@ -165,6 +165,13 @@ func (x *indexFiles) offer(e *slip) {
 	}
 }
 
+// publish lets the builder see what has been offered. Under the right to dispatch, before the position that covers it is known.
+func (x *indexFiles) publish() {
+	if x.build {
+		x.offers.publish()
+	}
+}
+
 // notice tells that there may be records to index. Cheap.
 func (x *indexFiles) notice() {
 	if x.build && x.idle.Load() && x.idle.CompareAndSwap(true, false) {
@@ -337,10 +344,9 @@ func (x *indexFiles) enterRecord(h *record.Header, _ []byte) error {
 	if h.Tran() == record.SysTranRollback {
 		return nil
 	}
-	words, _ := readKeys(h.Properties)
-	words.topic = keyHash(stringView(h.Topic))
+	keys := indexKeys{topic: keyHash(stringView(h.Topic)), words: record.ReadWords(stringView(h.Properties))}
 	for n := 0; ; n++ {
-		hash, ok := words.next()
+		hash, ok := keys.next()
 		if !ok {
 			break
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -90,10 +91,11 @@ func (s *Store) committed(r PutResult) PutResult {
 }
 
 // Stage gives a message its place in the log, and sets its queue offset, physical offset, store time and size. It may be in the
-// memory of the process only: before anybody is told of it, the caller calls Commit with the result.
-func (s *Store) Stage(m *record.Message, c Completion) PutResult {
+// memory of the process only: before anybody is told of it, the caller calls Commit with the result. Messages that wait for their
+// commit together may share their store time.
+func (s *Store) Stage(m *record.Message, c Completion) (r PutResult) {
 	o := s.options()
-	if r, ok := s.admit(o, m.Topic); !ok {
+	if !s.admit(&r, o, m.Topic) {
 		return r
 	}
 	if len(m.Body) > o.MaxMessageSize {
@@ -104,24 +106,26 @@ func (s *Store) Stage(m *record.Message, c Completion) PutResult {
 	if o.AppendPropCRC {
 		m.Properties = record.DeleteProperty(m.Properties, record.PropCRC32)
 	}
-	lay, err := m.Measure(o.AppendPropCRC)
-	if err != nil {
-		m.Properties = props
-		return s.refuse(measureStatus(err), err)
+	switch lay, err := m.Measure(o.AppendPropCRC); {
+	case err != nil:
+		r = s.refuse(measureStatus(err), err)
+	case lay.Total > o.MaxMessageSize+recordAllowance:
+		r = s.refuse(MessageIllegal, errRecordTooLarge)
+	case c == nil || o.Replicas == nil:
+		s.commit.put(&r, m, lay, c)
+	default:
+		g := s.commit.newGates(c)
+		s.commit.put(&r, m, lay, (*diskGate)(g))
+		s.commit.await(&r, g)
 	}
-	if lay.Total > o.MaxMessageSize+recordAllowance {
-		m.Properties = props
-		return s.refuse(MessageIllegal, errRecordTooLarge)
-	}
-	r := s.replicated(o, c, func(c Completion) PutResult { return s.commit.put(m, lay, c) })
 	m.Properties = props
 	return r
 }
 
 // StageBatch is Stage for items.
-func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
+func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion) (r PutResult) {
 	o := s.options()
-	if r, ok := s.admit(o, env.Topic); !ok {
+	if !s.admit(&r, o, env.Topic) {
 		return r
 	}
 	if len(items) == 0 {
@@ -129,21 +133,18 @@ func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion)
 	}
 	b := s.commit.batches.Get().(*batch)
 	defer s.commit.batches.Put(b)
-	if r, ok := s.measureBatch(o, b, env, items); !ok {
+	defer b.release()
+	if !s.measureBatch(&r, o, b, env, items) {
 		return r
 	}
-	r := s.replicated(o, c, func(c Completion) PutResult { return s.commit.putBatch(b, items, c) })
-	b.release()
-	return r
-}
-
-// replicated runs a put whose completion, if there is one, has to wait for replicas as well.
-func (s *Store) replicated(o *Options, c Completion, put func(Completion) PutResult) PutResult {
 	if c == nil || o.Replicas == nil {
-		return put(c)
+		s.commit.putBatch(&r, b, items, c)
+		return r
 	}
 	g := s.commit.newGates(c)
-	return s.commit.await(put((*diskGate)(g)), g)
+	s.commit.putBatch(&r, b, items, (*diskGate)(g))
+	s.commit.await(&r, g)
+	return r
 }
 
 // batch is the working memory of one PutBatch.
@@ -168,34 +169,38 @@ func (b *batch) take(item *BatchItem, crc uint32) {
 	b.msg.Flag, b.msg.Body, b.msg.Properties, b.msg.BodyCRC = item.Flag, item.Body, item.Properties, crc
 }
 
-func (s *Store) measureBatch(o *Options, b *batch, env *record.Message, items []BatchItem) (PutResult, bool) {
-	b.msg, b.total, b.layouts, b.digests, b.crcs = *env, 0, b.layouts[:0], b.digests[:0], b.crcs[:0]
+// measureBatch does what needs no lock; false if the batch is refused.
+func (s *Store) measureBatch(r *PutResult, o *Options, b *batch, env *record.Message, items []BatchItem) bool {
+	b.msg, b.total, b.crcs = *env, 0, b.crcs[:0]
+	b.layouts, b.digests = slices.Grow(b.layouts[:0], len(items))[:len(items)], slices.Grow(b.digests[:0], len(items))[:len(items)]
 	b.msg.PreparedTransactionOffset = 0
 	if b.queue = s.queues.getOrCreate(env.Topic, env.QueueID); !b.queue.cq.served() {
-		return s.refuse(MessageIllegal, errNotServed), false
+		*r = s.refuse(MessageIllegal, errNotServed)
+		return false
 	}
 	for i := range items {
 		it := &items[i]
 		if len(it.Body) > o.MaxMessageSize {
-			return s.refuse(MessageIllegal, errBodyTooLarge), false
+			*r = s.refuse(MessageIllegal, errBodyTooLarge)
+			return false
 		}
 		if o.AppendPropCRC {
 			it.Properties = record.DeleteProperty(it.Properties, record.PropCRC32)
 		}
 		b.take(it, record.BodyCRC(it.Body))
-		lay, err := b.msg.Measure(o.AppendPropCRC)
-		if err != nil {
-			return s.refuse(measureStatus(err), err), false
+		var err error
+		if b.layouts[i], err = b.msg.Measure(o.AppendPropCRC); err != nil {
+			*r = s.refuse(measureStatus(err), err)
+			return false
 		}
-		b.layouts = append(b.layouts, lay)
-		b.digests = append(b.digests, s.digest(b.queue, &b.msg))
+		s.digest(&b.digests[i], b.queue, &b.msg)
 		b.crcs = append(b.crcs, b.msg.BodyCRC)
-		b.total += lay.Total
-		if b.total > o.MaxMessageSize { // Java's batch encoder throws here (spec: store.md 3.7)
-			return s.refuse(MessageIllegal, errBatchTooLarge), false
+		if b.total += b.layouts[i].Total; b.total > o.MaxMessageSize { // Java's batch encoder throws here (spec: store.md 3.7)
+			*r = s.refuse(MessageIllegal, errBatchTooLarge)
+			return false
 		}
 	}
-	return PutResult{}, true
+	return true
 }
 
 var (
@@ -210,22 +215,25 @@ var (
 	errFileTooSmall   = errors.New("does not fit into a commit-log file")
 )
 
-// admit is what every put must pass (Java HookUtils.checkBeforePutMessage).
-func (s *Store) admit(o *Options, topic string) (PutResult, bool) {
+// admit is what every put must pass (Java HookUtils.checkBeforePutMessage); false if it does not.
+func (s *Store) admit(r *PutResult, o *Options, topic string) bool {
 	if !s.flags.writeable() {
-		return s.refuseUnwritable(), false
+		*r = s.refuseUnwritable()
+		return false
 	}
 	limit := o.MaxTopicLength
 	if strings.HasPrefix(topic, retryTopicPrefix) {
 		limit = maxRetryTopic
 	}
 	if len(topic) == 0 || len(topic) > limit {
-		return s.refuse(MessageIllegal, errTopicLength), false
+		*r = s.refuse(MessageIllegal, errTopicLength)
+		return false
 	}
 	if s.PageCacheBusy() {
-		return s.refuse(OSPageCacheBusy, errCacheBusy), false
+		*r = s.refuse(OSPageCacheBusy, errCacheBusy)
+		return false
 	}
-	return PutResult{}, true
+	return true
 }
 
 func (s *Store) refuse(status PutStatus, err error) PutResult {

@@ -3,6 +3,7 @@ package store
 import (
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"apogee/store/record"
@@ -35,7 +36,7 @@ func (s *Store) Query(topic, key, indexType string, max int, begin, end int64) (
 	if indexType == indexTags {
 		hash = tagsHash(hash)
 	}
-	hash = record.HashMore(hash, []byte(key))
+	hash = record.HashMore(hash, key)
 	most := min(max, o.MaxMsgsNumBatch)
 	var held []*mappedFile
 	for range queryRounds {
@@ -88,27 +89,27 @@ func matchKey(f *mappedFile, rec []byte, topic, key, indexType string) (storeTim
 		if string(h.Topic) != topic {
 			return nil
 		}
-		words, _ := readKeys(h.Properties)
+		words := record.ReadWords(stringView(h.Properties))
 		if indexType == indexTags {
-			ok = string(words.tags) == key
+			ok = words.Tags == key
 			return nil
 		}
-		ok = string(words.uniq) == key || hasWord(words.keys, key)
+		ok = words.Uniq == key || hasWord(words.Keys, key)
 		return nil
 	})
 	return storeTime, ok && err == nil
 }
 
 // hasWord tells whether one of the words that blanks separate is the key.
-func hasWord(keys []byte, key string) bool {
+func hasWord(keys, key string) bool {
 	for len(keys) >= len(key) && len(key) > 0 {
 		word := keys
-		if i := slices.Index(keys, ' '); i >= 0 {
+		if i := strings.IndexByte(keys, ' '); i >= 0 {
 			word, keys = keys[:i], keys[i+1:]
 		} else {
-			keys = nil
+			keys = ""
 		}
-		if string(word) == key {
+		if word == key {
 			return true
 		}
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -84,102 +83,86 @@ func (d *dispatcher) enterRecord(h *record.Header, _ []byte) error {
 	if t := h.Tran(); t == record.SysTranPrepared || t == record.SysTranRollback || h.QueueID < 0 {
 		return nil
 	}
-	words, delay := readKeys(h.Properties)
-	code := record.TagsCode(h.Topic, words.tags, delay, h.StoreTimestamp, d.s.delays)
+	words := record.ReadWords(stringView(h.Properties))
+	code := record.TagsCode(stringView(h.Topic), words.Tags, words.Delay, h.StoreTimestamp, d.s.delays)
 	q := d.s.queues.getOrCreate(stringView(h.Topic), h.QueueID)
 	d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
-	if words.multi {
+	if words.Multi {
 		d.enterMulti(h, code)
 	}
 	return nil
 }
 
-// digest reads what dispatch needs to know from a message that is about to be put.
-func (s *Store) digest(q *queue, m *record.Message) (d digest) {
-	words, delay := readKeys(unsafe.Slice(unsafe.StringData(m.Properties), len(m.Properties)))
-	d.multi = words.multi && multiDispatched(s.options(), m.Topic)
-	if delay != nil && q.topic == record.ScheduleTopic {
+// digest is what dispatch needs to know of a message that is about to be put.
+func (s *Store) digest(d *digest, q *queue, m *record.Message) {
+	*d = digest{}
+	words := m.Words()
+	if words.Multi {
+		d.multi = multiDispatched(s.options(), m.Topic)
+	}
+	if words.Delay != "" && q.topic == record.ScheduleTopic {
 		// The due time counts from the store time, which is not known yet.
-		if level := record.DelayLevel(delay, len(s.delays)); level > 0 {
+		if level := record.DelayLevel(words.Delay, len(s.delays)); level > 0 {
 			d.tags, d.timed = s.delays[level-1], true
 		}
 	}
-	if !d.timed && words.tags != nil {
-		d.tags = int64(record.HashBytes(words.tags))
+	if !d.timed {
+		d.tags = int64(record.HashString(words.Tags))
 	}
 	if s.index == nil || !s.index.build || m.SysFlag&record.SysTranMask == record.SysTranRollback {
-		return d
+		return
 	}
-	words.topic = q.keyHash
+	keys := indexKeys{topic: q.keyHash, words: words}
 	for {
-		hash, ok := words.next()
+		hash, ok := keys.next()
 		if !ok {
-			return d
+			return
 		}
 		if int(d.nkeys) == len(d.keys) {
 			d.nkeys = tooManyKeys
-			return d
+			return
 		}
 		d.keys[d.nkeys] = hash
 		d.nkeys++
 	}
 }
 
-// keyWords are the index keys of a record (IndexService.buildIndex): its unique key, each of its keys, its tags.
-type keyWords struct {
-	topic            int32 // keyHash of the topic
-	uniq, keys, tags []byte
-	multi            bool // not a key: the record names further queues
-}
-
-// readKeys picks what dispatch is interested in from a record's properties.
-func readKeys(props []byte) (words keyWords, delay []byte) {
-	for c := record.Pairs(props); c.Next(); {
-		switch string(c.Name) {
-		case record.PropUniqKey:
-			words.uniq = c.Value
-		case record.PropKeys:
-			words.keys = c.Value
-		case record.PropTags:
-			words.tags = c.Value
-		case record.PropDelay:
-			delay = c.Value
-		case record.PropMultiDispatch:
-			words.multi = true
-		}
-	}
-	return words, delay
+// indexKeys are the index keys of a record (IndexService.buildIndex): its unique key, each of its keys, its tags.
+type indexKeys struct {
+	topic int32 // keyHash of the topic
+	words record.Words
 }
 
 // next takes one key and returns its hash.
-func (k *keyWords) next() (hash int32, ok bool) {
-	if k.uniq != nil {
-		hash, k.uniq = record.HashMore(k.topic, k.uniq), nil
+func (k *indexKeys) next() (hash int32, ok bool) {
+	w := &k.words
+	if w.Uniq != "" {
+		hash, w.Uniq = record.HashMore(k.topic, w.Uniq), ""
 		return hash, true
 	}
-	for len(k.keys) > 0 {
-		word := k.keys
-		if i := bytes.IndexByte(word, ' '); i >= 0 {
-			word, k.keys = word[:i], word[i+1:]
+	for w.Keys != "" {
+		word := w.Keys
+		if i := strings.IndexByte(word, ' '); i >= 0 {
+			word, w.Keys = word[:i], word[i+1:]
 		} else {
-			k.keys = nil
+			w.Keys = ""
 		}
-		if len(word) > 0 {
+		if word != "" {
 			return record.HashMore(k.topic, word), true
 		}
 	}
-	if k.tags != nil {
-		hash, k.tags = record.HashMore(tagsHash(k.topic), k.tags), nil
+	if w.Tags != "" {
+		hash, w.Tags = record.HashMore(tagsHash(k.topic), w.Tags), ""
 		return hash, true
 	}
 	return 0, false
 }
 
 // keyHash starts the index hash of a topic's keys: that of "topic#".
-func keyHash(topic string) int32 { return record.HashMore(record.HashString(topic), []byte{'#'}) }
+func keyHash(topic string) int32 { return record.HashMore(record.HashString(topic), "#") }
 
 // tagsHash starts that of its tags: "topic#T#".
-func tagsHash(topic int32) int32 { return record.HashMore(topic, []byte("T#")) }
+func tagsHash(topic int32) int32 { return record.HashMore(topic, "T#") }
 
 // stringView is the string that shares b's bytes.
 func stringView(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

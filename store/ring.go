@@ -13,23 +13,30 @@ type ring[T any] struct {
 	end  uint64 // tail as the consumer knows it
 	_    [40]byte
 	tail atomic.Uint64
+	fill uint64 // the producer's: beyond tail, elements that are not published
 	seen uint64 // head as the producer knows it
 }
 
 func newRing[T any](size int) *ring[T] { return &ring[T]{slots: make([]T, size)} }
 
-// next is the slot to fill, nil if the ring is full; push then adds it. The producer's.
+// next is the slot to fill, nil if the ring is full; push then adds it, and publish lets the consumer see what was added: one
+// store for many, since it has the processors wait for each other. The producer's.
 func (r *ring[T]) next() *T {
-	t := r.tail.Load()
-	if t-r.seen == uint64(len(r.slots)) {
-		if r.seen = r.head.Load(); t-r.seen == uint64(len(r.slots)) {
+	if r.fill-r.seen == uint64(len(r.slots)) {
+		if r.seen = r.head.Load(); r.fill-r.seen == uint64(len(r.slots)) {
 			return nil
 		}
 	}
-	return &r.slots[t&uint64(len(r.slots)-1)]
+	return &r.slots[r.fill&uint64(len(r.slots)-1)]
 }
 
-func (r *ring[T]) push() { r.tail.Store(r.tail.Load() + 1) }
+func (r *ring[T]) push() { r.fill++ }
+
+func (r *ring[T]) publish() {
+	if r.tail.Load() != r.fill {
+		r.tail.Store(r.fill)
+	}
+}
 
 // peek is the oldest element, nil if there is none; pop takes it away, and free gives the places of what was taken back to the
 // producer. The consumer's.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"apogee/store/vfs"
 )
@@ -105,6 +106,91 @@ func TestAcknowledgedIsInTheFileSystem(t *testing.T) {
 type completed func(PutStatus)
 
 func (f completed) Complete(status PutStatus) { f(status) }
+
+// writesFS tells of each write to the log.
+type writesFS struct {
+	vfs.FS
+	wrote func(off, n int64)
+}
+
+func (w writesFS) Open(name string) (vfs.File, error) {
+	f, err := w.FS.Open(name)
+	if err != nil || !strings.Contains(name, "commitlog") {
+		return f, err
+	}
+	return writesFile{f, w.wrote}, nil
+}
+
+type writesFile struct {
+	vfs.File
+	wrote func(off, n int64)
+}
+
+func (w writesFile) WriteAt(b []byte, off int64) (int, error) {
+	w.wrote(off, int64(len(b)))
+	return w.File.WriteAt(b, off)
+}
+
+// TestBlocksAreFilled: the first write to a block reaches to its end, with zeros, and none reaches beyond the file.
+func TestBlocksAreFilled(t *testing.T) {
+	const size = 3*fillBlock + fillBlock/2
+	r := newRig(t, func(o *Options) { o.MappedFileSizeCommitLog = size })
+	type write struct{ off, n int64 }
+	var writes []write
+	s := r.on(writesFS{r.mem, func(off, n int64) { writes = append(writes, write{off, n}) }}).open()
+	defer s.Close()
+	filled, body := int64(0), 100
+	for i := range 200 {
+		body = (body*7 + i) % 9000
+		writes = writes[:0]
+		res := put(t, s, message("T", 0, strings.Repeat("x", body)))
+		start := res.PhysicalOffset % size
+		if start == 0 {
+			filled = 0
+		}
+		want := write{start, res.NextOffset - res.PhysicalOffset}
+		if end := start + want.n; end > filled {
+			filled = min((end+fillBlock-1)&^(fillBlock-1), size)
+			want.n = filled - start
+		}
+		if len(writes) == 0 || writes[len(writes)-1] != want {
+			t.Fatalf("message %d at %d: %v, want %v last", i, start, writes, want)
+		}
+		f := s.commit.files.last()
+		must(t, f.hold())
+		for pos := f.wrote.Load(); pos < f.size; pos++ {
+			if f.data[pos] != 0 {
+				t.Fatalf("byte %d behind the end %d is %d", pos, f.wrote.Load(), f.data[pos])
+			}
+		}
+		f.release()
+	}
+	checkReads(t, s, walkLog(t, s))
+}
+
+// TestGroupsShareTheClock: records that wait for one commit have the store time of the first, up to staleMost of them; the next
+// group has a time of its own.
+func TestGroupsShareTheClock(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.MappedFileSizeCommitLog = 1 << 20 })
+	s := r.open()
+	defer s.Close()
+	for range 3 {
+		var last PutResult
+		for i := range 2 * staleMost {
+			now := r.clock.now().UnixMilli()
+			if i%staleMost != 0 {
+				now = last.StoreTimestamp
+			}
+			if last = s.Stage(message("T", 0, "x"), nil); last.StoreTimestamp != now {
+				t.Fatalf("message %d: %d, want %d", i, last.StoreTimestamp, now)
+			}
+			r.clock.advance(time.Millisecond)
+		}
+		last = s.Stage(message("T", 0, "x"), nil)
+		must(t, s.Commit(&last))
+		r.clock.advance(time.Millisecond)
+	}
+}
 
 // TestStageIsBounded stages without a commit.
 func TestStageIsBounded(t *testing.T) {

@@ -43,7 +43,7 @@ func TestNothingAllocates(t *testing.T) {
 				keys = c.Value
 			}
 		}
-		sink += TagsCode(h.Topic, tags, nil, 1, nil) + int64(len(keys)) + int64(len(Property(m.Properties, PropWait)))
+		sink += TagsCode(view(h.Topic), view(tags), "", 1, nil) + int64(len(keys)) + int64(len(Property(m.Properties, PropWait)))
 		sink += int64(len(DeleteProperty(m.Properties, "ABSENT"))) + int64(len(AppendMessageID(id, m.StoreHost, 5)))
 	})
 	if n != 0 {

@@ -32,9 +32,6 @@ func TestHashString(t *testing.T) {
 		if got := HashString(tt.s); got != tt.want {
 			t.Errorf("%q: %d, want %d", tt.s, got, tt.want)
 		}
-		if got := HashBytes([]byte(tt.s)); got != tt.want {
-			t.Errorf("%q as bytes: %d, want %d", tt.s, got, tt.want)
-		}
 	}
 }
 
@@ -45,7 +42,7 @@ func TestHashAgainstUTF16(t *testing.T) {
 		for _, u := range utf16.Encode([]rune(a + b)) {
 			h = 31*h + uint32(u)
 		}
-		if got := HashMore(HashString(a), []byte(b)); got != int32(h) {
+		if got := HashMore(HashString(a), b); got != int32(h) {
 			t.Fatalf("%q+%q: %d, want %d", a, b, got, int32(h))
 		}
 	})
@@ -67,11 +64,11 @@ func TestTagsCode(t *testing.T) {
 		{"no number", ScheduleTopic, "", "x", 0},
 	}
 	for _, tt := range tests {
-		if got := TagsCode([]byte(tt.topic), []byte(tt.tags), []byte(tt.delay), 100000, delays); got != tt.want {
+		if got := TagsCode(tt.topic, tt.tags, tt.delay, 100000, delays); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
-	if got := TagsCode([]byte(ScheduleTopic), nil, []byte("3"), 1, nil); got != 0 {
+	if got := TagsCode(ScheduleTopic, "", "3", 1, nil); got != 0 {
 		t.Errorf("without a delay table: %d", got)
 	}
 }

@@ -72,6 +72,7 @@ type Message struct {
 	PreparedTransactionOffset int64
 	Body                      []byte
 	Properties                string // name 0x01 value 0x02 ..., as stored
+	Found                     Words  // of the properties, where the caller has come across them; otherwise they are looked for
 	TagsCode                  int64  // of the consume-queue entry, where the caller knows better than the record (delay levels compute it)
 
 	// Set by the store when the message is appended or read.

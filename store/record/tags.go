@@ -7,21 +7,18 @@ const ScheduleTopic = "SCHEDULE_TOPIC_XXXX"
 
 // TagsCode is the third field of a record's queue entry: the hash of its tags, 0 without tags; in the schedule topic the time at
 // which the message is due. delays[i] is the delay in ms of level i+1.
-func TagsCode(topic, tags, delay []byte, storeTime int64, delays []int64) int64 {
-	if len(delay) > 0 && string(topic) == ScheduleTopic {
+func TagsCode(topic, tags, delay string, storeTime int64, delays []int64) int64 {
+	if delay != "" && topic == ScheduleTopic {
 		if level := DelayLevel(delay, len(delays)); level > 0 {
 			return storeTime + delays[level-1]
 		}
 	}
-	if len(tags) == 0 {
-		return 0
-	}
-	return int64(HashBytes(tags))
+	return int64(HashString(tags))
 }
 
 // DelayLevel reads the DELAY property: 0 is none, a level above the highest counts as the highest.
-func DelayLevel(delay []byte, levels int) int {
-	n, err := strconv.ParseInt(view(delay), 10, 32)
+func DelayLevel(delay string, levels int) int {
+	n, err := strconv.ParseInt(delay, 10, 32)
 	if err != nil || n <= 0 {
 		return 0
 	}
