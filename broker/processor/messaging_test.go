@@ -117,8 +117,7 @@ func (s *memStore) putLocked(m *record.Message) store.PutResult {
 	c.StoreTimestamp, c.QueueOffset, c.PhysicalOffset, c.BodyCRC = s.now().UnixMilli(), int64(len(q)), s.end, record.BodyCRC(m.Body)
 	rec := make([]byte, l.Total)
 	record.Encode(rec, &c, l)
-	p := bytesOf(m.Properties)
-	tags := record.TagsCode(bytesOf(m.Topic), record.PropertyBytes(p, record.PropTags), record.PropertyBytes(p, record.PropDelay), c.StoreTimestamp, s.delays)
+	tags := record.TagsCode(m.Topic, record.Property(m.Properties, record.PropTags), record.Property(m.Properties, record.PropDelay), c.StoreTimestamp, s.delays)
 	s.queues[m.Topic][m.QueueID] = append(q, memEntry{rec, tags})
 	s.log[s.end] = rec
 	s.end += int64(l.Total)
