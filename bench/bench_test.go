@@ -365,3 +365,58 @@ func BenchmarkAppend(b *testing.B) {
 		s.append(0, 1700000000000)
 	}
 }
+
+// Both ways to make requests must write the same.
+func TestRingWritesWhatAppendWrites(t *testing.T) {
+	for _, kind := range []Serialization{JSON, Binary} {
+		o := Options{Topic: "T", Topics: 3, Queues: 5, Body: 50, InFlight: 9, Connections: 1, Serialization: kind, Keys: true}
+		r := &run{opts: o}
+		templates, place := r.sendTemplates(1)
+		mk := func() *sender {
+			return &sender{run: &run{opts: o}, per: 1, templates: templates, place: place, turn: 3, topic: 2}
+		}
+		a, b := mk(), mk()
+		b.ring = newRing(templates, o.InFlight)
+		for round, free := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7, 8}, {4}, {8, 0, 3}, {7, 1, 2, 3, 4, 5, 6, 0, 8}} {
+			a.free, b.free = free, free
+			born := uint64(1_700_000_000_000 + round)
+			want, got := string(a.frames(born)), string(b.frames(born))
+			if got != want {
+				t.Fatalf("serialization %d, round %d:\n%q\nwant\n%q", kind, round, got, want)
+			}
+			if strings.Contains(got, "KKKK") || strings.Contains(got, markBorn) || strings.Contains(got, markTopic) {
+				t.Errorf("a mark is left in %q", got)
+			}
+		}
+	}
+	if newRing([]template{{frame: make([]byte, ringBytes/2)}}, 3) != nil {
+		t.Error("a ring without bounds")
+	}
+}
+
+func TestPutDecimal(t *testing.T) {
+	for _, n := range []uint64{0, 7, 10, 99, 1_000_000_000, 1_000_000_037, 1_700_000_000_123} {
+		for _, width := range []int{1, 5, 10, 13} {
+			b := make([]byte, width)
+			putDecimal(b, n)
+			want := fmt.Sprintf("%020d", n)
+			if want = want[20-width:]; string(b) != want {
+				t.Errorf("%d in %d digits is %q, want %q", n, width, b, want)
+			}
+		}
+	}
+}
+
+// The place where the opaque stood before is a hint and no more.
+func TestParseAnswerLike(t *testing.T) {
+	for _, hint := range []int{0, 9, 10, 11, 500} {
+		for _, head := range []string{`{"code":0,"opaque":1000000005}`, `{"code":0,"extFields":{"a":"b"},"opaque":1000000005,"flag":1}`, `{"flag":1,"opaque":1000000005,"code":0}`} {
+			f := append([]byte{0, 0, 0, byte(len(head))}, head...)
+			at := hint
+			a, err := parseAnswerLike(f, &at)
+			if err != nil || a.code != 0 || a.slot != 5 || !strings.HasPrefix(head[at:], opaqueKey) {
+				t.Errorf("%s with hint %d: %+v, %v, next hint %d", head, hint, a, err, at)
+			}
+		}
+	}
+}

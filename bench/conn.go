@@ -15,8 +15,9 @@ import (
 // conn is one connection and the buffer of what it has read.
 type conn struct {
 	net.Conn
-	buf  []byte
-	r, w int
+	buf      []byte
+	r, w     int
+	opaqueAt int // where it stood in the last answer
 }
 
 const (
@@ -59,7 +60,7 @@ func (c *conn) next() (a answer, ok bool, err error) {
 	if c.w-c.r < 4+size {
 		return a, false, nil
 	}
-	a, err = parseAnswer(c.buf[c.r+4 : c.r+4+size])
+	a, err = parseAnswerLike(c.buf[c.r+4:c.r+4+size], &c.opaqueAt)
 	c.r += 4 + size
 	return a, err == nil, err
 }
@@ -208,4 +209,21 @@ func brokerOf(ctx context.Context, namesrv, broker string) (string, error) {
 	}
 	first, _, _ := strings.Cut(namesrv, ";")
 	return FindBroker(ctx, first, broker)
+}
+
+// Request makes one request without fields and expects success, for what an operator asks of a broker meanwhile.
+func Request(addr string, code int) error {
+	c, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	a, err := c.call(JSON, code, nil, nil)
+	if err == nil && a.code != 0 {
+		err = errors.New(a.text())
+	}
+	if err != nil {
+		return fmt.Errorf("request %d to %s: %w", code, addr, err)
+	}
+	return nil
 }

@@ -122,15 +122,25 @@ func (t *template) setOpaque(frame []byte, slot int) {
 	putDecimal(frame[t.opaqueAt:t.opaqueAt+10], uint64(opaqueBase+slot))
 }
 
+// Two digits at a time: a run writes some 40 digits for each message.
+const (
+	decimalPairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566" +
+		"676869707172737475767778798081828384858687888990919293949596979899"
+	hexDigits = "0123456789ABCDEF"
+)
+
 // putDecimal writes n with leading zeros over the whole of b.
 func putDecimal(b []byte, n uint64) {
-	for i := len(b) - 1; i >= 0; i-- {
-		b[i] = byte('0' + n%10)
-		n /= 10
+	i := len(b)
+	for ; i > 1; i -= 2 {
+		two := 2 * (n % 100)
+		n /= 100
+		b[i-2], b[i-1] = decimalPairs[two], decimalPairs[two+1]
+	}
+	if i == 1 {
+		b[0] = byte('0' + n%10)
 	}
 }
-
-const hexDigits = "0123456789ABCDEF"
 
 // putHex writes n in hexadecimal with leading zeros over the whole of b.
 func putHex(b []byte, n uint64) {
@@ -150,6 +160,17 @@ type answer struct {
 
 // parseAnswer reads code and opaque out of a whole frame (without its length field).
 func parseAnswer(f []byte) (answer, error) {
+	at := 0
+	return parseAnswerLike(f, &at)
+}
+
+const (
+	codeKey   = `{"code":`
+	opaqueKey = `"opaque":`
+)
+
+// parseAnswerLike is parseAnswer with the place where the opaque stood in the answer before, which is where it will stand again.
+func parseAnswerLike(f []byte, opaqueAt *int) (answer, error) {
 	var a answer
 	if len(f) < 4 {
 		return a, fmt.Errorf("frame of %d bytes", len(f))
@@ -168,8 +189,19 @@ func parseAnswer(f []byte) (answer, error) {
 		a.slot = int(int32(binary.BigEndian.Uint32(a.header[5:]))) - opaqueBase
 		return a, nil
 	}
-	code, ok := number(a.header, `"code":`)
-	opaque, ok2 := number(a.header, `"opaque":`)
+	at := *opaqueAt
+	if at+len(opaqueKey) > size || string(a.header[at:at+len(opaqueKey)]) != opaqueKey {
+		at = max(0, bytes.Index(a.header, []byte(opaqueKey)))
+		*opaqueAt = at
+	}
+	opaque, ok := number(a.header[at:], opaqueKey)
+	var code int64
+	var ok2 bool
+	if size > len(codeKey) && string(a.header[:len(codeKey)]) == codeKey {
+		code, ok2 = digits(a.header[len(codeKey):])
+	} else {
+		code, ok2 = number(a.header, codeKey[1:])
+	}
 	if !ok || !ok2 {
 		return a, fmt.Errorf("no code or opaque in the header %.200q", a.header)
 	}
@@ -187,21 +219,26 @@ func number(header []byte, key string) (int64, bool) {
 	if i < len(header) && header[i] == '"' {
 		i++
 	}
-	end := i
-	for end < len(header) && (header[end] == '-' || header[end] >= '0' && header[end] <= '9') {
-		end++
-	}
+	return digits(header[i:])
+}
+
+// digits is the decimal number that b begins with.
+func digits(b []byte) (int64, bool) {
 	var n int64
-	neg := i < end && header[i] == '-'
-	for _, c := range header[i:end] {
-		if c != '-' {
-			n = n*10 + int64(c-'0')
-		}
+	i := 0
+	neg := len(b) > 0 && b[0] == '-'
+	if neg {
+		i++
+	}
+	begin := i
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		n = n*10 + int64(b[i]-'0')
+		i++
 	}
 	if neg {
 		n = -n
 	}
-	return n, i < end
+	return n, i > begin
 }
 
 // field is a number of the custom header, in either serialization.

@@ -37,8 +37,10 @@ func newHistogram() *hdrhistogram.Histogram {
 
 // record puts a delay in; what is outside of the histogram's range counts as its end.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(min(max(int64(d), 0), int64(time.Minute)))
+	_ = h.RecordValue(clamp(d))
 }
+
+func clamp(d time.Duration) int64 { return min(max(int64(d), 0), int64(time.Minute)) }
 
 // Result is one run.
 type Result struct {

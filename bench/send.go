@@ -32,6 +32,9 @@ type run struct {
 	total atomic.Int64 // messages answered at all, for the progress line
 	fails atomic.Int64
 	keys  atomic.Uint64 // blocks of unique keys that have been handed out
+
+	templates []template
+	place     []places
 }
 
 func (r *run) now() phase { return phase(r.phase.Load()) }
@@ -203,6 +206,11 @@ type sender struct {
 	start     time.Time
 	key       uint64
 	keyEnd    uint64
+	ring      *ring    // nil: requests are too large for one
+	bornAt    uint64   // milliseconds, in the digits of
+	born      [13]byte // this
+	same      int64    // how many answers had the
+	delayed   time.Duration
 }
 
 // places are where a template is patched.
@@ -219,13 +227,23 @@ func newSender(r *run, per int) (*sender, error) {
 	for i := range n {
 		s.free = append(s.free, i)
 	}
+	s.templates, s.place = r.sendTemplates(per)
+	s.turn = rand.IntN(len(s.templates))
+	s.topic = rand.IntN(max(1, r.opts.Topics))
+	return s, nil
+}
+
+// sendTemplates are the same for all senders of a run.
+func (r *run) sendTemplates(per int) ([]template, []places) {
+	if r.templates != nil {
+		return r.templates, r.place
+	}
 	for q := range r.opts.Queues {
 		t := sendTemplate(&r.opts, q, per)
-		s.templates = append(s.templates, t)
-		s.place = append(s.place, places{t.places[markKey], t.places[markBorn], t.places[markTopic]})
+		r.templates = append(r.templates, t)
+		r.place = append(r.place, places{t.places[markKey], t.places[markBorn], t.places[markTopic]})
 	}
-	s.turn = rand.IntN(len(s.templates))
-	return s, nil
+	return r.templates, r.place
 }
 
 // sendTemplate is the send of one message, or of a batch of them, to one queue.
@@ -256,15 +274,21 @@ func sendTemplate(o *Options, queue, per int) template {
 		{"k", "false"},
 		{"m", strconv.FormatBool(per > 1)},
 	}
-	if per == 1 {
-		return makeTemplate(o.Serialization, codeSendV2, ext, body, markKey, markBorn, markTopic)
+	code := codeSendV2
+	if per > 1 {
+		code = codeSendBatch
+		ext[8].value = "WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02"
+		var batch []byte
+		for range per {
+			batch = appendBatchItem(batch, body, props)
+		}
+		body = batch
 	}
-	ext[8].value = "WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02"
-	var batch []byte
-	for range per {
-		batch = appendBatchItem(batch, body, props)
+	t := makeTemplate(o.Serialization, code, ext, body, markKey, markBorn, markTopic)
+	for _, i := range t.places[markKey] {
+		putHex(t.frame[i:i+len(markKey)], 0) // the upper half stays so
 	}
-	return makeTemplate(o.Serialization, codeSendBatch, ext, batch, markKey, markBorn, markTopic)
+	return t
 }
 
 // appendBatchItem adds one message to the body of a batch:
@@ -315,20 +339,32 @@ func (s *sender) closed(err error) error {
 	return err
 }
 
+// write writes a request for each free slot.
 func (s *sender) write(measured bool) error {
 	if len(s.free) == 0 {
 		return nil
 	}
-	s.out = s.out[:0]
 	now := time.Now()
 	born, at := uint64(now.UnixMilli()), int64(now.Sub(s.start))
+	out := s.frames(born)
 	for _, slot := range s.free {
-		s.append(slot, born)
 		s.began[slot], s.measured[slot] = at, measured
 	}
 	s.free = s.free[:0]
-	_, err := s.Write(s.out)
+	_, err := s.Write(out)
 	return err
+}
+
+// frames are requests, one for each free slot.
+func (s *sender) frames(born uint64) []byte {
+	if s.ring != nil {
+		return s.fromRing(born)
+	}
+	s.out = s.out[:0]
+	for _, slot := range s.free {
+		s.append(slot, born)
+	}
+	return s.out
 }
 
 // append puts the next request into the output buffer.
@@ -336,27 +372,40 @@ func (s *sender) append(slot int, born uint64) {
 	t, p := &s.templates[s.turn], &s.place[s.turn]
 	begin := len(s.out)
 	s.out = append(s.out, t.frame...)
-	f := s.out[begin:]
+	s.patch(s.out[begin:], t, p, slot, born)
+	s.advance()
+}
+
+// advance goes on to the next queue, and behind the last one to the next topic.
+func (s *sender) advance() {
+	if s.turn++; s.turn == len(s.templates) {
+		s.turn = 0
+		if s.run.opts.Topics > 1 {
+			s.topic = (s.topic + 1) % s.run.opts.Topics
+		}
+	}
+}
+
+// patch writes what is different in each request.
+func (s *sender) patch(f []byte, t *template, p *places, slot int, born uint64) {
 	t.setOpaque(f, slot)
 	for _, i := range p.keys {
 		if s.key == s.keyEnd {
 			s.key = s.run.keys.Add(keyBlock) - keyBlock
 			s.keyEnd = s.key + keyBlock
 		}
-		putHex(f[i:i+32], s.key)
+		putHex(f[i+16:i+32], s.key)
 		s.key++
 	}
+	if born != s.bornAt {
+		s.bornAt = born
+		putDecimal(s.born[:], born)
+	}
 	for _, i := range p.born {
-		putDecimal(f[i:i+13], born)
+		copy(f[i:i+13], s.born[:])
 	}
 	for _, i := range p.topics {
 		putDecimal(f[i+1:i+6], uint64(s.topic))
-	}
-	if s.turn++; s.turn == len(s.templates) {
-		s.turn = 0
-		if s.run.opts.Topics > 1 {
-			s.topic = (s.topic + 1) % s.run.opts.Topics
-		}
 	}
 }
 
@@ -390,13 +439,30 @@ func (s *sender) answers() error {
 		s.messages += int64(s.per)
 		s.bytes += int64(s.per * s.run.opts.Body)
 		done += int64(s.per)
-		record(s.delay, time.Duration(at-s.began[a.slot]))
+		s.count(time.Duration(at - s.began[a.slot]))
 	}
+	s.countSame()
 	s.run.total.Add(all)
 	if done > 0 {
 		s.run.done.Add(done)
 	}
 	return nil
+}
+
+// count counts a delay. Requests that were written together are mostly answered together, and counted together.
+func (s *sender) count(d time.Duration) {
+	if d != s.delayed {
+		s.countSame()
+		s.delayed = d
+	}
+	s.same++
+}
+
+func (s *sender) countSame() {
+	if s.same > 0 {
+		_ = s.delay.RecordValues(clamp(s.delayed), s.same)
+		s.same = 0
+	}
 }
 
 // Send keeps connections busy with single sends and measures the delay from request to answer.
@@ -433,6 +499,7 @@ func send(ctx context.Context, o Options, per int) (Result, error) {
 			return res, err
 		}
 		workers = append(workers, s)
+		s.ring = newRing(s.templates, o.InFlight)
 	}
 	h, err := r.drive(ctx, workers, &res)
 	l := latencyOf(h)

@@ -109,3 +109,11 @@ func settle(dir string) error {
 	}
 	return nil
 }
+
+// dontNeed drops a file from the page cache.
+func dontNeed(f *os.File) error {
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("drop %s from the page cache: %w", f.Name(), err)
+	}
+	return nil
+}

@@ -10,7 +10,6 @@ import (
 // flatRow shows how the cost of a message changes with the number of something.
 type flatRow struct {
 	What    string      `json:"what"`
-	Unit    string      `json:"unit"`
 	Points  []flatPoint `json:"points"`
 	Owed    float64     `json:"owed"` // the rise may be this
 	Rise    float64     `json:"rise"`
@@ -25,9 +24,8 @@ type flatPoint struct {
 	Java   *float64 `json:"java,omitempty"`
 }
 
-func (f *flatRow) add(n int, r results) {
-	of := func(list []bench.Result) *float64 { return median(figures(list, cpu.of)) }
-	f.Points = append(f.Points, flatPoint{N: n, Apogee: of(r.Apogee), Java: of(r.Java)})
+func (f *flatRow) add(n int, r results, of func(*bench.Result) float64) {
+	f.Points = append(f.Points, flatPoint{N: n, Apogee: median(figures(r.Apogee, of)), Java: median(figures(r.Java, of))})
 	f.Other = max(f.Other, r.other())
 }
 

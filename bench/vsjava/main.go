@@ -106,7 +106,11 @@ func run(args []string) error {
 	}
 	began := time.Now()
 	// What was measured before an error is still worth its time.
-	err = x.run(ctx)
+	if s.steady > 0 {
+		err = x.watch(ctx)
+	} else {
+		err = x.run(ctx)
+	}
 	x.report.Took = time.Since(began).Round(time.Second).String()
 	if err != nil {
 		x.warn("ended early: %v", err)

@@ -13,20 +13,22 @@ import (
 
 // report is everything that a run leaves behind.
 type report struct {
-	Date    string    `json:"date"`
-	Command string    `json:"command"`
-	Commit  string    `json:"commit,omitempty"`
-	Machine string    `json:"machine"`
-	JVM     string    `json:"jvm"`
-	Runs    int       `json:"runs"`
-	Length  string    `json:"length_of_a_run"`
-	Warm    string    `json:"jvm_warmed_for"`
-	Took    string    `json:"took"`
-	Filled  int64     `json:"page_cache_filled_bytes"`
-	Rows    []row     `json:"rows,omitempty"`
-	Flat    []flatRow `json:"flat,omitempty"`
-	Loads   []results `json:"loads,omitempty"`
-	Notes   []string  `json:"notes,omitempty"`
+	Date    string       `json:"date"`
+	Command string       `json:"command"`
+	Commit  string       `json:"commit,omitempty"`
+	Machine string       `json:"machine"`
+	JVM     string       `json:"jvm"`
+	Runs    int          `json:"runs"`
+	Length  string       `json:"length_of_a_run"`
+	Warm    string       `json:"jvm_warmed_for"`
+	Took    string       `json:"took"`
+	Filled  int64        `json:"page_cache_filled_bytes"`
+	Rows    []row        `json:"rows,omitempty"`
+	Latency []latencyRow `json:"latency,omitempty"`
+	Flat    []flatRow    `json:"flat,omitempty"`
+	Steady  []steadyRow  `json:"steady,omitempty"`
+	Loads   []results    `json:"loads,omitempty"`
+	Notes   []string     `json:"notes,omitempty"`
 }
 
 func (r *report) add(x row) { r.Rows = append(r.Rows, x) }
@@ -45,7 +47,9 @@ func (r *report) markdown() string {
 	}
 	b.WriteString("\n")
 	r.writeRows(&b)
+	r.writeLatency(&b)
 	r.writeFlat(&b)
+	r.writeSteady(&b)
 	if len(r.Notes) > 0 {
 		b.WriteString("\n")
 		for _, n := range r.Notes {

@@ -13,7 +13,7 @@ import (
 	"apogee/bench"
 )
 
-func sample() *report {
+func sampleReport() *report {
 	r := &report{Date: "2026-01-02", Command: "bin/bench-vs-java", Commit: "abc", Machine: "M", JVM: "-Xmx1g", Runs: 3, Length: "5s", Warm: "30s", Filled: 1}
 	res := results{Apogee: []bench.Result{{BrokerCPU: 4, Rate: 900, OtherLoad: 0.25}}, Java: []bench.Result{{BrokerCPU: 50, Rate: 300}}, Limit: []bench.Result{{Rate: 1000}}}
 	r.add(newRow("send", cpu, res, part(10)))
@@ -23,7 +23,7 @@ func sample() *report {
 }
 
 func TestMarkdown(t *testing.T) {
-	text := sample().markdown()
+	text := sampleReport().markdown()
 	for _, want := range []string{
 		"Run on 2026-01-02 with `bin/bench-vs-java` at commit abc, on M.", "filled with page cache", "1 of 2 figures that are owed are met",
 		"| send | broker CPU, µs a message | 4.00 | 50.0 | 12.5 × | ≤ 1/10 of Java's | met | 0.25 |\n",
@@ -37,7 +37,7 @@ func TestMarkdown(t *testing.T) {
 
 func TestReportIsReadBack(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out.json")
-	r := sample()
+	r := sampleReport()
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

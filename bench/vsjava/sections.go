@@ -29,13 +29,21 @@ func short(s *settings) time.Duration { return min(s.warm, 10*time.Second) }
 
 // groups are all there is, in the order of the run.
 func groups() []group {
+	send := rowSections(asyncRows, nil)
+	send = append(send, section{"connection churn", churn}, section{"route queries", routes})
+	send = append(send, section{"latency at 50 %", latencyAt(50)}, section{"latency at 90 %", latencyAt(90)})
+	send = append(send, growthSections()...)
 	return []group{
-		{name: "send", warm: whole, sections: append(rowSections(asyncRows, nil), section{"connection churn", churn}, section{"route queries", routes})},
+		{name: "send", warm: whole, sections: send},
 		{name: "bulk", warm: whole, sections: rowSections(bulkRows, nil)},
 		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows, syncLimits)},
 		{name: "idle", sections: []section{{"idle connections", idle}}},
 		{name: "start", unpaired: true, sections: []section{{"start", start}, {"kill -9", recovery}}},
 		{name: "topics", prepare: manyTopicsStore, warm: whole, sections: []section{{"topics", topics}, {"create a topic", create}}},
+		{name: "segments", conf: segmentConf(), warm: whole, sections: []section{
+			{"latency during cold reads", coldRead}, {"latency during roll-over", rollOver}, {"latency during retention", retention},
+		}},
+		{name: "store", unpaired: true, sections: []section{{"flat: store size", storeGrowth}}},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -171,4 +172,19 @@ func firstSend(ctx context.Context, broker string) (time.Time, error) {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
+}
+
+// logBytes is how much log a broker keeps, to a segment.
+func (x *subject) logBytes() int64 {
+	names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "*"))
+	if err != nil {
+		return 0
+	}
+	var n int64
+	for _, name := range names {
+		if st, err := os.Stat(name); err == nil {
+			n += st.Size()
+		}
+	}
+	return n
 }

@@ -34,7 +34,7 @@ func openFiles() int {
 
 // topics measures sends to ever more topics, all of which exist from the beginning.
 func topics(ctx context.Context, p *pair) error {
-	steps := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Unit: "µs of broker CPU a message", Owed: 1.25}
+	steps := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Owed: flatRise}
 	most := openFiles()
 	for _, n := range p.topicSteps() {
 		q := *p
@@ -60,7 +60,7 @@ func topics(ctx context.Context, p *pair) error {
 		if err != nil {
 			return err
 		}
-		steps.add(n, r)
+		steps.add(n, r, cpu.of)
 	}
 	steps.judge()
 	p.report.Flat = append(p.report.Flat, steps)

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"apogee/bench"
+	"apogee/internal/testkit"
+)
+
+// flatRise is how much a cost may rise.
+const flatRise = 1.25
+
+// flatLength is how long a run of a step measures: there are many of them.
+func (s *settings) flatLength() time.Duration { return min(s.length, 3*time.Second) }
+
+// growth measures one load for ever more of something.
+func growth(what string, steps []int, of func(*bench.Result) float64, run func(context.Context, bench.Options) (bench.Result, error), set func(o *bench.Options, n int)) func(context.Context, *pair) error {
+	return func(ctx context.Context, p *pair) error {
+		row := flatRow{What: what, Owed: flatRise}
+		for _, n := range steps {
+			r, err := p.turns(ctx, fmt.Sprintf("%s: %d", what, n), func(ctx context.Context, x *subject, turn int) (bench.Result, error) {
+				o := p.options(x)
+				o.Warmup, o.Duration = 500*time.Millisecond, p.flatLength()
+				if turn == 0 && !x.isApogee() {
+					o.Warmup = 2 * time.Second
+				}
+				set(&o, n)
+				return run(ctx, o)
+			}, nil)
+			if err != nil {
+				return err
+			}
+			row.add(n, r, of)
+		}
+		row.judge()
+		p.report.Flat = append(p.report.Flat, row)
+		return nil
+	}
+}
+
+// inFlight is how many requests all connections together have under way at most.
+const inFlight = 1024
+
+func growthSections() []section {
+	return []section{
+		{"flat: connections", growth("connections, 64 in flight each up to 1,024 in all", []int{1, 16, 100, 1_000}, cpu.of, bench.Send, func(o *bench.Options, n int) {
+			o.Connections, o.InFlight = n, min(64, max(1, inFlight/n))
+		})},
+		{"flat: connections × 1", growth("connections, 1 in flight each", []int{1, 16, 100, 1_000}, cpu.of, bench.Send, func(o *bench.Options, n int) {
+			o.Connections, o.InFlight = n, 1
+		})},
+		{"flat: queues", growth("queues of one topic, sends of 16 × 64", []int{1, 8, 100, 1_000, 10_000}, cpu.of, bench.Send, func(o *bench.Options, n int) {
+			o.Topic, o.Queues = fmt.Sprintf("QueuesTopic%d", n), n
+		})},
+		{"flat: consumer groups", growth("consumer groups on one topic, 10,000 deliveries/s, for each delivered message", []int{1, 10, 100}, perDelivery, bench.LatencyRun, func(o *bench.Options, n int) {
+			o.Topic, o.Connections, o.Consumers, o.Groups, o.Rate = "GroupsTopic", 4, 1, n, 10_000/n
+		})},
+	}
+}
+
+// perDelivery is the broker's processor time for each message that a consumer got.
+func perDelivery(r *bench.Result) float64 {
+	if r.Delivered == 0 {
+		return 0
+	}
+	return r.BrokerCPU * float64(r.Messages) / float64(r.Delivered)
+}
+
+// storeSizes are in GB.
+func (s *settings) storeSizes() []int {
+	if s.quick {
+		return []int{0, 1, 2}
+	}
+	return []int{0, 5, 10, 20}
+}
+
+// storeGrowth fills the store of Apogee and measures sends at each size.
+func storeGrowth(ctx context.Context, s *pair) (err error) {
+	p := &pair{session: s.session, dir: filepath.Join(s.session.dir, "store")}
+	x, _, err := startSubject(ctx, p.target(apogeeName), filepath.Join(p.dir, apogeeName), testkit.Props{})
+	p.subjects = []*subject{x}
+	defer func() {
+		if closing := p.close(); err == nil {
+			err = closing
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if err := p.warm(ctx, time.Second); err != nil {
+		return err
+	}
+	row := flatRow{What: "GB in the store, sends of 16 × 64", Owed: flatRise}
+	for _, gb := range p.storeSizes() {
+		if more := int64(gb)*1e9 - x.logBytes(); more > 0 {
+			if err := p.alone(x, func() error { return p.batches(ctx, x, "BulkTopic", more) }); err != nil {
+				return err
+			}
+		}
+		r, err := p.turns(ctx, fmt.Sprintf("%s: %d", row.What, gb), func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
+			o := p.options(x)
+			o.Warmup, o.Duration = 500*time.Millisecond, p.flatLength()
+			return bench.Send(ctx, o)
+		}, nil)
+		if err != nil {
+			return err
+		}
+		row.add(gb, r, cpu.of)
+	}
+	row.judge()
+	p.report.Flat = append(p.report.Flat, row)
+	return nil
+}

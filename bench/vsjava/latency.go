@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"apogee/bench"
+	"apogee/internal/testkit"
+)
+
+// latencyRow shows how long sends take at a fixed rate while something else goes on.
+type latencyRow struct {
+	Load    string         `json:"load"`
+	Apogee  *latencyResult `json:"apogee,omitempty"`
+	Java    *latencyResult `json:"java,omitempty"`
+	Verdict string         `json:"verdict"`
+	Other   float64        `json:"other_load_cores"`
+}
+
+// latencyResult are medians of the runs; the maximum is that of all of them.
+type latencyResult struct {
+	Rate    float64 `json:"messages_per_second"`
+	P50     float64 `json:"p50_ms"`
+	P99     float64 `json:"p99_ms"`
+	P999    float64 `json:"p999_ms"`
+	Maximum float64 `json:"max_ms"`
+	Late    int64   `json:"late"` // sends that left more than 1 ms late, which this program or the machine is to blame for
+	Note    string  `json:"note,omitempty"`
+}
+
+// stall is how long a send may take whatever Java does.
+const stall = 50
+
+func newLatencyRow(name string, r results, notes map[string][]string) latencyRow {
+	out := latencyRow{Load: name, Other: r.other(), Apogee: latencyOf(r.Apogee, notes[apogeeName]), Java: latencyOf(r.Java, notes[javaName])}
+	out.judge()
+	return out
+}
+
+func latencyOf(list []bench.Result, notes []string) *latencyResult {
+	if len(list) == 0 {
+		return nil
+	}
+	of := func(f func(*bench.Latency) time.Duration) []float64 {
+		return figures(list, func(r *bench.Result) float64 { return milliseconds(r, f) })
+	}
+	out := &latencyResult{
+		Rate: *median(figures(list, throughput.of)), P50: *median(of(p50)), P99: *median(of(p99)), P999: *median(of(p999)),
+		Note: strings.Join(notes, "; "),
+	}
+	for _, v := range of(maximum) {
+		out.Maximum = max(out.Maximum, v)
+	}
+	for i := range list {
+		out.Late += list[i].Behind
+	}
+	return out
+}
+
+// judge holds Apogee to: no stall above 50 ms that Java does not have.
+func (l *latencyRow) judge() {
+	l.Verdict = verdict(l.Apogee != nil && (l.Apogee.Maximum <= stall || l.Java != nil && l.Apogee.Maximum <= l.Java.Maximum))
+}
+
+func (r *report) writeLatency(b *strings.Builder) {
+	if len(r.Latency) == 0 {
+		return
+	}
+	b.WriteString("\nNo trade-off hidden: sends of 1 KiB at a fixed rate (open loop, each delay from the intended time), 16 connections. Owed: no maximum above 50 ms that Java does not have.\n\n")
+	b.WriteString("| while | broker | messages/s | p50, ms | p99, ms | p99.9, ms | maximum, ms | left late | | other load, cores |\n|---|---|---:|---:|---:|---:|---:|---:|---|---:|\n")
+	for _, l := range r.Latency {
+		line := func(load, who string, x *latencyResult, verdict, other string) {
+			if x == nil {
+				return
+			}
+			if x.Note != "" {
+				who += " (" + x.Note + ")"
+			}
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", load, who, number(&x.Rate), number(&x.P50), number(&x.P99), number(&x.P999),
+				number(&x.Maximum), thousands(x.Late), verdict, other)
+		}
+		line(l.Load, "Apogee", l.Apogee, emphasize(l.Verdict), fmt.Sprintf("%.2f", l.Other))
+		line("", "Java 5.5.0", l.Java, "", "")
+	}
+}
+
+// openLoop are sends at a fixed rate that nobody consumes.
+func (p *pair) openLoop(x *subject, rate float64) bench.Options {
+	o := p.options(x)
+	o.Topic, o.Connections, o.Rate, o.Groups = "RateTopic", 16, int(rate), -1
+	return o
+}
+
+// highestRates makes sure that they are known.
+func (p *pair) highestRates(ctx context.Context) error {
+	for _, x := range p.subjects {
+		if p.highest[x.name()] > 0 {
+			continue
+		}
+		err := p.alone(x, func() error {
+			res, err := bench.Send(ctx, p.options(x))
+			p.highest[x.name()] = res.Rate
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latencyAt measures at a part of the highest rate of each broker.
+func latencyAt(percent float64) func(context.Context, *pair) error {
+	return func(ctx context.Context, p *pair) error {
+		if err := p.highestRates(ctx); err != nil {
+			return err
+		}
+		name := fmt.Sprintf("nothing else, %.0f %% of each broker's highest rate", percent)
+		r, err := p.turns(ctx, name, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
+			o := p.openLoop(x, p.highest[x.name()]*percent/100)
+			if x.isApogee() {
+				o.Duration += p.length // a segment of 1 GB shall be among it
+			}
+			return bench.LatencyRun(ctx, o)
+		}, nil)
+		if err == nil {
+			p.report.Latency = append(p.report.Latency, newLatencyRow(name, r, nil))
+		}
+		return err
+	}
+}
+
+// Settings of the brokers that roll segments over and delete them while they are watched: small segments that have expired at once, looked
+// at each second, but deleted only when an operator says so.
+func segmentConf() testkit.Props {
+	return testkit.Props{"mappedFileSizeCommitLog": fmt.Sprint(segmentBytes), "fileReservedTime": "0", "cleanResourceInterval": "1000"}
+}
+
+const (
+	segmentBytes      = 64 << 20
+	segmentRate       = 10_000 // what both brokers can do; a segment lasts less than six seconds
+	codeDeleteExpired = 329
+)
+
+// beside measures sends while something else goes on. What it did is said in the table.
+func (p *pair) beside(ctx context.Context, name string, length time.Duration, other func(ctx context.Context, x *subject, n int) (string, error)) error {
+	notes := map[string][]string{}
+	r, err := p.turns(ctx, name, func(ctx context.Context, x *subject, n int) (bench.Result, error) {
+		o := p.openLoop(x, segmentRate)
+		o.Duration = length
+		type did struct {
+			what string
+			err  error
+		}
+		done := make(chan did, 1)
+		go func() {
+			what, err := other(ctx, x, n)
+			done <- did{what, err}
+		}()
+		res, err := bench.LatencyRun(ctx, o)
+		d := <-done
+		if d.what != "" {
+			notes[x.name()] = append(notes[x.name()], d.what)
+		}
+		return res, errors.Join(err, d.err)
+	}, nil)
+	if err == nil {
+		p.report.Latency = append(p.report.Latency, newLatencyRow(name, r, notes))
+	}
+	return err
+}
+
+func rollOver(ctx context.Context, p *pair) error {
+	length := max(p.length, 12*time.Second)
+	return p.beside(ctx, "segments of 64 MB roll over", length, func(ctx context.Context, x *subject, _ int) (string, error) {
+		before := lastSegment(x)
+		err := sleep(ctx, length)
+		return fmt.Sprintf("%d times", lastSegment(x)-before), err
+	})
+}
+
+// retention deletes segments that were filled just before.
+func retention(ctx context.Context, p *pair) error {
+	length := max(p.length, 8*time.Second)
+	for _, x := range p.subjects {
+		err := p.alone(x, func() error { return p.batches(ctx, x, "OldTopic", int64(p.runs)*8*segmentBytes) })
+		if err != nil {
+			return err
+		}
+	}
+	return p.beside(ctx, "retention deletes segments", length, func(ctx context.Context, x *subject, _ int) (string, error) {
+		before := firstSegment(x)
+		if err := errors.Join(sleep(ctx, 2*time.Second), bench.Request(x.broker.Addr(), codeDeleteExpired)); err != nil {
+			return "", err
+		}
+		err := sleep(ctx, length-2*time.Second)
+		return fmt.Sprintf("%d deleted", firstSegment(x)-before), err
+	})
+}
+
+// segments of a broker's log by number.
+func segments(x *subject) (first, last int64) {
+	names, err := os.ReadDir(filepath.Join(x.storeDir(), "commitlog"))
+	if err != nil {
+		return 0, 0
+	}
+	first = -1
+	for _, e := range names {
+		var at int64
+		if n, err := fmt.Sscanf(e.Name(), "%020d", &at); n != 1 || err != nil {
+			continue
+		}
+		if first < 0 {
+			first = at / segmentBytes
+		}
+		last = at / segmentBytes
+	}
+	return max(0, first), last
+}
+
+func firstSegment(x *subject) int64 { first, _ := segments(x); return first }
+func lastSegment(x *subject) int64  { _, last := segments(x); return last }
+
+// batches fills a topic.
+func (p *pair) batches(ctx context.Context, x *subject, topic string, bytes int64) error {
+	o := p.options(x)
+	o.Topic, o.Warmup, o.Duration, o.Count, o.Connections, o.InFlight = topic, 0, 10*time.Minute, bytes/recordBytes, 16, 4
+	_, err := bench.Batch(ctx, o)
+	return err
+}
+
+// coldBytes is how much a cold reader has before it in one run.
+func (s *settings) coldBytes() int64 {
+	if s.quick {
+		return 300e6
+	}
+	return 1e9
+}
+
+func coldTopic(n int) string { return fmt.Sprintf("ColdTopic%d", n) }
+
+// coldRead lets another consumer read what is on the disk only: data that was there before the brokers started again, and that was dropped
+// from the page cache.
+func coldRead(ctx context.Context, p *pair) error {
+	for _, x := range p.subjects {
+		if err := p.makeCold(ctx, x); err != nil {
+			return fmt.Errorf("cold data of %s: %w", x.name(), err)
+		}
+	}
+	if err := p.warm(ctx, short(&p.settings)); err != nil {
+		return err
+	}
+	return p.beside(ctx, "another consumer reads old data from disk", p.length, func(ctx context.Context, x *subject, n int) (string, error) {
+		if err := sleep(ctx, 1500*time.Millisecond); err != nil {
+			return "", err
+		}
+		o := p.options(x)
+		o.Topic, o.Connections, o.Create, o.Duration, o.Group = coldTopic(n), 4, false, p.length, "bench_cold"
+		res, err := bench.Pull(ctx, o)
+		return fmt.Sprintf("%.0f MB at %.0f MB/s", float64(res.Bytes)/1e6, float64(res.Bytes)/1e6/res.Elapsed.Seconds()), err
+	})
+}
+
+func (p *pair) makeCold(ctx context.Context, x *subject) error {
+	x.thaw()
+	defer x.freeze()
+	for n := range p.runs {
+		if err := p.batches(ctx, x, coldTopic(n), p.coldBytes()); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(x.broker.Stop(), settle(p.dir), dropCache(x.storeDir())); err != nil {
+		return err
+	}
+	_, err := x.restart(ctx)
+	return err
+}
+
+// dropCache drops what the page cache has of the files in a folder. It has to be on disk.
+func dropCache(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		return dontNeed(f)
+	})
+}
