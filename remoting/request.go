@@ -57,14 +57,26 @@ func (r *Request) Reply(rep *Reply) {
 // AtBatchEnd has f called once all requests that were read with this one have been worked, on the same goroutine, before their
 // answers are written: for work that costs less for many at a time. It is false, and f is not called, for a request that is not
 // one of a batch, such as one in a lane. Nothing of the request is valid any more when f is called, but its Replier is.
+// An f that is the LastPutOff is called only once.
 func (r *Request) AtBatchEnd(f Finisher) bool {
 	if r.batch == nil {
 		return false
 	}
 	r.answered = true // as good as
-	r.batch.ends = append(r.batch.ends, f)
-	r.batch.eps = append(r.batch.eps, r.replier.conn.ep)
+	if f != r.LastPutOff() {
+		r.batch.ends = append(r.batch.ends, f)
+		r.batch.eps = append(r.batch.eps, r.replier.conn.ep)
+	}
 	return true
+}
+
+// LastPutOff is what AtBatchEnd was given last in the batch of this request, nil if nothing was: for handlers that finish many
+// requests together.
+func (r *Request) LastPutOff() Finisher {
+	if r.batch == nil || len(r.batch.ends) == 0 {
+		return nil
+	}
+	return r.batch.ends[len(r.batch.ends)-1]
 }
 
 // Fail answers with a code and a remark and nothing else.

@@ -88,13 +88,15 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 		op.fail(r, code.NoPermission, fmt.Sprintf("the broker[%s] sending message is forbidden", cfg.IP1))
 		return ended
 	}
-	if wrong := meta.ValidateTopic(h.Topic); wrong != "" {
-		op.fail(r, code.InvalidParameter, wrong)
-		return ended
-	}
-	if !meta.SendAllowed(h.Topic) {
-		op.fail(r, code.NoPermission, fmt.Sprintf("Sending message to topic[%s] is forbidden.", h.Topic))
-		return ended
+	if h.Topic == "" || h.Topic != op.admitted {
+		if wrong := meta.ValidateTopic(h.Topic); wrong != "" {
+			op.fail(r, code.InvalidParameter, wrong)
+			return ended
+		}
+		if !meta.SendAllowed(h.Topic) {
+			op.fail(r, code.NoPermission, fmt.Sprintf("Sending message to topic[%s] is forbidden.", h.Topic))
+			return ended
+		}
 	}
 	topic, ok := p.Topics.Get(h.Topic)
 	if !ok {
@@ -115,6 +117,9 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 		return ended
 	}
 	op.topic = topic
+	if topic.TopicName == h.Topic {
+		op.admitted = topic.TopicName // and not h.Topic, which lies in the frame
+	}
 	return goOn
 }
 

@@ -18,6 +18,7 @@ import (
 type messaging struct {
 	views   atomic.Pointer[sendView]
 	sends   sync.Pool // *sendOp
+	batches sync.Pool // *sendBatch
 	pulls   sync.Pool // *pullOp
 	keys    *uniqKeys
 	filters tagFilters

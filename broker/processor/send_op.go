@@ -13,9 +13,9 @@ import (
 
 // sendOp is one send on its way. Ops are pooled with all that they point to, so that a send allocates nothing.
 //
-// A send is staged by its handler and committed at the end of the batch that it came with, so that one write serves the batch.
-// An op is worked by one goroutine at a time: the handler's until then; if the store has to complete it, by whoever comes second of
-// the batch's end and the completion.
+// A send is staged by its handler and committed at the end of the batch that it came with, so that one write serves the batch; see
+// sendBatch. An op is worked by one goroutine at a time: the handler's until then; if the store has to complete it, by whoever comes
+// second of the batch's end and the completion.
 type sendOp struct {
 	p       *Processor
 	view    *sendView
@@ -36,13 +36,15 @@ type sendOp struct {
 	uniq  []byte // of the answer
 
 	res       store.PutResult
-	turns     atomic.Int32    // who of EndBatch and Complete is second
+	turns     atomic.Int32    // who of end and Complete is second
 	completed bool            // set by Complete
 	outcome   store.PutStatus // set by Complete
 	lost      bool            // it could not be committed, whatever Complete says
 	answer    header.SendMessageResponse
 	reply     remoting.Reply
 	next      *sendOp // in Answers
+
+	admitted string // a topic's name that passed the checks of names; it stays with the op, since names keep passing
 }
 
 // maxKeptIDs and maxKeptItems bound what a pooled op keeps of a large batch.
@@ -57,7 +59,10 @@ const (
 )
 
 func (p *Processor) newSend(r *remoting.Request) *sendOp {
-	op, _ := p.sends.Get().(*sendOp)
+	op := p.batchOf(r).spare()
+	if op == nil {
+		op, _ = p.sends.Get().(*sendOp)
+	}
 	if op == nil {
 		op = &sendOp{p: p}
 	}
@@ -78,6 +83,17 @@ func (op *sendOp) forget() {
 
 func (op *sendOp) release() {
 	op.forget()
+	op.p.keep(op)
+}
+
+// keep gives an op back that has forgotten the frame.
+func (p *Processor) keep(op *sendOp) {
+	op.drop()
+	p.sends.Put(op)
+}
+
+// drop lets go of what an op that has forgotten the frame still holds.
+func (op *sendOp) drop() {
 	op.replier, op.topic, op.next = remoting.Replier{}, nil, nil
 	if cap(op.id) > maxKeptIDs {
 		op.id = nil
@@ -85,7 +101,6 @@ func (op *sendOp) release() {
 	if cap(op.items) > maxKeptItems {
 		op.items = nil
 	}
-	op.p.sends.Put(op)
 }
 
 // fail answers a refusal and ends the op. What every answer to a send carries, this one does too.
@@ -118,26 +133,24 @@ func (op *sendOp) put(r *remoting.Request) {
 		op.p.pending.Add(1)
 	}
 	op.forget() // the frame is gone when the batch ends
-	if !r.AtBatchEnd(op) {
-		op.EndBatch()
-	}
+	op.p.putOff(r, op)
 }
 
-// EndBatch commits, with all that has been staged, and answers unless Complete will.
-func (op *sendOp) EndBatch() {
+// end commits the send, with all that has been staged, and answers unless Complete will; then it is false.
+func (op *sendOp) end(counts *counts) bool {
 	if err := op.p.Store.Commit(&op.res); err != nil {
 		op.res.Status, op.res.Err, op.lost = store.UnknownError, err, true
 	} else if _, stored := putCode(op.res.Status); stored {
-		op.p.Stats.Put(op.topic.TopicName, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+		counts.add(op.topic, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
 	}
 	if op.res.Pending {
 		if op.turns.Add(1) == 1 {
-			return // Complete goes on
+			return false // Complete goes on
 		}
 		op.p.pending.Add(-1)
 	}
 	op.replier.Reply(op.finish())
-	op.release()
+	return true
 }
 
 // Complete is the store's word that a pending message is safe, or that it is not. It may come before Stage has returned.

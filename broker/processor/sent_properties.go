@@ -72,7 +72,7 @@ func (p *sentProperties) note(name, value string) bool {
 	case record.PropKeys:
 		p.keys = value
 	case record.PropWait:
-		p.noWait = !strings.EqualFold(value, "true")
+		p.noWait = value != "true" && !strings.EqualFold(value, "true")
 	case record.PropDelay:
 		p.delay = value
 	case propTran:

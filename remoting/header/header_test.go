@@ -150,7 +150,8 @@ func TestJSONOfAHeaderIsThatOfItsPairs(t *testing.T) {
 		&PullMessageResponse{NextBeginOffset: math.MinInt64, GroupSysFlag: Some[int32](0)},
 		&UpdateAndCreateTopicRequest{Topic: "T", Order: true, TopicSysFlag: Some[int32](7)},
 		&SendMessageRequest{UnitMode: Some(false), Batch: Some(true)},
-		Fields{{"k\"", ""}, {"", "v"}}, Fields(nil),
+		Fields{{"k\"", ""}, {"", "v"}},
+		Fields(nil),
 	} {
 		var l list
 		h.EncodeFields(&l)
