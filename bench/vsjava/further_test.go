@@ -125,3 +125,24 @@ func TestSections(t *testing.T) {
 		t.Errorf("%d sections", len(seen))
 	}
 }
+
+func TestHeldVerdict(t *testing.T) {
+	for _, row := range []struct {
+		asked, files int
+		alive        float64
+		want         string
+	}{
+		{manyConnections, 100_000, manyConnections, met},
+		{manyConnections, 100_000, manyConnections - 1, missed},
+		{1_000, 100_000, 1_000, missed},
+		{19_800, 20_000, 19_800, met}, // all that the machine lets a process have
+		{19_800, 20_000, 19_799, missed},
+		{1_000, 20_000, 1_000, missed},
+	} {
+		r := row2([]float64{row.alive}, nil, nil)
+		r.judge(true, owed{})
+		if r.heldVerdict(row.asked, row.files); r.Verdict != row.want || !strings.Contains(r.Owed, "20,000") {
+			t.Errorf("%v alive of %d with %d files: %s, %s, want %s", row.alive, row.asked, row.files, r.Owed, r.Verdict, row.want)
+		}
+	}
+}
