@@ -195,6 +195,7 @@ func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 	}
 	op.buf = append(op.buf, op.view.suffix...)
 	m.Properties = viewOf(op.buf)
+	m.Found = op.props.words(m.Properties)
 	if s := op.special(r); s != goOn {
 		return s
 	}

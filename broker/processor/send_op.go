@@ -76,7 +76,7 @@ func (p *Processor) newSend(r *remoting.Request) *sendOp {
 // forget drops what aliases the frame.
 func (op *sendOp) forget() {
 	op.hdr, op.props = header.SendMessageRequest{}, sentProperties{}
-	op.msg.Body, op.msg.Properties, op.msg.Topic = nil, "", ""
+	op.msg.Body, op.msg.Properties, op.msg.Topic, op.msg.Found = nil, "", "", record.Words{}
 	clear(op.items)
 	op.items = op.items[:0]
 }

@@ -560,6 +560,7 @@ func TestBatch(t *testing.T) {
 
 func FuzzSentProperties(f *testing.F) {
 	f.Add("UNIQ_KEY\x01u\x02WAIT\x01false")
+	f.Add("TAGS\x01a\x02KEYS\x01b c\x02TAGS\x01d\x02DELAY\x013\x02INNER_MULTI_DISPATCH\x01q\x02")
 	f.Add("POP_CK\x01\x02\x02\x01a\x02A\x01\x01\x02CLUSTER\x01c\x02")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -578,6 +579,9 @@ func FuzzSentProperties(f *testing.F) {
 		}
 		if p.uniqKey != record.Property(s, "UNIQ_KEY") {
 			t.Fatalf("unique key %q", p.uniqKey)
+		}
+		if got, want := p.words(out), record.ReadWords(out); got != want {
+			t.Fatalf("words %+v, the store finds %+v", got, want)
 		}
 	})
 }

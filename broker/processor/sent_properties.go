@@ -28,13 +28,14 @@ const (
 
 // sentProperties is what a send wants to know of the properties that came with it. The strings alias the properties string.
 type sentProperties struct {
-	uniqKey, keys, delay, priority, lite, innerNum string
+	uniqKey, keys, tags, delay, priority, lite, innerNum string
 
 	tran     bool // TRAN_MSG says true
 	noWait   bool // WAIT says anything but true
 	sharding bool
 	timer    bool // a delivery time is asked for ...
 	timerOut bool // ... and was already worked out
+	multi    bool // names further queues
 }
 
 // rewrite reads the properties of a send and appends them to dst as they are to be stored: without what clients may not set, and
@@ -62,6 +63,13 @@ func (p *sentProperties) rewrite(dst []byte, s string) []byte {
 	return dst
 }
 
+// words are what the store wants to know of the properties that were made of these.
+func (p *sentProperties) words(props string) record.Words {
+	w := record.Words{Uniq: p.uniqKey, Keys: p.keys, Tags: p.tags, Delay: p.delay, Multi: p.multi}
+	w.From(props)
+	return w
+}
+
 // note looks at one pair and tells whether it is stored.
 func (p *sentProperties) note(name, value string) bool {
 	switch name {
@@ -71,6 +79,10 @@ func (p *sentProperties) note(name, value string) bool {
 		p.uniqKey = value
 	case record.PropKeys:
 		p.keys = value
+	case record.PropTags:
+		p.tags = value
+	case record.PropMultiDispatch:
+		p.multi = true
 	case record.PropWait:
 		p.noWait = value != "true" && !strings.EqualFold(value, "true")
 	case record.PropDelay:
