@@ -52,20 +52,22 @@ func blankUnit(phys int64, size int32) bool { return phys == 0 && size == blankS
 type consumeQueue struct {
 	files *mappedQueue // nil: the queue has no entries of this kind (a BatchCQ topic), nothing is dispatched or served
 
-	min  atomic.Int64          // first entry whose record is still in the log
 	max  atomic.Int64          // the next entry
 	tail atomic.Pointer[chunk] // newest chunk, nil where all is in files
 
 	// Under the right to dispatch.
-	physEnd int64 // end of the furthest record: what comes again is ignored
+	room    []byte // of tail, what has no entries yet
+	physEnd int64  // end of the furthest record: what comes again is ignored
 
 	listed  atomic.Bool // in dispatcher.unsaved; set under the right to dispatch, cleared by the saver before it looks at max
 	dropped atomic.Bool // deleted: nothing is entered or written any more
 
+	saved atomic.Int64 // entries before it are in files; stored under saveMu
+	min   atomic.Int64 // first entry whose record is still in the log
+
 	// Under saveMu.
-	saveMu sync.Mutex   // serialises what changes files; held across writes. Taken before no other lock but file references
-	saved  atomic.Int64 // entries before it are in files
-	synced int64        // entries before it are durable
+	saveMu sync.Mutex // serialises what changes files; held across writes. Taken before no other lock but file references
+	synced int64      // entries before it are durable
 
 	minPhys int64 // a lower bound of the log offset at min, -1 for none; the cleaner's own (and recovery's)
 
@@ -111,21 +113,21 @@ func (c *consumeQueue) put(unit, phys int64, size int32, tags int64, heap *atomi
 			max = unit
 		}
 	}
-	ch := c.tail.Load()
-	if ch == nil || max == ch.end() {
-		ch = c.grow(ch, max, heap)
+	if len(c.room) == 0 {
+		c.grow(max, heap)
 	}
-	putUnit(ch.buf[(max-ch.base)*unitSize:], phys, size, tags)
+	putUnit(c.room, phys, size, tags)
+	c.room = c.room[unitSize:]
 	c.physEnd = phys + int64(size)
 	c.max.Store(max + 1)
 	return max + 1, true
 }
 
 // heapPlenty is how much memory chunks may take before they stop growing.
-const heapPlenty = 32 << 20
+const heapPlenty = 8 << 20
 
-func (c *consumeQueue) grow(last *chunk, base int64, heap *atomic.Int64) *chunk {
-	n := chunkLeast
+func (c *consumeQueue) grow(base int64, heap *atomic.Int64) {
+	n, last := chunkLeast, c.tail.Load()
 	if last != nil && heap.Load() < heapPlenty {
 		n = min(2*len(last.buf)/unitSize, chunkMost)
 	}
@@ -133,7 +135,15 @@ func (c *consumeQueue) grow(last *chunk, base int64, heap *atomic.Int64) *chunk 
 	heap.Add(int64(len(ch.buf)))
 	ch.prev.Store(last)
 	c.tail.Store(ch)
-	return ch
+	c.room = ch.buf
+}
+
+// forget lets go of all chunks. Under the right to dispatch.
+func (c *consumeQueue) forget(heap *atomic.Int64) {
+	for ch := c.tail.Swap(nil); ch != nil; ch = ch.prev.Load() {
+		heap.Add(-int64(len(ch.buf)))
+	}
+	c.room = nil
 }
 
 // served tells whether the queue is of the kind that is dispatched and read.

@@ -104,7 +104,7 @@ func TestConsumeQueueAgainstSlice(t *testing.T) {
 				}
 			},
 			"save": func(*rapid.T) {
-				n, err := qr.q.cq.save(&qr.s.dispatch.heap)
+				n, err := qr.q.cq.save(&qr.s.dispatch.heap, make([]byte, 3*unitSize))
 				must(t, err)
 				if int(n) != len(model)-saved {
 					rt.Fatalf("saved %d of %d", n, len(model)-saved)
@@ -238,19 +238,27 @@ func TestManyQueuesStayCheap(t *testing.T) {
 	defer s.Close()
 	d := s.dispatch
 	const queues = 2000
-	d.mu.Lock()
-	for n := range int64(3) {
-		for i := range int64(queues) {
-			q := s.queues.getOrCreate(fmt.Sprintf("Topic%d", i/4), int32(i%4))
-			d.enter(q, n, (n*queues+i)*10, 10, 0, 0)
+	enter := func(from, to int64) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for n := from; n < to; n++ {
+			for i := range int64(queues) {
+				q := s.queues.getOrCreate(fmt.Sprintf("Topic%d", i/4), int32(i%4))
+				d.enter(q, n, (n*queues+i)*10, 10, 0, 0)
+			}
 		}
+		d.entered.Add(d.fresh)
+		d.fresh = 0
 	}
-	d.entered.Store(d.fresh)
-	d.fresh = 0
-	d.mu.Unlock()
+	enter(0, 3)
 	if heap := d.heap.Load(); heap != queues*chunkLeast*unitSize {
 		t.Errorf("%d bytes for %d queues", heap, queues)
 	}
+	must(t, s.flushQueues(false))
+	if d.pending() != 0 {
+		t.Error("the files of new queues are left for a thorough pass")
+	}
+	enter(3, 6)
 	must(t, s.flushQueues(false))
 	if d.pending() != 3*queues {
 		t.Error("a pass that is not thorough writes small pieces")
@@ -264,8 +272,8 @@ func TestManyQueuesStayCheap(t *testing.T) {
 		t.Errorf("%d bytes are kept for idle queues", heap)
 	}
 	for _, q := range s.queues.all() {
-		if phys, _, _, ok := q.cq.unit(2); !ok || phys < 2*queues*10 {
-			t.Fatalf("%s/%d: entry 2 at %d", q.topic, q.id, phys)
+		if phys, _, _, ok := q.cq.unit(5); !ok || phys < 5*queues*10 {
+			t.Fatalf("%s/%d: entry 5 at %d", q.topic, q.id, phys)
 		}
 	}
 }

@@ -129,10 +129,7 @@ func (s *Store) destroyQueue(q *queue) error {
 	c.dropped.Store(true)
 	d.written.Add(c.max.Load() - c.saved.Load())
 	c.saved.Store(c.max.Load())
-	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
-		d.heap.Add(-int64(len(ch.buf)))
-	}
-	c.tail.Store(nil)
+	c.forget(&d.heap)
 	d.mu.Unlock()
 	if err := c.files.destroy(); err != nil {
 		return err

@@ -295,7 +295,7 @@ func (s *Store) truncateQueues(physical int64) error {
 }
 
 func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
-	n, err := c.save(&s.dispatch.heap)
+	n, err := c.save(&s.dispatch.heap, make([]byte, chunkMost*unitSize))
 	s.dispatch.written.Add(n)
 	if err != nil {
 		return err
@@ -307,9 +307,7 @@ func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	old := c.max.Load()
-	if ch := c.tail.Swap(nil); ch != nil {
-		s.dispatch.heap.Add(-int64(len(ch.buf)))
-	}
+	c.forget(&s.dispatch.heap)
 	c.max.Store(end)
 	c.saved.Store(end)
 	c.synced = min(c.synced, end)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -103,6 +104,17 @@ func TestQueueTableAtOnce(t *testing.T) {
 	}
 	if n := len(table.all()); n > topics*ids {
 		t.Errorf("%d queues", n)
+	}
+}
+
+// What a message changes of its queue is in two cache lines.
+func TestQueueLayout(t *testing.T) {
+	var q queue
+	if size := unsafe.Sizeof(q); size%64 != 0 {
+		t.Errorf("a queue has %d bytes", size)
+	}
+	if end := unsafe.Offsetof(q.cq) + unsafe.Offsetof(q.cq.saved); end >= 128 {
+		t.Errorf("what dispatch needs goes up to byte %d", end)
 	}
 }
 

@@ -23,6 +23,7 @@ type saver struct {
 	cooling  []*queue   // with a chunk in memory, and nothing new at the last thorough pass
 	done     mark       // the last record whose entry, and all before it, is durable
 	spare    []*queue
+	buf      []byte // for what is written of a queue at once
 	failing  bool
 }
 
@@ -37,6 +38,7 @@ const pageUnits = 2 * vfs.PageSize / unitSize
 
 func (v *saver) init() {
 	v.ping, v.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
+	v.buf = make([]byte, chunkMost*unitSize)
 }
 
 // notice tells that there are new entries. Cheap.
@@ -129,12 +131,13 @@ func (v *saver) pass(d *dispatcher, thorough bool) error {
 	keep := list[:0]
 	for _, q := range list {
 		c := &q.cq
-		if !all && c.max.Load()-c.saved.Load() < pageUnits {
+		// A queue's first file is made at once, so that thousands of them are not made together when the broker stops.
+		if !all && c.max.Load()-c.saved.Load() < pageUnits && c.files.last() != nil {
 			keep = append(keep, q)
 			continue
 		}
 		c.listed.Store(false) // before save looks at max
-		n, err := c.save(&d.heap)
+		n, err := c.save(&d.heap, v.buf)
 		d.written.Add(n)
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
@@ -232,8 +235,8 @@ func (v *saver) syncUnsynced(s *Store) error {
 	return nil
 }
 
-// save writes the entries that are not in files yet, and returns how many those were.
-func (c *consumeQueue) save(heap *atomic.Int64) (n int64, err error) {
+// save writes the entries that are not in files yet, and returns how many those were. buf is for as much as is written at once.
+func (c *consumeQueue) save(heap *atomic.Int64, buf []byte) (n int64, err error) {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	from, to := c.saved.Load(), c.max.Load()
@@ -242,51 +245,44 @@ func (c *consumeQueue) save(heap *atomic.Int64) (n int64, err error) {
 		c.unlink(heap)
 		return to - from, nil
 	}
-	err = c.write(to)
+	err = c.write(to, buf)
 	c.unlink(heap)
 	return c.saved.Load() - from, err
 }
 
 // write brings the files up to entry to. Under saveMu.
-func (c *consumeQueue) write(to int64) (err error) {
-	var f *mappedFile
-	var file vfs.File
-	closeFile := func() {
-		if file != nil {
-			err = errors.Join(err, file.Close())
-			file = nil
-		}
-	}
-	defer closeFile()
-	for from := c.saved.Load(); from < to && err == nil; from = c.saved.Load() {
+func (c *consumeQueue) write(to int64, buf []byte) error {
+	for from := c.saved.Load(); from < to; from = c.saved.Load() {
 		off := from * unitSize
-		if f == nil || off >= f.end() {
-			closeFile()
-			if f, err = c.fileFor(off); err != nil {
-				return err
-			}
-			if file, err = f.fs.Open(f.path); err != nil {
-				return err
-			}
-		}
-		ch := c.chunkOf(from)
-		end := min(to, ch.end(), f.end()/unitSize)
-		if _, err = file.WriteAt(ch.buf[(from-ch.base)*unitSize:(end-ch.base)*unitSize], off-f.base); err != nil {
+		f, err := c.fileFor(off)
+		if err != nil {
 			return err
 		}
-		f.wrote.Store(end*unitSize - f.base)
-		c.saved.Store(end)
+		piece := c.gather(from, min(to, f.end()/unitSize, from+int64(len(buf)/unitSize)), buf)
+		if err := vfs.WriteAt(f.fs, f.path, piece, off-f.base); err != nil {
+			return err
+		}
+		f.wrote.Store(off - f.base + int64(len(piece)))
+		c.saved.Store(from + int64(len(piece)/unitSize))
 	}
-	return err
+	return nil
 }
 
-// chunkOf is the chunk that an entry which is not in files lies in.
-func (c *consumeQueue) chunkOf(unit int64) *chunk {
-	ch := c.tail.Load()
-	for unit < ch.base {
-		ch = ch.prev.Load()
+// gather is entries that are not in files, in one piece: a queue that is written out after a while has them in several chunks.
+func (c *consumeQueue) gather(from, to int64, buf []byte) []byte {
+	for ch := c.tail.Load(); ; ch = ch.prev.Load() {
+		first, last := max(from, ch.base), min(to, ch.end())
+		if first < last {
+			entries := ch.buf[(first-ch.base)*unitSize : (last-ch.base)*unitSize]
+			if first == from && last == to {
+				return entries
+			}
+			copy(buf[(first-from)*unitSize:], entries)
+		}
+		if ch.base <= from {
+			return buf[:(to-from)*unitSize]
+		}
 	}
-	return ch
 }
 
 // unlink lets go of chunks ahead of the one that has the first entry that is not in files.
@@ -308,8 +304,7 @@ func (c *consumeQueue) unlink(heap *atomic.Int64) {
 // dropTail lets go of the last chunk where all of it is in files. Under the right to dispatch.
 func (c *consumeQueue) dropTail(heap *atomic.Int64) {
 	if ch := c.tail.Load(); ch != nil && ch.prev.Load() == nil && c.saved.Load() == c.max.Load() {
-		heap.Add(-int64(len(ch.buf)))
-		c.tail.Store(nil)
+		c.forget(heap)
 	}
 }
 

@@ -161,6 +161,22 @@ func TestReadingMappingShowsWhatIsWritten(t *testing.T) {
 	})
 }
 
+func TestWriteAtNeedsTheFile(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		name := path.Join(dir, "piece")
+		if err := vfs.WriteAt(fsys, name, []byte("x"), 0); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("a file that is not there: %v", err)
+		}
+		write(t, fsys, name, []byte("abcdef"))
+		must(t, vfs.WriteAt(fsys, name, []byte("XY"), 2))
+		must(t, vfs.WriteAt(fsys, name, []byte("Z"), 7))
+		must(t, vfs.WriteAt(fsys, name, nil, 0))
+		if got := read(t, fsys, name); got != "abXYef\x00Z" {
+			t.Fatalf("file is %q", got)
+		}
+	})
+}
+
 func TestLockExcludes(t *testing.T) {
 	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := path.Join(dir, "lock")
