@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -33,14 +32,10 @@ type server interface {
 // shutdownWait bounds what requests under way may take when a signal ends the server. What goes to disk then is not bounded by it.
 const shutdownWait = 10 * time.Second
 
-// gcPercent lets the heap grow to five times what is live before it is collected: little is live (tables of topics, groups and
-// connections; messages are in mapped files), so this costs some MiB and saves most collections. GOGC and GOMEMLIMIT win over it.
-const gcPercent = 400
-
 // serve runs a server until SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once.
 func serve(c *cli.Context, kind string, build func(log *slog.Logger) (server, error)) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOGC") == "" { // it wins
+		defer tuneHeap()()
 	}
 	log, started, logFile, err := openLog(c, kind)
 	if err != nil {
