@@ -160,6 +160,21 @@ func TestSend(t *testing.T) {
 	}
 }
 
+func TestSendOverOneConnection(t *testing.T) {
+	s := startNull(t)
+	o := options(s)
+	o.Connections, o.InFlight = 1, 1
+	res, err := Send(t.Context(), o)
+	if err != nil || res.Messages == 0 || res.Failed() != 0 || res.Unanswered != 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	o.Broker = "127.0.0.1:1"
+	o.Create = false
+	if _, err := Send(t.Context(), o); err == nil {
+		t.Error("sends to where nothing listens succeed")
+	}
+}
+
 func TestCountEndsARun(t *testing.T) {
 	s := startNull(t)
 	o := options(s)

@@ -21,7 +21,8 @@ type conn struct {
 }
 
 const (
-	readBuffer = 256 << 10
+	readBuffer = 64 << 10  // grows when an answer is larger
+	pullBuffer = 256 << 10 // of those who get messages
 	maxAnswer  = 64 << 20
 )
 
@@ -31,6 +32,15 @@ func dial(addr string) (*conn, error) {
 		return nil, err
 	}
 	return &conn{Conn: c, buf: make([]byte, readBuffer)}, nil
+}
+
+// dialPull is dial for whoever gets messages.
+func dialPull(addr string) (*conn, error) {
+	c, err := dial(addr)
+	if err == nil {
+		c.buf = make([]byte, pullBuffer)
+	}
+	return c, err
 }
 
 // fill reads once from the socket.

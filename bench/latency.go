@@ -150,7 +150,7 @@ func (l *latencyRun) connectGroup(g int) error {
 	}
 	consumers := min(o.Consumers, o.Queues)
 	for i := range consumers {
-		c, err := dial(o.Broker)
+		c, err := dialPull(o.Broker)
 		if err != nil {
 			return err
 		}

@@ -215,7 +215,7 @@ func Pull(ctx context.Context, o Options) (Result, error) {
 		}
 	}()
 	for i := range o.Connections {
-		c, err := dial(o.Broker)
+		c, err := dialPull(o.Broker)
 		if err != nil {
 			return res, err
 		}

@@ -500,6 +500,11 @@ func send(ctx context.Context, o Options, per int) (Result, error) {
 		}
 		workers = append(workers, s)
 		s.ring = newRing(s.templates, o.InFlight)
+		if o.Connections == 1 {
+			if err := s.waitInKernel(o.Broker); err != nil {
+				return res, err
+			}
+		}
 	}
 	h, err := r.drive(ctx, workers, &res)
 	l := latencyOf(h)

@@ -46,6 +46,9 @@ const inFlight = 1024
 
 func growthSections() []section {
 	return []section{
+		{"flat: connections × 64", growth("connections, 64 in flight each", []int{1, 16, 100, 1_000}, cpu.of, bench.Send, func(o *bench.Options, n int) {
+			o.Connections, o.InFlight = n, 64
+		})},
 		{"flat: connections", growth("connections, 64 in flight each up to 1,024 in all", []int{1, 16, 100, 1_000}, cpu.of, bench.Send, func(o *bench.Options, n int) {
 			o.Connections, o.InFlight = n, min(64, max(1, inFlight/n))
 		})},

@@ -185,10 +185,17 @@ func rollOver(ctx context.Context, p *pair) error {
 	})
 }
 
+// firstDeletion is how long after its start a broker begins to look for files to delete.
+const firstDeletion = 65 * time.Second
+
 // retention deletes segments that were filled just before.
 func retention(ctx context.Context, p *pair) error {
 	length := max(p.length, 8*time.Second)
 	for _, x := range p.subjects {
+		x.thaw()
+		if err := sleep(ctx, time.Until(x.since.Add(firstDeletion))); err != nil {
+			return err
+		}
 		err := p.alone(x, func() error { return p.batches(ctx, x, "OldTopic", int64(p.runs)*8*segmentBytes) })
 		if err != nil {
 			return err

@@ -225,7 +225,7 @@ func (p *pair) once(ctx context.Context, name string, n int, x *subject, do load
 		p.warn("%s on %s: %d requests were never answered", name, x.name(), res.Unanswered)
 	}
 	if res.Failed() > 0 {
-		p.warn("%s on %s: %d requests failed: %s", name, x.name(), res.Failed(), res.FirstErr)
+		p.warn("%s on %s: %d requests failed: %.120s", name, x.name(), res.Failed(), res.FirstErr)
 	}
 	return res, nil
 }

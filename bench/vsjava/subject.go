@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -18,6 +20,7 @@ type subject struct {
 	target          testkit.Target
 	dir             string
 	namesrv, broker testkit.Server
+	since           time.Time // when the broker was started last
 }
 
 const (
@@ -81,17 +84,18 @@ func quietHour(now time.Time) string { return fmt.Sprintf("%02d", (now.UTC().Hou
 // startSubject starts name server and broker, and sends until a message is acknowledged.
 func startSubject(ctx context.Context, t testkit.Target, dir string, more testkit.Props) (*subject, started, error) {
 	x := &subject{target: t, dir: dir}
-	namesrv, err := t.Namesrv(filepath.Join(dir, "namesrv"), nil)
+	port, err := freePorts()
+	if err != nil {
+		return x, started{}, err
+	}
+	namesrv, err := t.Namesrv(filepath.Join(dir, "namesrv"), testkit.Props{"listenPort": fmt.Sprint(port + 2)})
 	if err != nil {
 		return x, started{}, err
 	}
 	x.namesrv = namesrv
-	port, err := testkit.BrokerPort()
-	if err != nil {
-		return x, started{}, err
-	}
 	conf := baseConf(t.Name()).With(more)
 	conf["listenPort"] = fmt.Sprint(port)
+	x.since = time.Now()
 	s, err := timeStart(ctx, testkit.Addr(port), func() error {
 		b, err := t.Broker(x.brokerDir(), namesrv.Addr(), conf)
 		if err == nil {
@@ -105,6 +109,26 @@ func startSubject(ctx context.Context, t testkit.Target, dir string, more testki
 	return x, s, nil
 }
 
+// freePorts finds ports for a broker and a name server: one, its neighbours that a broker opens too (two below and one above), and the
+// second one above. They are not taken where the kernel takes those of outgoing connections: after a run with many short ones, none of
+// these is free for a minute.
+func freePorts() (int, error) {
+	for range 1000 {
+		port, ok := 12_000+rand.IntN(20_000), true
+		for _, p := range []int{port - 2, port, port + 1, port + 2} {
+			// All interfaces: the reference opens the replica port there.
+			l, err := net.Listen("tcp", fmt.Sprintf(":%d", p))
+			if ok = ok && err == nil; err == nil {
+				_ = l.Close()
+			}
+		}
+		if ok {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no neighbouring ports from 12,000 to 32,000 are free")
+}
+
 func (x *subject) brokerDir() string { return filepath.Join(x.dir, "broker") }
 
 // storeDir is where a broker has its store; a store may be prepared there before it starts.
@@ -114,6 +138,7 @@ func storeDir(dir string) string { return filepath.Join(dir, "broker", "store") 
 
 // restart starts a broker that has ended again on its files.
 func (x *subject) restart(ctx context.Context) (started, error) {
+	x.since = time.Now()
 	return timeStart(ctx, x.broker.Addr(), func() error { return x.broker.Restart(nil) })
 }
 
