@@ -53,6 +53,11 @@ const acceptAtOnce = 64
 func (s *Server) acceptLoop() {
 	defer func() { _ = unix.Close(s.ln.fd) }()
 	a := &acceptor{Server: s}
+	if leave, err := s.loop.listen(s.ln.fd); err != nil {
+		a.ep.log.Warn("connections wait some milliseconds to be accepted", "addr", s.ln.addr, "err", err)
+	} else {
+		defer leave()
+	}
 	for {
 		if err := watch(s.ln.fd, a.acceptSome); err != nil {
 			a.failed(err)

@@ -25,7 +25,8 @@ import (
 // What netpoll has besides is an epoll loop that calls Accept of a Listener when the listener's descriptor is readable. Accept may
 // return nothing, a descriptor is a descriptor, and an epoll set is one, too: readable when one of its members is. So the connections
 // are members of a set of ours, the set stands as a Listener in netpoll, and its Accept works through what is ready. It stays for
-// as long as there is traffic, up to a bound, because netpoll has listening sockets to look at, too.
+// as long as there is traffic, up to a bound. The listening sockets are netpoll's to accept from; they are members, too, but only for the set
+// to see that somebody knocks, and to return at once.
 //
 // The members are edge triggered: a connection is queued when something comes, and worked by one worker at a time. The goroutine of
 // netpoll is the first worker. Others help when the queue is long; they sleep while one is enough.
@@ -51,8 +52,9 @@ type set struct {
 
 // slot is a member's place. A number is used again, so an event names the generation that it means.
 type slot struct {
-	p   *polled
-	gen int32
+	p      *polled
+	listen bool // a listening socket
+	gen    int32
 }
 
 const (
@@ -125,8 +127,11 @@ func (s *set) work() bool {
 	for until := s.since() + stay; ; {
 		n, err := unix.EpollWait(s.epfd, s.events, linger)
 		if n > 0 {
-			s.ready(s.events[:n])
+			knocked := s.ready(s.events[:n])
 			s.first.workAll()
+			if knocked {
+				return true
+			}
 		}
 		now := s.since()
 		if n == 0 || err != nil && err != unix.EINTR || now >= until {
@@ -146,37 +151,63 @@ func (s *set) since() time.Duration { return clock.Now().Sub(s.began) }
 func (s *set) add(p *polled) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.queued, p.again = false, false
+	i, err := s.enterLocked(p.fd, slot{p: p})
+	p.slot = i
+	return err
+}
+
+// listen has the set see that there is something to accept; it does not accept. The returned function ends that.
+func (s *set) listen(fd int) (leave func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, err := s.enterLocked(fd, slot{listen: true})
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leaveLocked(fd, i)
+	}, err
+}
+
+func (s *set) enterLocked(fd int, sl slot) (int32, error) {
 	i := int32(len(s.slots))
 	if n := len(s.unused); n > 0 {
 		i, s.unused = s.unused[n-1], s.unused[:n-1]
 	} else {
 		s.slots = append(s.slots, slot{})
 	}
-	s.slots[i].p, p.slot = p, i
-	p.queued, p.again = false, false
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: i, Pad: s.slots[i].gen}
-	if err := unix.EpollCtl(s.epfd, unix.EPOLL_CTL_ADD, p.fd, &ev); err != nil {
-		s.dropLocked(i)
-		return os.NewSyscallError("epoll_ctl", err)
+	sl.gen = s.slots[i].gen
+	s.slots[i] = sl
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: i, Pad: sl.gen}
+	if err := unix.EpollCtl(s.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		s.freeLocked(i)
+		return i, os.NewSyscallError("epoll_ctl", err)
 	}
-	return nil
+	return i, nil
 }
 
-func (s *set) dropLocked(i int32) {
+// leaveLocked takes a descriptor out that is still its owner's.
+func (s *set) leaveLocked(fd int, i int32) {
+	_ = unix.EpollCtl(s.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+	s.freeLocked(i)
+}
+
+func (s *set) freeLocked(i int32) {
 	s.slots[i] = slot{gen: s.slots[i].gen + 1}
 	s.unused = append(s.unused, i)
 }
 
-// ready queues the members that events name, and wakes a helper if that is much.
-func (s *set) ready(events []unix.EpollEvent) {
+// ready queues the members that events name, and wakes a helper if that is much. It tells whether there is something to accept.
+func (s *set) ready(events []unix.EpollEvent) (knocked bool) {
 	s.mu.Lock()
 	for i := range events {
 		e := &events[i]
 		sl := &s.slots[e.Fd]
-		if sl.p == nil || sl.gen != e.Pad {
+		switch {
+		case sl.gen != e.Pad || sl.p == nil:
+			knocked = knocked || sl.gen == e.Pad && sl.listen
 			continue
-		}
-		if e.Events&^unix.EPOLLIN != 0 {
+		case e.Events&^unix.EPOLLIN != 0:
 			sl.p.hup.Store(true)
 		}
 		if sl.p.queued {
@@ -189,6 +220,7 @@ func (s *set) ready(events []unix.EpollEvent) {
 	w := s.helperLocked()
 	s.mu.Unlock()
 	w.wake()
+	return knocked
 }
 
 // helperLocked takes a helper out if the queue is worth it.
@@ -238,8 +270,7 @@ func (s *set) worked(members []*polled, requests int) []*polled {
 		switch {
 		case p.leaves():
 			// Nothing else knows the member now, so the descriptor is still its own.
-			_ = unix.EpollCtl(s.epfd, unix.EPOLL_CTL_DEL, p.fd, nil)
-			s.dropLocked(p.slot)
+			s.leaveLocked(p.fd, p.slot)
 			left = append(left, p)
 		case p.more || p.again || p.stalled:
 			p.more, p.again = false, false

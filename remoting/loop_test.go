@@ -2,12 +2,15 @@ package remoting
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // counted attends a server and counts.
@@ -122,5 +125,54 @@ func TestEndOfInputBehindRequests(t *testing.T) {
 			t.Fatalf("opaque %d, %v; want %d", got, err, i)
 		}
 		<-closed
+	}
+}
+
+// TestSetSeesWhoKnocks: a connection to be accepted is told apart from input, and is not seen any more once the listener has left.
+func TestSetSeesWhoKnocks(t *testing.T) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	s := &set{epfd: fd}
+	ln, err := newListener("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(ln.fd) }()
+	leave, err := s.listen(ln.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	knock := func() {
+		nc, err := net.Dial("tcp", ln.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+	}
+	events := make([]unix.EpollEvent, 4)
+	wait := func(ms int) []unix.EpollEvent {
+		n, err := unix.EpollWait(fd, events, ms)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+		return events[:max(n, 0)]
+	}
+	knock()
+	seen := wait(10_000)
+	if len(seen) != 1 || !s.ready(seen) {
+		t.Fatalf("%d events", len(seen))
+	}
+	knock()
+	late := wait(10_000)
+	leave()
+	if s.ready(late) {
+		t.Error("an event for a listener that has left")
+	}
+	knock()
+	if n := len(wait(0)); n != 0 {
+		t.Errorf("%d events after the listener has left", n)
 	}
 }
