@@ -126,7 +126,7 @@ func clean(s string) int {
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
+		x := binary.LittleEndian.Uint64(b[i : i+8 : i+8])
 		q, e := x^(ones*'"'), x^(ones*'\\')
 		if hit := ((q-ones)&^q | (e-ones)&^e | (x-ones*' ')&^x) & tops; hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
