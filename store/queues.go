@@ -41,7 +41,6 @@ type queueTable struct {
 type topicQueues struct {
 	first [firstIDs]atomic.Pointer[queue] // most topics have no more
 	rest  atomic.Pointer[[]atomic.Pointer[queue]]
-	name  string
 	count int // under mu
 }
 
@@ -130,14 +129,14 @@ func (t *queueTable) getOrCreate(topic string, id int32) *queue {
 		}
 		return t.odd[key]
 	}
-	of := t.topics.Add(topic, func(name string, of *topicQueues) { of.name = name })
+	name, of := t.topics.Add(topic, func(string, *topicQueues) {})
 	if of.place(id) == nil {
 		of.growLocked(id)
 	}
 	p := of.place(id)
 	if p.Load() == nil {
 		of.count++
-		p.Store(t.make(of.name, id))
+		p.Store(t.make(name, id))
 	}
 	return p.Load()
 }

@@ -21,14 +21,23 @@ func (t *table[T]) get(name string) (*T, bool) {
 	if p == nil {
 		return nil, false
 	}
-	return p.Load(), true
+	v := p.Load()
+	return v, v != nil
+}
+
+// ownLocked is the table's copy of a name that is put next. A value that uses it has its name where it was found, which is where the
+// name has just been read.
+func (t *table[T]) ownLocked(name string) string {
+	own, _ := t.entries.Add(name, func(string, *atomic.Pointer[T]) {})
+	return own
 }
 
 func (t *table[T]) len() int { return int(t.size.Load()) }
 
 // putLocked needs the owner's mutex.
 func (t *table[T]) putLocked(name string, v *T) {
-	t.entries.Add(name, func(_ string, p *atomic.Pointer[T]) { p.Store(v) }).Store(v)
+	_, p := t.entries.Add(name, func(_ string, p *atomic.Pointer[T]) { p.Store(v) })
+	p.Store(v)
 	t.size.Store(int64(t.entries.Len()))
 }
 
@@ -46,7 +55,9 @@ func (t *table[T]) deleteLocked(name string) (*T, bool) {
 func (t *table[T]) all() map[string]*T {
 	out := make(map[string]*T, t.len())
 	for name, p := range t.entries.All() {
-		out[name] = p.Load()
+		if v := p.Load(); v != nil {
+			out[name] = v
+		}
 	}
 	return out
 }
@@ -54,8 +65,10 @@ func (t *table[T]) all() map[string]*T {
 // names is every name in order.
 func (t *table[T]) names() []string {
 	out := make([]string, 0, t.len())
-	for name := range t.entries.All() {
-		out = append(out, name)
+	for name, p := range t.entries.All() {
+		if p.Load() != nil {
+			out = append(out, name)
+		}
 	}
 	slices.Sort(out)
 	return out

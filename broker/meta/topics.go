@@ -111,7 +111,7 @@ func NewTopics(opts TopicOptions) *Topics {
 	t.version.set(body.NewDataVersion(opts.Now()))
 	for i := range opts.System {
 		t.system[opts.System[i].TopicName] = true
-		t.table.putLocked(opts.System[i].TopicName, &opts.System[i])
+		t.putLocked(&opts.System[i])
 	}
 	return t
 }
@@ -132,7 +132,11 @@ func (t *Topics) Load() error {
 			if c.TopicName == "" {
 				c.TopicName = name
 			}
-			t.table.putLocked(name, c)
+			if c.TopicName == name {
+				t.putLocked(c)
+			} else {
+				t.table.putLocked(name, c)
+			}
 		}
 		t.version.set(w.DataVersion)
 		t.extras = w.Extras
@@ -250,7 +254,7 @@ func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 	}
 	for _, c := range changed {
 		t.changedLocked(c.TopicName)
-		t.table.putLocked(c.TopicName, c)
+		t.putLocked(c)
 	}
 	version := t.version.bump(t.opts.Now())
 	t.file.changes.Add(1)
@@ -365,6 +369,12 @@ func (t *Topics) SetOrder(ordered []string) error {
 func (t *Topics) Persist() error { return t.persist() }
 
 func (t *Topics) persist() error { return t.file.persist(t.encode) }
+
+// putLocked puts a topic that nobody else has yet.
+func (t *Topics) putLocked(c *body.TopicConfig) {
+	c.TopicName = t.table.ownLocked(c.TopicName)
+	t.table.putLocked(c.TopicName, c)
+}
 
 // changedLocked notes that a topic is about to change.
 func (t *Topics) changedLocked(name string) {

@@ -88,7 +88,8 @@ func (s *Stats) topic(topic string) *Item {
 func (s *Stats) add(to *names.Table[Item], key, topic string) *Item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return to.Add(key, func(_ string, it *Item) { it.user = !s.system(strings.Clone(topic)) })
+	_, it := to.Add(key, func(_ string, it *Item) { it.user = !s.system(strings.Clone(topic)) })
+	return it
 }
 
 // groupKey is what a group in a topic is filed under. Neither can have such a byte.

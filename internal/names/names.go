@@ -10,6 +10,7 @@ import (
 	"iter"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Table maps names to values that live as long as their names are in the table. Find may be called at any time; what changes the table
@@ -23,15 +24,31 @@ type Table[V any] struct {
 }
 
 // slots are never used twice: where names have been removed, a new table is made without them sooner or later.
-type slots[V any] struct {
-	hashes  []atomic.Uint64 // set after the entry; 0 for a free slot
-	entries []atomic.Pointer[entry[V]]
+type slots[V any] struct{ all []slot[V] }
+
+type slot[V any] struct {
+	hash  atomic.Uint64 // set after the entry; 0 for a free slot
+	entry atomic.Pointer[entry[V]]
 }
 
+// entry has a name of usual length in itself: whoever compares it has the value in the same or the next cache line.
 type entry[V any] struct {
 	name  string
-	hash  uint64
+	short [shortName]byte
 	value V
+}
+
+const shortName = 32
+
+func newEntry[V any](name string) *entry[V] {
+	e := new(entry[V])
+	if len(name) == 0 || len(name) > shortName {
+		e.name = strings.Clone(name)
+	} else {
+		copy(e.short[:], name)
+		e.name = unsafe.String(&e.short[0], len(name)) // never written again
+	}
+	return e
 }
 
 const leastSlots = 64
@@ -44,70 +61,69 @@ func New[V any]() *Table[V] {
 }
 
 func newSlots[V any](n int) *slots[V] {
-	return &slots[V]{hashes: make([]atomic.Uint64, n), entries: make([]atomic.Pointer[entry[V]], n)}
+	return &slots[V]{make([]slot[V], n)}
 }
 
 func (t *Table[V]) hash(name string) uint64 { return maphash.String(t.seed, name) | 1 } // never that of a free slot
 
 // Find is the value of a name, nil if there is none. It keeps nothing of the name and allocates nothing.
 func (t *Table[V]) Find(name string) *V {
-	if i, s := t.find(name); i >= 0 {
-		if e := s.entries[i].Load(); e != nil {
-			return &e.value
-		}
+	if _, e := t.find(name); e != nil {
+		return &e.value
 	}
 	return nil
 }
 
-// find is the slot of a name, -1 if there is none.
-func (t *Table[V]) find(name string) (int, *slots[V]) {
-	s, hash := t.slots.Load(), t.hash(name)
-	mask := uint64(len(s.hashes) - 1)
+// find is the slot and the entry of a name, nil if there is none.
+func (t *Table[V]) find(name string) (*slot[V], *entry[V]) {
+	all, hash := t.slots.Load().all, t.hash(name)
+	mask := uint64(len(all) - 1)
 	for i := hash >> 1 & mask; ; i = (i + 1) & mask {
-		switch h := s.hashes[i].Load(); h {
+		switch s := &all[i]; s.hash.Load() {
 		case 0:
-			return -1, s
+			return nil, nil
 		case hash:
-			if e := s.entries[i].Load(); e != nil && e.name == name {
-				return int(i), s
+			if e := s.entry.Load(); e != nil && e.name == name {
+				return s, e
 			}
 		}
 	}
 }
 
-func (s *slots[V]) put(e *entry[V]) {
-	mask := uint64(len(s.hashes) - 1)
-	i := e.hash >> 1 & mask
-	for s.hashes[i].Load() != 0 {
+func (s *slots[V]) put(hash uint64, e *entry[V]) {
+	mask := uint64(len(s.all) - 1)
+	i := hash >> 1 & mask
+	for s.all[i].hash.Load() != 0 {
 		i = (i + 1) & mask
 	}
-	s.entries[i].Store(e)
-	s.hashes[i].Store(e.hash)
+	s.all[i].entry.Store(e)
+	s.all[i].hash.Store(hash)
 }
 
-// Add is the value of a name, which is made by the function, with a name of its own, if there is none. Nobody finds it before that.
-func (t *Table[V]) Add(name string, fill func(name string, v *V)) *V {
-	if v := t.Find(name); v != nil {
-		return v
+// Add is the value of a name, and the table's own copy of the name. If there is none, it is made and filled first; nobody finds it
+// before that.
+func (t *Table[V]) Add(name string, fill func(name string, v *V)) (string, *V) {
+	if _, e := t.find(name); e != nil {
+		return e.name, &e.value
 	}
 	s := t.slots.Load()
-	if (t.used+1)*4 > len(s.hashes)*3 {
+	if (t.used+1)*4 > len(s.all)*3 {
 		s = t.rebuild()
 	}
-	e := &entry[V]{name: strings.Clone(name), hash: t.hash(name)}
+	e := newEntry[V](name)
 	fill(e.name, &e.value)
 	t.used++
-	s.put(e)
-	return &e.value
+	s.put(t.hash(name), e)
+	return e.name, &e.value
 }
 
 // Remove takes a name out of the table, and reports whether it was there. Who has its value may go on using it.
 func (t *Table[V]) Remove(name string) bool {
-	i, s := t.find(name)
-	if i < 0 {
+	s, _ := t.find(name)
+	if s == nil {
 		return false
 	}
-	s.entries[i].Store(nil)
+	s.entry.Store(nil)
 	if t.dead++; t.dead > leastSlots && t.dead > t.used/2 {
 		t.rebuild()
 	}
@@ -122,9 +138,9 @@ func (t *Table[V]) rebuild() *slots[V] {
 		n *= 2
 	}
 	old, s := t.slots.Load(), newSlots[V](n)
-	for i := range old.entries {
-		if e := old.entries[i].Load(); e != nil {
-			s.put(e)
+	for i := range old.all {
+		if e := old.all[i].entry.Load(); e != nil {
+			s.put(old.all[i].hash.Load(), e)
 		}
 	}
 	t.used, t.dead = live, 0
@@ -139,8 +155,8 @@ func (t *Table[V]) Len() int { return t.used - t.dead }
 func (t *Table[V]) All() iter.Seq2[string, *V] {
 	return func(yield func(string, *V) bool) {
 		s := t.slots.Load()
-		for i := range s.entries {
-			if e := s.entries[i].Load(); e != nil && !yield(e.name, &e.value) {
+		for i := range s.all {
+			if e := s.all[i].entry.Load(); e != nil && !yield(e.name, &e.value) {
 				return
 			}
 		}

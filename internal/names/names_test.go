@@ -3,6 +3,7 @@ package names
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,6 +15,12 @@ func TestTableIsAMap(t *testing.T) {
 		table, model := New[int](), map[string]*int{}
 		for step := range rapid.IntRange(1, 500).Draw(t, "steps") {
 			name := fmt.Sprint("n", rapid.IntRange(0, 150).Draw(t, "name"))
+			switch rapid.IntRange(0, 4).Draw(t, "length") {
+			case 0:
+				name = strings.Repeat(name[len(name)-1:], rapid.IntRange(shortName-1, shortName+1).Draw(t, "n"))
+			case 1:
+				name = ""
+			}
 			if rapid.IntRange(0, 2).Draw(t, "remove") == 0 {
 				_, ok := model[name]
 				delete(model, name)
@@ -23,12 +30,15 @@ func TestTableIsAMap(t *testing.T) {
 			} else {
 				frame := []byte(name)
 				filled := false
-				v := table.Add(string(frame), func(own string, v *int) {
+				own, v := table.Add(string(frame), func(own string, v *int) {
 					filled, *v = true, step
 					if own != name {
 						t.Fatalf("%s is called %s", name, own)
 					}
 				})
+				if own != name {
+					t.Fatalf("%s is called %s", name, own)
+				}
 				if old, ok := model[name]; ok == filled || ok && v != old || filled && *v != step {
 					t.Fatalf("%s is %v, was %v", name, v, old)
 				}
@@ -93,7 +103,7 @@ func TestTableLetsGo(t *testing.T) {
 		table.Add(name, func(string, *int) {})
 		table.Remove(name)
 	}
-	if n := len(table.slots.Load().hashes); n > 1024 {
+	if n := len(table.slots.Load().all); n > 1024 {
 		t.Errorf("%d slots for no names", n)
 	}
 }
