@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,5 +147,39 @@ func TestHeldVerdict(t *testing.T) {
 		if r.heldVerdict(row.asked, row.files); r.Verdict != row.want || !strings.Contains(r.Owed, "20,000") {
 			t.Errorf("%v alive of %d with %d files: %s, %s, want %s", row.alive, row.asked, row.files, r.Owed, r.Verdict, row.want)
 		}
+	}
+}
+
+func TestAgeLeavesTheLastSegments(t *testing.T) {
+	x := &subject{dir: t.TempDir()}
+	dir := filepath.Join(x.storeDir(), "commitlog")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%020d", i*segmentBytes)), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := age(x, 2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		st, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%020d", i*segmentBytes)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old := time.Since(st.ModTime()) > time.Hour; old != (i < 3) {
+			t.Errorf("segment %d is old: %v", i, old)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, fmt.Sprintf("%020d", 0))); err != nil {
+		t.Fatal(err)
+	}
+	if first, last := segments(x); first != 1 || last != 4 || x.logBytes() != 4 {
+		t.Errorf("segments %d to %d with %d bytes, want 1 to 4", first, last, x.logBytes())
+	}
+	if err := age(x, 9); err != nil {
+		t.Error(err)
 	}
 }

@@ -136,10 +136,26 @@ func latencyAt(percent float64) func(context.Context, *pair) error {
 	}
 }
 
-// Settings of the brokers that roll segments over and delete them while they are watched: small segments that have expired at once, looked
-// at each second, but deleted only when an operator says so.
+// Settings of the brokers that roll segments over and delete them while they are watched: small segments that may go after an hour, looked
+// at each second, but deleted only when an operator says so. Which of them are older than that is up to age.
 func segmentConf() testkit.Props {
-	return testkit.Props{"mappedFileSizeCommitLog": fmt.Sprint(segmentBytes), "fileReservedTime": "0", "cleanResourceInterval": "1000"}
+	return testkit.Props{"mappedFileSizeCommitLog": fmt.Sprint(segmentBytes), "fileReservedTime": "1", "cleanResourceInterval": "1000"}
+}
+
+// age makes segments old that will not be written any more: all but the last few.
+func age(x *subject, but int) error {
+	names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "[0-9]*"))
+	if err != nil {
+		return err
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	for _, name := range names[:max(0, len(names)-but)] {
+		// The broker may have deleted it meanwhile.
+		if err := os.Chtimes(name, old, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 const (
@@ -150,8 +166,20 @@ const (
 
 // beside measures sends while something else goes on. What it did is said in the table.
 func (p *pair) beside(ctx context.Context, name string, length time.Duration, other func(ctx context.Context, x *subject, n int) (string, error)) error {
+	return p.besides(ctx, name, length, nil, other)
+}
+
+// besides is beside with something to prepare before each run.
+func (p *pair) besides(ctx context.Context, name string, length time.Duration, prepare func(context.Context, *subject) error,
+	other func(ctx context.Context, x *subject, n int) (string, error),
+) error {
 	notes := map[string][]string{}
 	r, err := p.turns(ctx, name, func(ctx context.Context, x *subject, n int) (bench.Result, error) {
+		if prepare != nil {
+			if err := errors.Join(prepare(ctx, x), settle(p.dir)); err != nil {
+				return bench.Result{}, err
+			}
+		}
 		o := p.openLoop(x, segmentRate)
 		o.Duration = length
 		type did struct {
@@ -188,7 +216,7 @@ func rollOver(ctx context.Context, p *pair) error {
 // firstDeletion is how long after its start a broker begins to look for files to delete.
 const firstDeletion = 65 * time.Second
 
-// retention deletes segments that were filled just before.
+// retention deletes segments that were filled just before each run.
 func retention(ctx context.Context, p *pair) error {
 	length := max(p.length, 8*time.Second)
 	for _, x := range p.subjects {
@@ -196,14 +224,13 @@ func retention(ctx context.Context, p *pair) error {
 		if err := sleep(ctx, time.Until(x.since.Add(firstDeletion))); err != nil {
 			return err
 		}
-		err := p.alone(x, func() error { return p.batches(ctx, x, "OldTopic", int64(p.runs)*8*segmentBytes) })
-		if err != nil {
-			return err
-		}
 	}
-	return p.beside(ctx, "retention deletes segments", length, func(ctx context.Context, x *subject, _ int) (string, error) {
+	fill := func(ctx context.Context, x *subject) error {
+		return p.batches(ctx, x, "OldTopic", 10*segmentBytes)
+	}
+	return p.besides(ctx, "retention deletes segments", length, fill, func(ctx context.Context, x *subject, _ int) (string, error) {
 		before := firstSegment(x)
-		if err := errors.Join(sleep(ctx, 2*time.Second), bench.Request(x.broker.Addr(), codeDeleteExpired)); err != nil {
+		if err := errors.Join(sleep(ctx, 2*time.Second), age(x, 3), bench.Request(x.broker.Addr(), codeDeleteExpired)); err != nil {
 			return "", err
 		}
 		err := sleep(ctx, length-2*time.Second)

@@ -91,8 +91,12 @@ func (r *row) ratio() string {
 	if r.Ratio != nil {
 		parts = append(parts, number(r.Ratio)+" ×")
 	}
-	if r.OfLimit != nil {
+	switch {
+	case r.OfLimit == nil:
+	case r.More:
 		parts = append(parts, fmt.Sprintf("%.0f %% of the machine's %s", 100**r.OfLimit, number(r.Limit)))
+	default:
+		parts = append(parts, "the machine's own "+number(r.Limit))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -20,6 +20,7 @@ type row struct {
 	// How many times better Apogee is; below 1 it is worse.
 	Ratio   *float64 `json:"times_better,omitempty"`
 	OfLimit *float64 `json:"part_of_limit,omitempty"` // median of the parts in each run
+	More    bool     `json:"more_is_better,omitempty"`
 	Owed    string   `json:"owed,omitempty"`
 	Verdict string   `json:"verdict,omitempty"`
 	Other   float64  `json:"other_load_cores"` // the highest of the runs
@@ -82,6 +83,7 @@ func figures(results []bench.Result, of func(*bench.Result) float64) []float64 {
 
 // judge fills in medians, ratio and verdict from the runs.
 func (r *row) judge(more bool, o owed) {
+	r.More = more
 	r.Apogee, r.Java, r.Limit = median(r.Runs.Apogee), median(r.Runs.Java), median(r.Runs.Limit)
 	if positive(r.Apogee) && positive(r.Java) {
 		x := *r.Java / *r.Apogee

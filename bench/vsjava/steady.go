@@ -56,13 +56,13 @@ func (r *steadyRow) trend(of func(bench.Memory) int64) trend {
 	return t
 }
 
-// steadyConf keeps the disk bounded: what is full expires at once, at any hour.
+// steadyConf keeps the disk bounded: what is old goes at any hour, and is made old soon.
 func steadyConf() testkit.Props {
 	var hours []string
 	for h := range 24 {
 		hours = append(hours, fmt.Sprintf("%02d", h))
 	}
-	return testkit.Props{"fileReservedTime": "0", "deleteWhen": strings.Join(hours, ";")}
+	return testkit.Props{"fileReservedTime": "1", "deleteWhen": strings.Join(hours, ";")}
 }
 
 // watch puts both brokers under the rate at the same time and looks at their memory.
@@ -111,6 +111,9 @@ func (p *pair) watchOne(ctx context.Context, x *subject) (steadyRow, error) {
 				return row, err
 			}
 			row.Samples = append(row.Samples, sample{time.Since(began), m})
+			if err := age(x, 2); err != nil {
+				return row, err
+			}
 			segments, _ := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "*"))
 			p.progress("%-7s %6.0f s  %7.1f MB anonymous  %7.1f MB resident  %d segments", x.name(), time.Since(began).Seconds(), float64(m.Anonymous)/1e6,
 				float64(m.Resident)/1e6, len(segments))
