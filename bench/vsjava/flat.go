@@ -36,6 +36,25 @@ func (f *flatRow) judge() {
 	f.Verdict = verdict(f.Rise > 0 && f.Rise <= f.Owed)
 }
 
+// row is the rise as a figure of the table.
+func (f *flatRow) row(load string) row {
+	out := row{Load: load, Figure: "largest rise of the broker's CPU a message", Other: f.Other}
+	out.Runs.Apogee = []float64{f.Rise}
+	var java []float64
+	for _, p := range f.Points {
+		if p.Java != nil {
+			java = append(java, *p.Java)
+		}
+	}
+	if up, _ := rise(java); up > 0 {
+		out.Runs.Java = []float64{up}
+	}
+	o := owed{atMost: f.Owed, text: "flat within 25 %"}
+	out.Owed = o.text
+	out.judge(false, o)
+	return out
+}
+
 func (f *flatRow) costs() []float64 {
 	var out []float64
 	for _, p := range f.Points {

@@ -52,6 +52,28 @@ func TestFlatVerdict(t *testing.T) {
 	}
 }
 
+func TestRowOfARise(t *testing.T) {
+	four, five, fifty := 4.0, 5.0, 50.0
+	f := flatRow{Owed: flatRise, Points: []flatPoint{{N: 1, Apogee: &four, Java: &four}, {N: 9, Apogee: &five, Java: &fifty}, {N: 99, Apogee: &five}}}
+	f.judge()
+	if r := f.row("topics"); *r.Apogee != 1.25 || *r.Java != 12.5 || r.Verdict != met {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRowsStandInTheOrderOfTheIssue(t *testing.T) {
+	r := report{Rows: []row{{Load: "else"}, {Load: "route queries"}, {Load: "tail at 10,000/s"}, {Load: "send 4 KiB"}, {Load: "idle broker"}, {Load: "idle connections"}, {Load: "send 1 KiB, 16 connections"}}}
+	text := r.markdown()
+	at := 0
+	for _, want := range []string{"send 1 KiB, 16", "send 4 KiB", "tail", "idle broker", "idle conn", "route", "else"} {
+		i := strings.Index(text, "| "+want)
+		if i < at {
+			t.Errorf("%q at %d, after %d:\n%s", want, i, at, text)
+		}
+		at = i
+	}
+}
+
 func TestPerDelivery(t *testing.T) {
 	if got := perDelivery(&bench.Result{BrokerCPU: 30, Messages: 100, Delivered: 1000}); got != 3 {
 		t.Errorf("%v a delivery, want 3", got)

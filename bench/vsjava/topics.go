@@ -64,6 +64,7 @@ func topics(ctx context.Context, p *pair) error {
 	}
 	steps.judge()
 	p.report.Flat = append(p.report.Flat, steps)
+	p.report.add(steps.row("topics × 4 queues in turn: 1 to 10,000"))
 	return nil
 }
 
