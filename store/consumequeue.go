@@ -48,7 +48,8 @@ func blankUnit(phys int64, size int32) bool { return phys == 0 && size == blankS
 // full disk is an error of a write. What a killed process had not written out is dispatched again at the next start: the
 // checkpoint only counts what has been saved and synced.
 //
-// Readers take no lock: max is published after the entry's bytes, and a chunk is unlinked only after its entries are in files.
+// Readers take no lock: max is published after the entry's bytes, a chunk is unlinked only after its entries are in files, and used
+// again only if nobody reads then.
 type consumeQueue struct {
 	files *mappedQueue // nil: the queue has no entries of this kind (a BatchCQ topic), nothing is dispatched or served
 
@@ -75,29 +76,14 @@ type consumeQueue struct {
 	idleAt int64 // max at the last thorough pass
 	toSync bool  // in saver.unsynced
 
-	reads atomic.Int32 // file reads since the last look, for unmapping
+	reads   atomic.Int32 // file reads since the last look, for unmapping
+	reading atomic.Int32 // readers that may have a chunk: those that have been taken out of the queue before it was 0 are nobody's
 }
-
-// chunk is a piece of a queue in memory, in the form of the file.
-type chunk struct {
-	base int64 // first entry
-	buf  []byte
-	prev atomic.Pointer[chunk] // the one before, unless its entries are in files
-}
-
-// Sizes of chunks, in entries. The first is small since most queues are quiet; each next one doubles, up to 64 KiB, so that
-// a busy queue is written out in large pieces.
-const (
-	chunkLeast = 16
-	chunkMost  = 3276
-)
-
-func (ch *chunk) end() int64 { return ch.base + int64(len(ch.buf)/unitSize) }
 
 // put appends the entry of a record whose queue offset is unit, and returns the offset after it; added is false for what the
 // queue knows already. As in Java (spec: store.md 4.1) an entry that should stand further back is ignored too, and one that
 // leaves a gap is appended without it: the caller logs that. Under the right to dispatch.
-func (c *consumeQueue) put(unit, phys int64, size int32, tags int64, heap *atomic.Int64) (next int64, added bool) {
+func (c *consumeQueue) put(unit, phys int64, size int32, tags int64, heap *chunkHeap) (next int64, added bool) {
 	max := c.max.Load()
 	if phys+int64(size) <= c.physEnd || c.dropped.Load() {
 		return max, false
@@ -126,24 +112,22 @@ func (c *consumeQueue) put(unit, phys int64, size int32, tags int64, heap *atomi
 // heapPlenty is how much memory chunks may take before they stop growing.
 const heapPlenty = 8 << 20
 
-func (c *consumeQueue) grow(base int64, heap *atomic.Int64) {
+func (c *consumeQueue) grow(base int64, heap *chunkHeap) {
 	n, last := chunkLeast, c.tail.Load()
 	if last != nil && heap.Load() < heapPlenty {
 		n = min(2*len(last.buf)/unitSize, chunkMost)
 	}
-	ch := &chunk{base: base, buf: make([]byte, n*unitSize)}
-	heap.Add(int64(len(ch.buf)))
+	ch := heap.get(n, base)
 	ch.prev.Store(last)
 	c.tail.Store(ch)
 	c.room = ch.buf
 }
 
 // forget lets go of all chunks. Under the right to dispatch.
-func (c *consumeQueue) forget(heap *atomic.Int64) {
-	for ch := c.tail.Swap(nil); ch != nil; ch = ch.prev.Load() {
-		heap.Add(-int64(len(ch.buf)))
-	}
+func (c *consumeQueue) forget(heap *chunkHeap) {
+	ch := c.tail.Swap(nil)
 	c.room = nil
+	heap.put(ch, c.reading.Load() != 0)
 }
 
 // served tells whether the queue is of the kind that is dispatched and read.
@@ -158,13 +142,23 @@ func (c *consumeQueue) read(unit int64, dst []byte) (int, error) {
 	if unit >= max {
 		return 0, nil
 	}
+	if n := c.readChunks(unit, max, dst); n > 0 {
+		return n, nil
+	}
+	return c.readFile(unit, dst)
+}
+
+// readChunks is read from memory, 0 where the entry is in files.
+func (c *consumeQueue) readChunks(unit, max int64, dst []byte) int {
+	c.reading.Add(1)
+	defer c.reading.Add(-1)
 	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
 		if unit >= ch.base {
 			to := min(max, ch.end())
-			return copy(dst, ch.buf[(unit-ch.base)*unitSize:(to-ch.base)*unitSize]) / unitSize, nil
+			return copy(dst, ch.buf[(unit-ch.base)*unitSize:(to-ch.base)*unitSize]) / unitSize
 		}
 	}
-	return c.readFile(unit, dst)
+	return 0
 }
 
 // readFile is read from the files.

@@ -37,7 +37,7 @@ type dispatcher struct {
 	enterRecordFn func(h *record.Header, rec []byte) error // once, since a method value is an allocation
 	reportFn      func() error
 
-	heap    atomic.Int64 // bytes of chunks
+	heap    chunkHeap    // of the queues
 	entered atomic.Int64 // entries made; stored under the right to dispatch
 	written atomic.Int64 // entries that are in files, or given up
 
@@ -71,7 +71,7 @@ const (
 	drainShare = 1024
 	// pendingMost bounds the entries in memory: dispatch waits for the saver beyond.
 	pendingMost  = 64 << 20 / unitSize
-	pendingPress = 16 << 20 / unitSize // from here on the saver writes out small pieces too
+	pendingPress = 32 << 20 / unitSize // from here on the saver writes out small pieces too
 	arrivalBatch = 128
 )
 

@@ -23,7 +23,7 @@ type queue struct {
 
 	cq consumeQueue // the dispatcher's; readers use what it publishes
 
-	_ [24]byte // makes it three cache lines, of which a message needs the first two: the allocator aligns such sizes
+	_ [16]byte // makes it three cache lines, of which a message needs the first two: the allocator aligns such sizes
 }
 
 // queueTable finds queues by topic and id, without a lock and without allocating: a table of topics, each with its queues by id.

@@ -207,6 +207,7 @@ func (v *saver) sync(d *dispatcher) error {
 		d.mu.Unlock()
 		idle = idle[n:]
 	}
+	d.heap.trim()
 	return nil
 }
 
@@ -236,7 +237,7 @@ func (v *saver) syncUnsynced(s *Store) error {
 }
 
 // save writes the entries that are not in files yet, and returns how many those were. buf is for as much as is written at once.
-func (c *consumeQueue) save(heap *atomic.Int64, buf []byte) (n int64, err error) {
+func (c *consumeQueue) save(heap *chunkHeap, buf []byte) (n int64, err error) {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	from, to := c.saved.Load(), c.max.Load()
@@ -286,23 +287,21 @@ func (c *consumeQueue) gather(from, to int64, buf []byte) []byte {
 }
 
 // unlink lets go of chunks ahead of the one that has the first entry that is not in files.
-func (c *consumeQueue) unlink(heap *atomic.Int64) {
+func (c *consumeQueue) unlink(heap *chunkHeap) {
 	saved := c.saved.Load()
 	ch := c.tail.Load()
 	for ch != nil && ch.base > saved {
 		ch = ch.prev.Load()
 	}
-	if ch == nil {
+	if ch == nil || ch.prev.Load() == nil {
 		return
 	}
-	for old := ch.prev.Load(); old != nil; old = old.prev.Load() {
-		heap.Add(-int64(len(old.buf)))
-	}
-	ch.prev.Store(nil)
+	old := ch.prev.Swap(nil)
+	heap.put(old, c.reading.Load() != 0)
 }
 
 // dropTail lets go of the last chunk where all of it is in files. Under the right to dispatch.
-func (c *consumeQueue) dropTail(heap *atomic.Int64) {
+func (c *consumeQueue) dropTail(heap *chunkHeap) {
 	if ch := c.tail.Load(); ch != nil && ch.prev.Load() == nil && c.saved.Load() == c.max.Load() {
 		c.forget(heap)
 	}
