@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// The heap may grow by heapGrowth, or by what is live, whichever is more, but not beyond heapPercent, before it is collected. Little is
-// live in a quiet broker (messages are in mapped files): a fixed percentage would either collect that all the time, or let the 60 MiB
-// that forty thousand queues take grow to 300.
+// The heap may grow by heapGrowth before it is collected, but by no more than heapPercent of what is live, and no less than
+// heapLeast. Little is live in a quiet broker (messages are in mapped files): a fixed percentage would either collect that all the time,
+// or let the 60 MiB that forty thousand queues take grow to 300.
 const (
-	heapGrowth  = 48 << 20
+	heapGrowth  = 32 << 20
 	heapPercent = 400
-	heapLeast   = 100
+	heapLeast   = 50
 )
 
 // tuneHeap keeps the collector's percentage in step with what is live, until the returned function is called.
