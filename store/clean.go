@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"apogee/store/vfs"
 )
 
 // When the cleaner runs (spec: store.md 8): the disk is looked at soon after the start, files are deleted later.
@@ -27,19 +29,23 @@ type cleaner struct {
 	now     bool // files are deleted regardless of their age
 	cleaned int64
 	hanged  []hangedFile
+	shred   *shredder
 }
 
+// hangedFile is a deleted file that is still being read.
 type hangedFile struct {
-	f     *mappedFile
-	since time.Time
-	told  bool
+	f      *mappedFile
+	blocks vfs.File // keeps them; may be nil
+	since  time.Time
+	told   bool
 }
 
 func newCleaner(s *Store) *cleaner {
-	return &cleaner{s: s, ping: make(chan struct{}, 1), cleaned: -1}
+	return &cleaner{s: s, ping: make(chan struct{}, 1), cleaned: -1, shred: &shredder{s, shredStep}}
 }
 
 func (c *cleaner) loop(ctx context.Context) {
+	defer c.end()
 	c.started = c.s.now()
 	every := time.Duration(c.s.options().CleanResourceIntervalMs) * time.Millisecond
 	timer := time.NewTimer(firstDiskCheck)
@@ -91,7 +97,7 @@ func (c *cleaner) round(ctx context.Context) {
 			c.cleaned = begin
 		}
 	}
-	c.watchHanged()
+	c.watchHanged(ctx)
 }
 
 // timeToDelete is true in the hours of deleteWhen, local time.
@@ -177,14 +183,20 @@ func (c *cleaner) deleteLogFiles(ctx context.Context) int {
 		if n > 0 && !pause(ctx, o.DeleteCommitLogFilesEveryMs) {
 			break
 		}
+		blocks := c.shred.open(f)
 		if err := files.removeFirst(); err != nil {
+			if blocks != nil {
+				_ = blocks.Close() // nothing was written to it
+			}
 			c.s.log.Error("commit-log file not deleted", "file", f.path, "err", err)
 			break
 		}
 		n++
 		c.s.log.Info("commit-log file deleted", "file", f.path, "forced", atOnce)
 		if f.held() {
-			c.hanged = append(c.hanged, hangedFile{f: f, since: c.s.now()})
+			c.hanged = append(c.hanged, hangedFile{f: f, blocks: blocks, since: c.s.now()})
+		} else {
+			c.shred.shred(ctx, f, blocks)
 		}
 	}
 	return n
@@ -199,11 +211,22 @@ func (c *cleaner) expired(f *mappedFile) bool {
 	return !c.s.now().Before(st.ModTime.Add(time.Duration(c.s.options().FileReservedTimeHours) * time.Hour))
 }
 
+// end lets go of what is still being read.
+func (c *cleaner) end() {
+	for _, h := range c.hanged {
+		if h.blocks != nil {
+			_ = h.blocks.Close() // nothing was written to it
+		}
+	}
+	c.hanged = nil
+}
+
 // watchHanged tells of deleted files that somebody still reads: their space is not free yet.
-func (c *cleaner) watchHanged() {
+func (c *cleaner) watchHanged(ctx context.Context) {
 	live := c.hanged[:0]
 	for _, h := range c.hanged {
 		if !h.f.held() {
+			c.shred.shred(ctx, h.f, h.blocks)
 			continue
 		}
 		if !h.told && c.s.now().Sub(h.since) > hangedAfter {

@@ -2,9 +2,14 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"apogee/store/vfs"
 )
 
 // cleaning is a store of five full log files and a part, whose cleaner runs only when the test says so.
@@ -155,14 +160,95 @@ func TestDeletedFileWhileItIsRead(t *testing.T) {
 		t.Fatalf("read %v, hanged %d", b[:4], len(s.cleaner.hanged))
 	}
 	r.clock.advance(hangedAfter + time.Second)
-	s.cleaner.watchHanged()
+	s.cleaner.watchHanged(context.Background())
 	if !s.cleaner.hanged[0].told {
 		t.Fatal("nobody was told")
 	}
 	f.release()
-	s.cleaner.watchHanged()
+	s.cleaner.watchHanged(context.Background())
 	if len(s.cleaner.hanged) != 0 {
 		t.Fatal("still on the list")
+	}
+}
+
+// truncations tells of each change of a log file's size, and of the removal of names, in order.
+type truncations struct {
+	vfs.FS
+	did *[]string
+}
+
+func (x truncations) Open(name string) (vfs.File, error) {
+	f, err := x.FS.Open(name)
+	return truncated{f, path.Base(name), x.did}, err
+}
+
+func (x truncations) Remove(name string) error {
+	*x.did = append(*x.did, "remove "+path.Base(name))
+	return x.FS.Remove(name)
+}
+
+func (x truncations) SyncDir(name string) error {
+	*x.did = append(*x.did, "sync "+path.Base(name))
+	return x.FS.SyncDir(name)
+}
+
+type truncated struct {
+	vfs.File
+	name string
+	did  *[]string
+}
+
+func (x truncated) Truncate(size int64) error {
+	*x.did = append(*x.did, fmt.Sprintf("cut %s to %d", x.name, size))
+	return x.File.Truncate(size)
+}
+
+// TestBlocksAreFreedInSteps: the name goes first and for good; then the file is cut short, but not while it is read.
+func TestBlocksAreFreedInSteps(t *testing.T) {
+	r, s := cleaning(t)
+	must(t, s.Close())
+	var did []string
+	o := r.opts
+	o.FS = truncations{r.mem, &did}
+	s, err := Open(o)
+	must(t, err)
+	defer s.Close()
+	s.cleaner.shred.step = 6 << 10
+	before, err := r.mem.DiskUsage("/")
+	must(t, err)
+	b, f, err := s.commit.hold(16<<10, 100) // the second file
+	must(t, err)
+	r.clock.advance((72 + 16) * time.Hour)
+	s.flush.flushed.Store(s.commit.end())
+	did = did[:0]
+	s.cleaner.round(context.Background())
+	cut := func(file string) []string {
+		return []string{"sync commitlog", "cut " + file + " to 10240", "cut " + file + " to 4096"}
+	}
+	names := []string{fileName(0), fileName(16 << 10), fileName(32 << 10), fileName(48 << 10)}
+	want := []string{}
+	for i, name := range names {
+		want = append(want, "remove "+name)
+		if i != 1 {
+			want = append(want, cut(name)...)
+		}
+	}
+	if len(did) < len(want) || !slices.Equal(did[:len(want)], want) {
+		t.Fatalf("did  %q\nwant %q", did, want)
+	}
+	if int(b[3])+int(b[2])<<8 < 950 {
+		t.Fatalf("read %v", b[:4])
+	}
+	f.release()
+	did = did[:0]
+	s.cleaner.watchHanged(context.Background())
+	if !slices.Equal(did, cut(names[1])) {
+		t.Fatalf("after the last reader: %q", did)
+	}
+	after, err := r.mem.DiskUsage("/")
+	must(t, err)
+	if freed := before.Used - after.Used; freed < 4*16<<10 || freed > 5*16<<10 {
+		t.Fatalf("%d bytes are free again", freed)
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // indexFiles are the files under index and what builds them (Java IndexService).
@@ -469,15 +471,33 @@ func (s *Store) flushIndex() error {
 
 // clean deletes files that only know records before a log offset, never the last one.
 func (x *indexFiles) clean(minPhysical int64) error {
+	for {
+		f, blocks, err := x.removeFirst(minPhysical)
+		if f == nil || err != nil {
+			return err
+		}
+		x.s.cleaner.shred.shred(context.Background(), f, blocks) // not held: who reads it does so under mu
+	}
+}
+
+// removeFirst removes the oldest file if it is for clean; nil if it is not.
+func (x *indexFiles) removeFirst(minPhysical int64) (*mappedFile, vfs.File, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for len(x.files) > 1 && x.files[0].head.endPhys < minPhysical {
-		if err := x.files[0].f.remove(); err != nil {
-			return fmt.Errorf("delete index file: %w", err)
-		}
-		x.files = x.files[1:]
+	if len(x.files) < 2 || x.files[0].head.endPhys >= minPhysical {
+		return nil, nil, nil
 	}
-	return nil
+	f := x.files[0].f
+	blocks := x.s.cleaner.shred.open(f)
+	if err := f.remove(); err != nil {
+		err = fmt.Errorf("delete index file: %w", err)
+		if blocks != nil {
+			err = errors.Join(err, blocks.Close())
+		}
+		return nil, nil, err
+	}
+	x.files = x.files[1:]
+	return f, blocks, nil
 }
 
 // unmapIdle drops mappings that have not been used for a while.

@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,10 +69,13 @@ func (f *memFile) resize(size int64) error {
 func (f *memFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	linked := f.fs.nodes[path.Clean(f.name)] == f.node // a removed file's blocks are not counted any more
 	for p := range f.node.allocated {
 		if p*PageSize >= size {
 			delete(f.node.allocated, p)
-			f.fs.used -= PageSize
+			if linked {
+				f.fs.used -= PageSize
+			}
 		}
 	}
 	f.node.modTime = f.fs.now()
