@@ -64,7 +64,9 @@ func (b *sendBatch) EndBatch() {
 	defer func() {
 		if b.ended < len(b.ops) {
 			b.EndBatch()
+			return
 		}
+		b.done() // last of all: somebody else may have the batch then
 	}()
 	for b.ended < len(b.ops) {
 		op := b.ops[b.ended]
@@ -79,7 +81,11 @@ func (b *sendBatch) EndBatch() {
 			b.idle = append(b.idle, op)
 		}
 	}
-	b.counts.tell() // before the answers leave, so that who has one finds its message counted
+}
+
+// done counts what was stored, before the answers leave, so that who has one finds its message counted; and gives the batch back.
+func (b *sendBatch) done() {
+	b.counts.tell()
 	b.ops, b.ended = b.ops[:0], 0
 	b.p.batches.Put(b)
 }

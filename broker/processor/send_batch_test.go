@@ -1,11 +1,14 @@
 package processor
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,17 +48,38 @@ func sendFrame(topic string, opaque int) []byte {
 	return append(append(frame, head...), "body"...)
 }
 
-func readAnswer(t *testing.T, from io.Reader) string {
-	t.Helper()
+// goodAnswer reads an answer and wants it to be that to a send that was stored.
+func goodAnswer(from io.Reader, opaque int) error {
 	var size [4]byte
 	if _, err := io.ReadFull(from, size[:]); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	frame := make([]byte, binary.BigEndian.Uint32(size[:]))
 	if _, err := io.ReadFull(from, frame); err != nil {
+		return err
+	}
+	if a := string(frame[4:]); !strings.HasPrefix(a, `{"code":0,"extFields":{"msgId":"`) || !strings.Contains(a, fmt.Sprintf(`"opaque":%d,`, opaque)) {
+		return fmt.Errorf("answer %s, want that to %d", a, opaque)
+	}
+	return nil
+}
+
+// serve has a server answer for a rig, and returns how to connect to it.
+func (g *rig) serve(t testing.TB) func() net.Conn {
+	t.Helper()
+	srv, err := remoting.Listen(remoting.ServerOptions{Addr: "127.0.0.1:0", Routes: g.Routes(false)})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return string(frame[4:])
+	t.Cleanup(func() { _ = srv.Shutdown(context.Background()) })
+	return func() net.Conn {
+		c, err := net.Dial("tcp", srv.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
 }
 
 func TestSendsOfOneBatchAreEndedTogether(t *testing.T) {
@@ -63,35 +87,25 @@ func TestSendsOfOneBatchAreEndedTogether(t *testing.T) {
 	g.addTopic("tA", nil)
 	g.addTopic("tB", nil)
 	g.Processor.Store = defective{g.store, new(atomic.Int32), 3}
-	srv, err := remoting.Listen(remoting.ServerOptions{Addr: "127.0.0.1:0", Routes: g.Routes(false)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = srv.Shutdown(t.Context()) }()
-	c, err := net.Dial("tcp", srv.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
+	c := g.serve(t)()
 
 	start := time.Unix(1_700_000_000, 0)
 	g.Stats.Sample(start)
 	for round := range 3 { // later ones with the ops of those before
 		var frames []byte
-		var want []string
+		var want []int
 		for i, topic := range []string{"tA", "tA", "tB", "tA", "tB", "tB", "tB"} {
 			frames = append(frames, sendFrame(topic, i)...)
 			if round > 0 || i != 2 { // the one that panics has no answer, the others have
-				want = append(want, fmt.Sprint(i))
+				want = append(want, i)
 			}
 		}
 		if _, err := c.Write(frames); err != nil {
 			t.Fatal(err)
 		}
 		for _, w := range want {
-			a := readAnswer(t, c)
-			if !strings.HasPrefix(a, `{"code":0,"extFields":{"msgId":"`) || !strings.Contains(a, `"opaque":`+w+",") {
-				t.Errorf("round %d: answer %s, want that to %s", round, a, w)
+			if err := goodAnswer(c, w); err != nil {
+				t.Fatalf("round %d: %v", round, err)
 			}
 		}
 	}
@@ -99,6 +113,69 @@ func TestSendsOfOneBatchAreEndedTogether(t *testing.T) {
 	for topic, want := range map[string]int64{"tA": 9, "tB": 11} {
 		if v, _ := g.Stats.View("TOPIC_PUT_NUMS", topic); v.Minute.Sum != want || v.Minute.Times != want {
 			t.Errorf("%s: %+v, want %d", topic, v.Minute, want)
+		}
+	}
+}
+
+// TestBatchesOfManyConnections has them come and go at the same time, on several workers.
+func TestBatchesOfManyConnections(t *testing.T) {
+	const conns, rounds, sends = 6, 40, 12
+	g := newRig(t)
+	g.addTopic("tA", nil)
+	dial := g.serve(t)
+	start := time.Unix(1_700_000_000, 0)
+	g.Stats.Sample(start)
+	var frames []byte
+	for i := range sends {
+		frames = append(frames, sendFrame("tA", i)...)
+	}
+	var clients sync.WaitGroup
+	for range conns {
+		c := dial()
+		clients.Go(func() {
+			for range rounds {
+				if _, err := c.Write(frames); err != nil {
+					t.Error(err)
+					return
+				}
+				for i := range sends {
+					if err := goodAnswer(c, i); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	clients.Wait()
+	g.Stats.Sample(start.Add(stats.SamplePeriod))
+	if v, _ := g.Stats.View("TOPIC_PUT_NUMS", "tA"); v.Minute.Sum != conns*rounds*sends {
+		t.Errorf("%d messages were counted, want %d", v.Minute.Sum, conns*rounds*sends)
+	}
+}
+
+// BenchmarkServeSend has a server answer sends from a socket in batches of 64, over a null store. Its time is that of both sides; the
+// client's is small and always the same.
+func BenchmarkServeSend(b *testing.B) {
+	g, _ := nullRig(b)
+	c := g.serve(b)()
+	const window = 64
+	var frames []byte
+	for i := range window {
+		frames = append(frames, sendFrame("BenchTopic", i)...)
+	}
+	answers := make([]byte, 64<<10)
+	b.ReportAllocs()
+	for range b.N/window + 1 {
+		if _, err := c.Write(frames); err != nil {
+			b.Fatal(err)
+		}
+		for left := window; left > 0; {
+			n, err := c.Read(answers)
+			if err != nil {
+				b.Fatal(err)
+			}
+			left -= bytes.Count(answers[:n], []byte(`"opaque":`)) // none is cut there: each batch leaves with one write
 		}
 	}
 }
