@@ -191,3 +191,14 @@ func measure(pid int) usage {
 	u.machine, _ = machineCPU()
 	return u
 }
+
+// WatchOthers starts to look at what else runs on this machine. The function tells how many processors it has taken since, without this
+// process and without a broker, which may have been started meanwhile (then before is 0).
+func WatchOthers(before int) func(broker int) float64 {
+	u := measure(before)
+	return func(broker int) float64 {
+		v := measure(broker)
+		others := v.machine - u.machine - (v.self - u.self) - (v.broker - u.broker)
+		return max(0, others.Seconds()/v.at.Sub(u.at).Seconds())
+	}
+}

@@ -48,6 +48,8 @@ func idle(ctx context.Context, p *pair) error {
 			asked = n
 		}
 		err := p.alone(x, func() (err error) {
+			others := bench.WatchOthers(x.broker.PID())
+			defer func() { out.Other = max(out.Other, others(x.broker.PID())) }()
 			res, err = bench.Idle(ctx, bench.IdleOptions{
 				Broker: x.broker.Addr(), PID: x.broker.PID(), Connections: n, Group: "bench_idle", Every: 5 * time.Second, Hold: 12 * time.Second,
 			})
@@ -71,6 +73,7 @@ func idle(ctx context.Context, p *pair) error {
 	out.Owed = atMost(5, " KiB").text
 	out.judge(false, atMost(5, " KiB"))
 	all.judge(true, owed{})
+	all.Other = out.Other
 	all.Ratio = nil // they were not asked for the same number
 	all.heldVerdict(asked, openFiles())
 	p.report.add(out)

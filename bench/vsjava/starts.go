@@ -17,7 +17,7 @@ const stay = 3 * time.Second
 // startResult puts what a start cost into the form of all results: one message, which took as long as the start.
 func startResult(what string, s started, pid int) bench.Result {
 	l := bench.Latency{Count: 1, Mean: s.FirstSend, P50: s.FirstSend, P90: s.FirstSend, P99: s.FirstSend, P999: s.FirstSend, P9999: s.FirstSend, Maximum: s.FirstSend}
-	return bench.Result{Kind: what, Elapsed: s.FirstSend, Messages: 1, Send: &l, BrokerPID: pid, BrokerCPU: float64(s.CPU.Microseconds())}
+	return bench.Result{Kind: what, Elapsed: s.FirstSend, Messages: 1, Send: &l, BrokerPID: pid, BrokerCPU: float64(s.CPU.Microseconds()), OtherLoad: s.Other}
 }
 
 // each does something with one broker at a time, none else alive, in turns.

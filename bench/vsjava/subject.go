@@ -65,6 +65,7 @@ func (x *subject) signal(sig syscall.Signal) {
 type started struct {
 	FirstSend time.Duration // from the start of the process to the first acknowledged send
 	CPU       time.Duration // used by then
+	Other     float64       // cores that others used meanwhile
 }
 
 // baseConf are the settings that all brokers have. Retention is long so that no run meets a deletion, and requests may wait: the
@@ -144,11 +145,12 @@ func (x *subject) restart(ctx context.Context) (started, error) {
 
 // timeStart measures from the start of a process to the first message that it acknowledges.
 func timeStart(ctx context.Context, addr string, start func() error) (started, error) {
-	began := time.Now()
+	began, others := time.Now(), bench.WatchOthers(0)
 	type first struct {
-		at  time.Time
-		cpu time.Duration
-		err error
+		at    time.Time
+		cpu   time.Duration
+		other float64
+		err   error
 	}
 	acked := make(chan first, 1)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
@@ -156,7 +158,7 @@ func timeStart(ctx context.Context, addr string, start func() error) (started, e
 	go func() {
 		f := first{}
 		if f.at, f.err = firstSend(ctx, addr); f.err == nil {
-			f.cpu, f.err = cpuOf(addr)
+			f.cpu, f.other, f.err = cpuOf(addr, others)
 		}
 		acked <- f
 	}()
@@ -169,15 +171,16 @@ func timeStart(ctx context.Context, addr string, start func() error) (started, e
 	if f.err != nil {
 		return started{}, fmt.Errorf("first send: %w", f.err)
 	}
-	return started{FirstSend: f.at.Sub(began), CPU: f.cpu}, nil
+	return started{FirstSend: f.at.Sub(began), CPU: f.cpu, Other: f.other}, nil
 }
 
-func cpuOf(addr string) (time.Duration, error) {
+func cpuOf(addr string, others func(int) float64) (time.Duration, float64, error) {
 	pid, err := bench.Listener(addr)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return bench.CPU(pid)
+	used, err := bench.CPU(pid)
+	return used, others(pid), err
 }
 
 // firstSend tries to send one message until the broker takes it.
