@@ -442,6 +442,9 @@ func TestRing(t *testing.T) {
 			t.Fatal("seen before it was published")
 		}
 		r.publish()
+		if some := r.ahead(3); len(some) == 0 || len(some) > 3 || some[0] != *r.peek() {
+			t.Fatalf("%d and on: %v are ahead", *r.peek(), some)
+		}
 		if want := 4; n != want && i == 0 {
 			t.Fatalf("%d fit", n)
 		}

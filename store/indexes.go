@@ -55,6 +55,7 @@ const (
 	offerCount = 8192
 	indexDelay = 10 * time.Millisecond // for entries to collect
 	indexShare = 4096                  // records built under one hold of mu
+	indexAhead = 32                    // records whose slots are fetched together
 	indexRetry = time.Second           // after an error
 	// queryBehind is how much of a backlog a query works off before it looks.
 	queryBehind = 64 << 20
@@ -292,7 +293,10 @@ func (x *indexFiles) fillLocked(share *int) (err error) {
 	}
 	defer x.offers.free()
 	to, pos := x.s.dispatch.pos.Load(), x.pos.Load()
-	for pos < to && *share > 0 {
+	for n := 0; pos < to && *share > 0; n++ {
+		if n%indexAhead == 0 && x.active != nil {
+			x.active.touch(x.offers.ahead(indexAhead))
+		}
 		e := x.offers.peek()
 		switch {
 		case e != nil && e.phys < pos: // read from the log meanwhile

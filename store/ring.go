@@ -51,4 +51,13 @@ func (r *ring[T]) peek() *T {
 
 func (r *ring[T]) pop() { r.at++ }
 
+// ahead is some of the next elements, as many as lie side by side, and at most so many. The consumer's.
+func (r *ring[T]) ahead(most int) []T {
+	if r.peek() == nil {
+		return nil
+	}
+	i := r.at & uint64(len(r.slots)-1)
+	return r.slots[i:min(i+min(r.end-r.at, uint64(most)), uint64(len(r.slots)))]
+}
+
 func (r *ring[T]) free() { r.head.Store(r.at) }
