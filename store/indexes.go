@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"apogee/store/record"
-	"apogee/store/vfs"
 )
 
 // indexFiles are the files under index and what builds them (Java IndexService).
@@ -29,6 +27,7 @@ type indexFiles struct {
 	pos    atomic.Int64 // the log is indexed up to here
 	idle   atomic.Bool  // the builder sleeps and wants to be called
 	ping   chan struct{}
+	hurry  chan struct{} // do not wait for more to collect
 
 	mu       sync.Mutex // guards all below; held across the writes of entries and the making of files
 	files    []*indexFile
@@ -67,7 +66,7 @@ func (s *Store) loadIndex(last exit) error {
 	o := s.options()
 	x := &indexFiles{
 		s: s, build: o.MessageIndexEnable && o.IndexFileWriteEnable, resume: noMark,
-		ping: make(chan struct{}, 1),
+		ping: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
 	}
 	x.enterRecordFn = x.enterRecord
 	x.pos.Store(noMark)
@@ -175,10 +174,16 @@ func (x *indexFiles) publish() {
 	}
 }
 
-// notice tells that there may be records to index. Cheap.
+// notice tells that there may be records to index. Cheap. Under the right to dispatch.
 func (x *indexFiles) notice() {
-	if x.build && x.idle.Load() && x.idle.CompareAndSwap(true, false) {
+	if !x.build {
+		return
+	}
+	if x.idle.Load() && x.idle.CompareAndSwap(true, false) {
 		signal(x.ping)
+	}
+	if x.offers.queued() > offerCount/4 { // what does not fit has to be read from the log again
+		signal(x.hurry)
 	}
 }
 
@@ -196,7 +201,7 @@ func (x *indexFiles) loop(quit <-chan struct{}) {
 	timer := time.NewTimer(indexDelay)
 	defer timer.Stop()
 	for {
-		wait := indexDelay
+		wait, hurry := indexDelay, x.hurry
 		if x.behind() == 0 {
 			x.idle.Store(true)
 			if x.behind() == 0 {
@@ -208,13 +213,14 @@ func (x *indexFiles) loop(quit <-chan struct{}) {
 			}
 			x.idle.Store(false)
 		} else if x.failing() {
-			wait = indexRetry
+			wait, hurry = indexRetry, nil
 		}
 		timer.Reset(wait)
 		select {
 		case <-quit:
 			return
 		case <-timer.C:
+		case <-hurry:
 		}
 		for more := true; more; {
 			more = x.catchUp()
@@ -456,68 +462,4 @@ func (x *indexFiles) query(hash int32, most int, begin, end int64) (found, error
 		}
 	}
 	return r, nil
-}
-
-// flushIndex makes the index durable.
-func (s *Store) flushIndex() error {
-	x := s.index
-	if x == nil {
-		return nil
-	}
-	x.syncs.Wait()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if n := len(x.files); n > 0 && x.build {
-		return x.sync(x.files[n-1])
-	}
-	return nil
-}
-
-// clean deletes files that only know records before a log offset, never the last one.
-func (x *indexFiles) clean(minPhysical int64) error {
-	for {
-		f, blocks, err := x.removeFirst(minPhysical)
-		if f == nil || err != nil {
-			return err
-		}
-		x.s.cleaner.shred.shred(context.Background(), f, blocks) // not held: who reads it does so under mu
-	}
-}
-
-// removeFirst removes the oldest file if it is for clean; nil if it is not.
-func (x *indexFiles) removeFirst(minPhysical int64) (*mappedFile, vfs.File, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.files) < 2 || x.files[0].head.endPhys >= minPhysical {
-		return nil, nil, nil
-	}
-	f := x.files[0].f
-	blocks := x.s.cleaner.shred.open(f)
-	if err := f.remove(); err != nil {
-		err = fmt.Errorf("delete index file: %w", err)
-		if blocks != nil {
-			err = errors.Join(err, blocks.Close())
-		}
-		return nil, nil, err
-	}
-	x.files = x.files[1:]
-	return f, blocks, nil
-}
-
-// unmapIdle drops mappings that have not been used for a while.
-func (x *indexFiles) unmapIdle() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, f := range x.files {
-		f.f.unmapIdle()
-	}
-}
-
-func (x *indexFiles) close() {
-	x.syncs.Wait()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, f := range x.files {
-		f.f.close()
-	}
 }

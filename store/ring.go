@@ -38,6 +38,9 @@ func (r *ring[T]) publish() {
 	}
 }
 
+// queued is how many elements have been added and not been given back. The producer's.
+func (r *ring[T]) queued() int { return int(r.fill - r.head.Load()) }
+
 // peek is the oldest element, nil if there is none; pop takes it away, and free gives the places of what was taken back to the
 // producer. The consumer's.
 func (r *ring[T]) peek() *T {
