@@ -52,6 +52,7 @@ func (f *flatRow) row(load string) row {
 	o := owed{atMost: f.Owed, text: "flat within 25 %"}
 	out.Owed = o.text
 	out.judge(false, o)
+	out.Ratio = nil // Java may not have gone all the steps
 	return out
 }
 

@@ -56,7 +56,7 @@ func TestRowOfARise(t *testing.T) {
 	four, five, fifty := 4.0, 5.0, 50.0
 	f := flatRow{Owed: flatRise, Points: []flatPoint{{N: 1, Apogee: &four, Java: &four}, {N: 9, Apogee: &five, Java: &fifty}, {N: 99, Apogee: &five}}}
 	f.judge()
-	if r := f.row("topics"); *r.Apogee != 1.25 || *r.Java != 12.5 || r.Verdict != met {
+	if r := f.row("topics"); *r.Apogee != 1.25 || *r.Java != 12.5 || r.Ratio != nil || r.Verdict != met {
 		t.Errorf("%+v", r)
 	}
 }
