@@ -49,8 +49,11 @@ func batches(o *bench.Options, _ *settings) {
 	o.Connections, o.InFlight, o.Count = 16, 4, bulk/int64(o.Body)
 }
 
-func tail(rate int) func(*bench.Options, *settings) {
-	return func(o *bench.Options, _ *settings) { o.Topic, o.Connections, o.Rate = "TailTopic", 4, rate }
+// tail is that many producers and consumers. A client has one connection to a broker, whatever it sends and pulls.
+func tail(rate, producers, consumers int) func(*bench.Options, *settings) {
+	return func(o *bench.Options, _ *settings) {
+		o.Topic, o.Connections, o.Consumers, o.Rate = "TailTopic", producers, consumers, rate
+	}
 }
 
 func drain(o *bench.Options, s *settings) {
@@ -72,8 +75,9 @@ var (
 		{name: "send 1 KiB, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{{cpu, part(6)}, {half, atMost(0.06, " ms")}, {throughput, owed{}}}},
 		{name: "send 128 B, 16 × 64", run: bench.Send, set: body(128, 64), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
 		{name: "pull, draining 400,000 in batches of 32", run: bench.Pull, set: drain, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-		{name: "tail at 10,000/s, long polling", run: bench.LatencyRun, set: tail(10_000), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
-		{name: "tail at 1,000/s, long polling", run: bench.LatencyRun, set: tail(1_000), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
+		{name: "tail at 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(10_000, 1, 2), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
+		{name: "tail at 10,000/s, 4 and 4", run: bench.LatencyRun, set: tail(10_000, 4, 4), owed: []loadOwed{{cpu, owed{}}, {half, owed{}}, {hundredth, owed{}}}},
+		{name: "tail at 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(1_000, 1, 2), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
 	}
 	bulkRows = []loadRow{
 		{name: "send 4 KiB, 16 × 64", run: bench.Send, set: body(4<<10, 64), owed: []loadOwed{{cpu, part(6)}, {throughput, owed{}}}},
