@@ -128,6 +128,9 @@ type Options struct {
 	CleanFileForciblyEnable       bool    `prop:"cleanFileForciblyEnable" default:"true" hot:"true"`
 	ReplicasPerDiskPartition      int     `prop:"replicasPerDiskPartition" default:"1" hot:"true"`
 	LogicalDiskSpaceCleanForcibly float64 `prop:"logicalDiskSpaceCleanForciblyThreshold" default:"0.8" hot:"true"`
+
+	// Whole says that every field is meant as it is; otherwise a zero stands for the default. (fileReservedTime=0 deletes at once.)
+	Whole bool `prop:"-"`
 }
 
 // memoryUnknown is what is assumed where the system does not tell.
@@ -137,12 +140,16 @@ const memoryUnknown = 8 << 30
 func Defaults() Options {
 	var o Options
 	o.fill(true)
+	o.Whole = true
 	return o
 }
 
 // fill sets fields from their default tags: those that are zero, or all of them. Switches have no value that says "not set",
 // so they are only touched with all.
 func (o *Options) fill(all bool) {
+	if o.Whole {
+		return
+	}
 	v := reflect.ValueOf(o).Elem()
 	for i := range v.NumField() {
 		def, ok := v.Type().Field(i).Tag.Lookup("default")

@@ -83,6 +83,26 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	}
 }
 
+func TestZeroIsTheDefaultOrMeant(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		o := Options{RootDir: "/x", Whole: whole}
+		if whole {
+			o = Defaults()
+			o.RootDir, o.FileReservedTimeHours = "/x", 0
+		}
+		got, err := o.prepared()
+		must(t, err)
+		if want := map[bool]int64{false: 72, true: 0}[whole]; got.FileReservedTimeHours != want {
+			t.Errorf("whole %v: fileReservedTime is %d, want %d", whole, got.FileReservedTimeHours, want)
+		}
+		n := got
+		n.FileReservedTimeHours = 0
+		if want := map[bool]int64{false: 72, true: 0}[whole]; got.withHot(n).FileReservedTimeHours != want {
+			t.Errorf("whole %v: changed to %d, want %d", whole, got.withHot(n).FileReservedTimeHours, want)
+		}
+	}
+}
+
 func TestReconfigureChangesOnlyWhatIsHot(t *testing.T) {
 	s := newRig(t).open()
 	defer s.Close()

@@ -48,6 +48,7 @@ func bindBroker(file *properties.File, path string) (b *brokerSettings, warn fun
 	if warn, err = bind(properties.Broker, file, &b.conf, &b.opts, &b.tls); err != nil {
 		return nil, nil, err
 	}
+	b.opts.Whole = true
 	if path != "" {
 		if b.conf.ConfigPath, err = filepath.Abs(path); err != nil {
 			return nil, nil, exit(exitFailure, err)
