@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%v is taken", bad)
 		}
 	}
-	if s, err = parse([]string{"-run", "tail"}, io.Discard); err != nil || len(s.names()) != 2 {
+	if s, err = parse([]string{"-run", "tail"}, io.Discard); err != nil || len(s.names()) != 3 {
 		t.Errorf("-run tail chooses %v, %v", s.names(), err)
 	}
 }
