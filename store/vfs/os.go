@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/edsrzf/mmap-go"
@@ -24,7 +26,7 @@ type osFS struct{}
 func OS() FS { return osFS{} }
 
 func (osFS) Open(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	f, err := openPlain(name, unix.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -32,22 +34,39 @@ func (osFS) Open(name string) (File, error) {
 }
 
 func (osFS) Create(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := openPlain(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-// writePiece makes three system calls; os.OpenFile alone makes six, to find out that the file cannot be polled.
-func (osFS) writePiece(name string, p []byte, off int64) error {
-	var fd int
-	err := retryIntr(func() (err error) {
-		fd, err = unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+// openPlain is os.OpenFile for files and directories: os.OpenFile makes five more system calls to find out that they cannot be
+// polled, which a start or a stop with forty thousand queues makes that many times over.
+func openPlain(name string, flags int) (*os.File, error) {
+	fd, err := openDescriptor(name, flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func openDescriptor(name string, flags int) (fd int, err error) {
+	err = retryIntr(func() (err error) {
+		fd, err = unix.Open(name, flags|unix.O_CLOEXEC, 0o644)
 		return err
 	})
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: name, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return fd, nil
+}
+
+// writePiece makes three system calls, and nothing that has to be collected.
+func (osFS) writePiece(name string, p []byte, off int64) error {
+	fd, err := openDescriptor(name, unix.O_WRONLY)
+	if err != nil {
+		return err
 	}
 	for len(p) > 0 && err == nil {
 		var n int
@@ -73,12 +92,21 @@ func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, ne
 func (osFS) MkdirAll(dir string) error            { return os.MkdirAll(dir, 0o755) }
 
 func (osFS) ReadDir(dir string) ([]Info, error) {
-	entries, err := os.ReadDir(dir)
+	d, err := openPlain(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
+	entries, err := d.ReadDir(-1)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	infos := make([]Info, 0, len(entries))
 	for _, e := range entries {
+		if e.IsDir() {
+			infos = append(infos, Info{Name: e.Name(), Dir: true})
+			continue
+		}
 		st, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since the directory was read
@@ -100,7 +128,7 @@ func (osFS) Stat(name string) (Info, error) {
 }
 
 func (osFS) SyncAll(dir string) error {
-	d, err := os.Open(dir)
+	d, err := openPlain(dir, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -109,7 +137,7 @@ func (osFS) SyncAll(dir string) error {
 }
 
 func (osFS) SyncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := openPlain(dir, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}

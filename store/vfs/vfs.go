@@ -28,7 +28,7 @@ type FS interface {
 	Remove(name string) error
 	Rename(oldname, newname string) error
 	MkdirAll(dir string) error
-	// ReadDir lists a directory, sorted by name.
+	// ReadDir lists a directory, sorted by name. Of directories in it only the name is told.
 	ReadDir(dir string) ([]Info, error)
 	Stat(name string) (Info, error)
 	// SyncDir makes what was created, renamed and removed directly in dir survive a power cut.
