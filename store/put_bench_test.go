@@ -158,3 +158,27 @@ func BenchmarkStartToFirstPut(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStageGroup is what one batch of frames does: many are staged, the first of them is committed for all.
+func BenchmarkStageGroup(b *testing.B) {
+	s := benchStore(b, nil)
+	m := benchMessage(1024)
+	m.Found = m.Words()
+	var group [64]PutResult
+	b.SetBytes(int64(len(group)) << 10)
+	b.ReportAllocs()
+	countCPU(b)
+	for b.Loop() {
+		for i := range group {
+			m.QueueID = int32(i % 8)
+			if group[i] = s.Stage(m, nil); group[i].Status != PutOK {
+				b.Fatal(group[i].Err)
+			}
+		}
+		for i := range group {
+			if err := s.Commit(&group[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
