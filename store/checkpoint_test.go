@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"apogee/store/vfs"
@@ -111,5 +112,29 @@ func FuzzCheckpoint(f *testing.F) {
 		if c.minTimestamp() < 0 || c.minTimestampIndex() < 0 {
 			t.Fatal("negative timestamps")
 		}
+	})
+}
+
+// TestCheckpointFollowsTheLog: with few queues in use it moves for so much log, whatever the time.
+func TestCheckpointFollowsTheLog(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.FlushIntervalConsumeQueueMs, o.FlushConsumeQueueThoroughMs = 1, 1<<40
+		o.FlushIntervalCommitLogMs = 1
+	})
+	s, err := Open(r.opts)
+	must(t, err)
+	s.dispatch.saver.each = 8 << 10
+	must(t, s.Start())
+	defer s.Close()
+	put(t, s, message("T", 0, strings.Repeat("x", 3<<10)))
+	must(t, s.flushQueues(false))
+	if got := s.checkpoint.logicsPhysicalOffset.Load(); got != 0 {
+		t.Fatalf("the checkpoint is at %d after little", got)
+	}
+	put(t, s, message("T", 0, strings.Repeat("x", 3<<10)))
+	last := put(t, s, message("T", 0, strings.Repeat("x", 3<<10)))
+	eventually(t, func() bool {
+		put(t, s, message("T", 0, "x")) // the checkpoint moves at a later pass than the sync
+		return s.checkpoint.logicsPhysicalOffset.Load() >= last.PhysicalOffset
 	})
 }

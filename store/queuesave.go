@@ -12,7 +12,8 @@ import (
 
 // saver writes the entries of consume queues into their files: every flushIntervalConsumeQueue those queues that have two
 // pages or more to write, every flushConsumeQueueThoroughInterval all, and then it syncs them and moves the checkpoint
-// (spec: store.md 9). With nothing to do it sleeps until dispatch calls.
+// (spec: store.md 9). Where few queues are in use it does that for each gigabyte of log too, so that a start after a crash has
+// not much to read. With nothing to do it sleeps until dispatch calls.
 type saver struct {
 	ping  chan struct{} // entries have come while idle
 	hurry chan struct{} // too many are in memory
@@ -25,6 +26,8 @@ type saver struct {
 	spare    []*queue
 	buf      []byte // for what is written of a queue at once
 	failing  bool
+
+	each int64 // bytes of log after which few queues are synced; set before the start
 }
 
 // mark is a record and its store time.
@@ -33,12 +36,16 @@ type mark struct {
 	time int64
 }
 
+// thoroughEach is saver.each: half a second of recovery.
+const thoroughEach = 1 << 30
+
 // pageUnits is what two pages hold (Java: flushConsumeQueueLeastPages 2).
 const pageUnits = 2 * vfs.PageSize / unitSize
 
 func (v *saver) init() {
 	v.ping, v.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
 	v.buf = make([]byte, chunkMost*unitSize)
+	v.each = thoroughEach
 }
 
 // notice tells that there are new entries. Cheap.
@@ -57,6 +64,7 @@ func (v *saver) press() { signal(v.hurry) }
 func (v *saver) loop(d *dispatcher) {
 	o := d.s.options
 	last, seen := d.s.now(), int64(-1)
+	at := d.pos.Load() // how far the log was at the last thorough pass
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -78,9 +86,10 @@ func (v *saver) loop(d *dispatcher) {
 			return
 		}
 		now := d.s.now()
-		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond
+		pos := d.pos.Load()
+		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond || pos-at >= v.each && v.few()
 		if all {
-			last = now
+			last, at = now, pos
 		}
 		if err := v.pass(d, all); err != nil {
 			d.s.log.Error("consume queues not written", "err", err)
@@ -113,6 +122,13 @@ func (v *saver) outstanding(d *dispatcher) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.unsaved) + len(v.unsynced) + len(v.cooling)
+}
+
+// few tells whether a thorough pass is cheap.
+func (v *saver) few() bool {
+	v.passMu.Lock()
+	defer v.passMu.Unlock()
+	return len(v.unsynced) < syncTogether
 }
 
 // pass writes what is worth it; a thorough pass everything, makes it durable and moves the checkpoint. A queue that cannot be
