@@ -115,7 +115,7 @@ func FuzzCheckpoint(f *testing.F) {
 	})
 }
 
-// TestCheckpointFollowsTheLog: with few queues in use it moves for so much log, whatever the time.
+// TestCheckpointFollowsTheLog: it moves for so much log, more where there are many queues, whatever the time.
 func TestCheckpointFollowsTheLog(t *testing.T) {
 	r := newRig(t, func(o *Options) {
 		o.FlushIntervalConsumeQueueMs, o.FlushConsumeQueueThoroughMs = 1, 1<<40
@@ -137,4 +137,16 @@ func TestCheckpointFollowsTheLog(t *testing.T) {
 		put(t, s, message("T", 0, "x")) // the checkpoint moves at a later pass than the sync
 		return s.checkpoint.logicsPhysicalOffset.Load() >= last.PhysicalOffset
 	})
+}
+
+func TestManyQueuesAreWorthMoreLog(t *testing.T) {
+	v := saver{each: 100}
+	for _, c := range []struct {
+		queues int
+		want   int64
+	}{{0, 100}, {syncTogether - 1, 100}, {syncTogether, 200}, {10 * syncTogether, 1100}} {
+		if v.unsynced = make([]*queue, c.queues); v.worth() != c.want {
+			t.Errorf("%d queues: %d, want %d", c.queues, v.worth(), c.want)
+		}
+	}
 }

@@ -12,8 +12,8 @@ import (
 
 // saver writes the entries of consume queues into their files: every flushIntervalConsumeQueue those queues that have two
 // pages or more to write, every flushConsumeQueueThoroughInterval all, and then it syncs them and moves the checkpoint
-// (spec: store.md 9). Where few queues are in use it does that for each gigabyte of log too, so that a start after a crash has
-// not much to read. With nothing to do it sleeps until dispatch calls.
+// (spec: store.md 9). It does that for each gigabyte of log too, or for several where many queues are in use, so that a start
+// after a crash has not much to read. With nothing to do it sleeps until dispatch calls.
 type saver struct {
 	ping  chan struct{} // entries have come while idle
 	hurry chan struct{} // too many are in memory
@@ -27,7 +27,7 @@ type saver struct {
 	buf      []byte // for what is written of a queue at once
 	failing  bool
 
-	each int64 // bytes of log after which few queues are synced; set before the start
+	each int64 // bytes of log after which few queues (syncTogether) are synced; set before the start
 }
 
 // mark is a record and its store time.
@@ -87,7 +87,7 @@ func (v *saver) loop(d *dispatcher) {
 		}
 		now := d.s.now()
 		pos := d.pos.Load()
-		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond || pos-at >= v.each && v.few()
+		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond || pos-at >= v.each && pos-at >= v.worth()
 		if all {
 			last, at = now, pos
 		}
@@ -124,11 +124,11 @@ func (v *saver) outstanding(d *dispatcher) int {
 	return len(d.unsaved) + len(v.unsynced) + len(v.cooling)
 }
 
-// few tells whether a thorough pass is cheap.
-func (v *saver) few() bool {
+// worth is how much new log is worth a thorough pass.
+func (v *saver) worth() int64 {
 	v.passMu.Lock()
 	defer v.passMu.Unlock()
-	return len(v.unsynced) < syncTogether
+	return v.each * int64(1+len(v.unsynced)/syncTogether)
 }
 
 // pass writes what is worth it; a thorough pass everything, makes it durable and moves the checkpoint. A queue that cannot be
