@@ -88,6 +88,12 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestNoteIsALineWithoutFolders(t *testing.T) {
+	if got, want := note("ended early: /some/where/apogee had to be killed: deadline\nlevel=INFO msg=x"), "ended early: apogee had to be killed: deadline"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestMeminfo(t *testing.T) {
 	text := "MemTotal:       24000000 kB\nMemFree:          123 kB\nMemAvailable:   23000000 kB\n"
 	if n, err := meminfo(text, "MemFree"); err != nil || n != 123<<10 {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"apogee/bench"
@@ -234,7 +236,19 @@ func (p *pair) once(ctx context.Context, name string, n int, x *subject, do load
 func (s *session) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.progress("%s", text)
-	s.report.Notes = append(s.report.Notes, text)
+	s.report.Notes = append(s.report.Notes, note(text))
+}
+
+// note is what goes into the report: a line, without what a server has logged, and without the folders of this machine.
+func note(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	for i, w := range words {
+		if path.IsAbs(w) {
+			words[i] = path.Base(w)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func (s *session) say(name string, n int, who string, res *bench.Result) {
