@@ -142,21 +142,5 @@ func (r Report) Markdown() string {
 	return b.String()
 }
 
-// The marks in the README between which the table stands.
-const (
-	ReadmeBegin = "<!-- conformance:begin -->"
-	ReadmeEnd   = "<!-- conformance:end -->"
-)
-
-// PutIntoReadme replaces what stands between the marks.
-func PutIntoReadme(readme, table string) (string, error) {
-	before, rest, ok := strings.Cut(readme, ReadmeBegin)
-	_, after, ok2 := strings.Cut(rest, ReadmeEnd)
-	if !ok || !ok2 {
-		return "", fmt.Errorf("the README has no marks %s and %s", ReadmeBegin, ReadmeEnd)
-	}
-	return before + ReadmeBegin + "\n" + table + ReadmeEnd + after, nil
-}
-
 // Today is the date of a report.
 func Today(now time.Time) string { return now.UTC().Format("2006-01-02") }

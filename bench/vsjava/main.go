@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"regexp"
 	"runtime"
@@ -131,26 +130,14 @@ func (s *settings) names() []string {
 
 func newReport(s *settings, args []string) *report {
 	return &report{
-		Date: time.Now().UTC().Format("2006-01-02"), Command: command(args), Machine: machine(), Commit: commit(), JVM: serverJVM, Runs: s.runs,
+		Date: time.Now().UTC().Format("2006-01-02"), Command: command(args), Machine: machine(), Commit: testkit.Commit(), JVM: serverJVM, Runs: s.runs,
 		Length: s.length.String(), Warm: s.warm.String(),
 	}
 }
 
 // command is what was run, without where its results went.
 func command(args []string) string {
-	said := []string{"bin/bench-vs-java"}
-	for i := 0; i < len(args); i++ {
-		switch name, _, inline := strings.Cut(strings.TrimLeft(args[i], "-"), "="); name {
-		case "write-readme":
-		case "json", "dir":
-			if !inline {
-				i++
-			}
-		default:
-			said = append(said, args[i])
-		}
-	}
-	return strings.Join(said, " ")
+	return testkit.CommandLine("bin/bench-vs-java", args, map[string]bool{"write-readme": false, "json": true, "dir": true})
 }
 
 func machine() string {
@@ -171,14 +158,6 @@ func machine() string {
 		}
 	}
 	return fmt.Sprintf("%s, %d processors%s, %s", model, runtime.NumCPU(), memory, runtime.GOOS)
-}
-
-func commit() string {
-	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
 }
 
 func readReport(path string) (*report, error) {

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -129,46 +127,9 @@ func (r *report) deliver(s *settings) error {
 	if _, err := io.WriteString(os.Stdout, r.markdown()); err != nil {
 		return err
 	}
-	if s.out != "" {
-		b, err := json.MarshalIndent(r, "", " ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(s.out, append(b, '\n'), 0o644); err != nil {
-			return err
-		}
+	files := testkit.Delivery{Value: r, JSON: s.out, Text: r.markdown()}
+	if s.readme {
+		files.Section = "bench"
 	}
-	if !s.readme {
-		return nil
-	}
-	root, err := testkit.Root()
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(root, "README.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	next, err := putIntoReadme(string(text), r.markdown())
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(next), 0o644)
-}
-
-// The marks in the README between which the table stands.
-const (
-	readmeBegin = "<!-- bench:begin -->"
-	readmeEnd   = "<!-- bench:end -->"
-)
-
-// putIntoReadme replaces what stands between the marks.
-func putIntoReadme(readme, text string) (string, error) {
-	before, rest, ok := strings.Cut(readme, readmeBegin)
-	_, after, ok2 := strings.Cut(rest, readmeEnd)
-	if !ok || !ok2 {
-		return "", fmt.Errorf("the README has no marks %s and %s", readmeBegin, readmeEnd)
-	}
-	return before + readmeBegin + "\n" + text + readmeEnd + after, nil
+	return files.Deliver()
 }

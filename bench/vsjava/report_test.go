@@ -54,18 +54,6 @@ func TestReportIsReadBack(t *testing.T) {
 	}
 }
 
-func TestPutIntoReadme(t *testing.T) {
-	got, err := putIntoReadme("a\n"+readmeBegin+"\nold\n"+readmeEnd+"\nb\n", "new\n")
-	if want := "a\n" + readmeBegin + "\nnew\n" + readmeEnd + "\nb\n"; err != nil || got != want {
-		t.Errorf("%q, %v, want %q", got, err, want)
-	}
-	for _, bad := range []string{"", readmeBegin, readmeEnd, readmeEnd + readmeBegin} {
-		if _, err := putIntoReadme(bad, "x"); err == nil {
-			t.Errorf("marks found in %q", bad)
-		}
-	}
-}
-
 func TestCommand(t *testing.T) {
 	got := command([]string{"-quick", "-json", "out", "--dir=/x", "-run", "send", "-write-readme"})
 	if want := "bin/bench-vs-java -quick -run send"; got != want {

@@ -3,16 +3,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,7 +78,7 @@ func run(args []string) (bool, error) {
 	conformance.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report := conformance.Report{Date: conformance.Today(time.Now()), Command: command(args), Commit: commit()}
+	report := conformance.Report{Date: conformance.Today(time.Now()), Command: command(args), Commit: testkit.Commit()}
 	for _, name := range targets(f) {
 		o := opts
 		if f.namesrv == "" {
@@ -119,56 +115,14 @@ func deliver(f flags, report conformance.Report) error {
 	if err := report.Print(os.Stdout); err != nil {
 		return err
 	}
-	if f.out != "" {
-		b, err := json.MarshalIndent(report, "", " ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(f.out, append(b, '\n'), 0o644); err != nil {
-			return err
-		}
+	files := testkit.Delivery{Value: report, JSON: f.out, Text: report.Markdown()}
+	if f.readme {
+		files.Section = "conformance"
 	}
-	if !f.readme {
-		return nil
-	}
-	root, err := testkit.Root()
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(root, "README.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	next, err := conformance.PutIntoReadme(string(text), report.Markdown())
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(next), 0o644)
+	return files.Deliver()
 }
 
 // command is what was run, without where its results went and without what only changes the progress shown: the README quotes it.
 func command(args []string) string {
-	said := []string{"bin/conformance"}
-	for i := 0; i < len(args); i++ {
-		switch name, _, inline := strings.Cut(strings.TrimLeft(args[i], "-"), "="); name {
-		case "quiet", "keep":
-		case "json":
-			if !inline {
-				i++
-			}
-		default:
-			said = append(said, args[i])
-		}
-	}
-	return strings.Join(said, " ")
-}
-
-// commit names the state of the sources, if git is there to tell.
-func commit() string {
-	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
+	return testkit.CommandLine("bin/conformance", args, map[string]bool{"quiet": false, "keep": false, "json": true})
 }
