@@ -376,8 +376,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.out = s.out[:0]
-		s.append(0, 1700000000000)
+		s.request(0, 0, 1700000000000)
 	}
 }
 

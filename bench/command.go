@@ -21,6 +21,7 @@ func Command() *cli.Command {
   apogee bench send -n 127.0.0.1:9876                           16 connections with 64 sends in flight each
   apogee bench send -n 127.0.0.1:9876 --connections 1 --in-flight 1
   apogee bench batch -n 127.0.0.1:9876 --batch 32
+  apogee bench send -n 127.0.0.1:9876 --rate 100000             the same at a fixed rate: open loop, delays from the intended time
   apogee bench pull -n 127.0.0.1:9876 --fill 400000             send that many, then drain them
   apogee bench latency -n 127.0.0.1:9876 --rate 10000           open loop, with long-polling consumers
 
@@ -29,7 +30,8 @@ Delays are percentiles up to 99.99 and the maximum. When the broker runs on this
 			bareCommand(), routeCommand(), idleCommand(), topicsCommand(),
 			churnCommand("churn", "connections that are made for one heartbeat each", Churn),
 			churnCommand("churn-send", "connections that are made for one send each", ChurnSend),
-			subcommand("send", "single sends, as many at once as asked for", Send, sendFlags()),
+			subcommand("send", "single sends, as many at once as asked for, or at a fixed rate", sendOrPace, append(sendFlags(),
+				&cli.IntFlag{Name: "rate", Usage: "send `MESSAGES` a second whatever the broker does (open loop); --in-flight, --topics and --count do not apply"})),
 			subcommand("batch", "sends of several messages at once", Batch, append(sendFlags(), batchFlag(32, "messages in a batch"))),
 			subcommand("pull", "drain a topic from its first message on", Pull, []cli.Flag{
 				connections(4), bodyFlag(), batchFlag(32, "messages in a pull at most"),
@@ -93,6 +95,15 @@ func common() []cli.Flag {
 		&cli.BoolFlag{Name: "json", Usage: "print the result as JSON"},
 		&cli.BoolFlag{Name: "quiet", Usage: "no line each second"},
 	}
+}
+
+// sendOrPace is Send, or with a rate a LatencyRun that nobody consumes.
+func sendOrPace(ctx context.Context, o Options) (Result, error) {
+	if o.Rate == 0 {
+		return Send(ctx, o)
+	}
+	o.Groups = -1
+	return LatencyRun(ctx, o)
 }
 
 type runner func(context.Context, Options) (Result, error)

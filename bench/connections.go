@@ -392,9 +392,7 @@ func (c *churner) request(now time.Time) []byte {
 	if c.sends == nil {
 		return heartbeatFrame(fmt.Sprintf("127.0.0.1@bench-churn-%d", c.n), c.run.opts.Group)
 	}
-	c.sends.out = c.sends.out[:0]
-	c.sends.append(0, uint64(now.UnixMilli()))
-	return c.sends.out
+	return c.sends.request(0, 0, uint64(now.UnixMilli()))
 }
 
 func (c *churner) take(nc net.Conn) bool {

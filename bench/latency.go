@@ -16,43 +16,6 @@ import (
 // suspend is how long a consumer lets its pull be held.
 const suspend = 15 * time.Second
 
-// paced sends at fixed times and reads answers on a goroutine of its own. Each message bears its intended time, so that a stall of
-// the broker, or of this program, counts for every message that should have left meanwhile (no coordinated omission).
-type paced struct {
-	*sender
-	slots slots
-	taken []int
-	ended chan error
-}
-
-// slots are the free ones of a producer. Its reader gives them back many at a time.
-type slots struct {
-	mu   sync.Mutex
-	some sync.Cond // there are free ones again, or there will be none
-	free []int
-	over bool
-}
-
-// take moves up to n free slots into out; it waits until there is one. None come when the connection has ended.
-func (s *slots) take(out []int, n int) []int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.free) == 0 && !s.over {
-		s.some.Wait()
-	}
-	rest := max(0, len(s.free)-n)
-	out = append(out, s.free[rest:]...)
-	s.free = s.free[:rest]
-	return out
-}
-
-func (s *slots) give(slots []int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free = append(s.free, slots...)
-	s.some.Signal()
-}
-
 // LatencyRun runs producers at a fixed rate and long-polling consumers, and measures intended send to answer and to delivery.
 func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	res := Result{Kind: "latency", Broker: o.Broker, Settings: fmt.Sprintf("%s messages/s open loop over %d connections, %d bytes, %d queues", group(int64(o.Rate)),
@@ -101,6 +64,7 @@ type latencyRun struct {
 	from, to  atomic.Int64 // nanoseconds since start: messages intended in between count
 	sent      int64        // in that time
 	behind    int64
+	ring      *ring // of all producers, which one goroutine writes for; nil: requests are too large for one
 }
 
 func (l *latencyRun) close() {
@@ -128,6 +92,10 @@ func (l *latencyRun) connect() error {
 			return err
 		}
 		s.start = l.start
+		if l.ring == nil {
+			l.ring = newRing(s.templates, together)
+		}
+		s.ring = l.ring
 		p := &paced{sender: s, ended: make(chan error, 1)}
 		p.slots.some.L = &p.slots.mu
 		p.slots.free, s.free = s.free, nil
@@ -226,51 +194,6 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-var errConnectionEnded = errors.New("a producer's connection ended before its time")
-
-// together is how many messages leave with one write at most, when so many are due at one time.
-const together = 32
-
-// pace sends each message at its time, or as soon after it as this thread gets to run. At high rates several are due whenever it does;
-// they leave together, and each counts from its own time.
-func (l *latencyRun) pace(ctx context.Context, begin, from, to time.Duration, measured func()) error {
-	sleep, done := newSleeper(l.start)
-	defer done()
-	interval := float64(time.Second) / float64(l.run.opts.Rate)
-	at := func(i int) time.Duration { return begin + time.Duration(float64(i)*interval) }
-	for i, turn := 0, 0; ; turn++ {
-		due := at(i)
-		if due >= to {
-			return nil
-		}
-		sleep(due)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if measured != nil && due >= from {
-			measured()
-			measured = nil
-		}
-		now := time.Since(l.start)
-		n := 1
-		for n < together && at(i+n) <= now && at(i+n) < to && (measured == nil || at(i+n) < from) {
-			n++
-		}
-		if due >= from {
-			l.sent += int64(n)
-			for k := range n {
-				if now-at(i+k) > time.Millisecond {
-					l.behind++
-				}
-			}
-		}
-		if err := l.producers[turn%len(l.producers)].sendAll(n, func(k int) time.Duration { return at(i + k) }, due >= from); err != nil {
-			return err
-		}
-		i += n
-	}
-}
-
 // settle waits until every message counted has been answered and delivered, for a bounded time.
 func (l *latencyRun) settle() {
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -281,54 +204,6 @@ func (l *latencyRun) settle() {
 		if delivered >= l.sent*int64(l.run.opts.Groups) && l.run.done.Load() >= l.sent {
 			return
 		}
-	}
-}
-
-// end lets nobody wait for slots any longer.
-func (s *slots) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
-	s.some.Broadcast()
-}
-
-// sendAll writes n messages; the body of each begins with its intended time.
-func (p *paced) sendAll(n int, due func(int) time.Duration, measured bool) error {
-	born, epoch := uint64(time.Now().UnixMilli()), uint64(p.start.UnixNano())
-	for sent := 0; sent < n; {
-		p.taken = p.slots.take(p.taken[:0], n-sent)
-		if len(p.taken) == 0 {
-			return errConnectionEnded
-		}
-		p.out = p.out[:0]
-		for _, slot := range p.taken {
-			at := due(sent)
-			p.append(slot, born)
-			body := p.out[len(p.out)-p.run.opts.Body:]
-			binary.BigEndian.PutUint64(body, uint64(at))
-			binary.BigEndian.PutUint64(body[8:], epoch)
-			p.began[slot], p.measured[slot] = int64(at), measured
-			sent++
-		}
-		if _, err := p.Write(p.out); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read takes answers and gives their slots back.
-func (p *paced) read() error {
-	defer p.slots.end()
-	for {
-		if err := p.fill(); err != nil {
-			return err
-		}
-		if err := p.answers(); err != nil {
-			return err
-		}
-		p.slots.give(p.free)
-		p.free = p.free[:0]
 	}
 }
 

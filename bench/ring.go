@@ -26,13 +26,29 @@ func newRing(templates []template, inFlight int) *ring {
 	return r
 }
 
-// fromRing patches one request for each free slot, from the sender's turn on.
-func (s *sender) fromRing(born uint64) []byte {
-	first, r := s.turn, s.ring
-	for i, slot := range s.free {
-		f := r.frames[r.at[first+i]:r.at[first+i+1]]
-		s.patch(f, &s.templates[s.turn], &s.place[s.turn], slot, born)
-		s.advance()
+// request makes the k-th of the requests that are written together next, and takes it from the ring where there is one.
+func (s *sender) request(slot, k int, born uint64) []byte {
+	t, p := &s.templates[s.turn], &s.place[s.turn]
+	if k == 0 {
+		s.first, s.out = s.turn, s.out[:0]
 	}
-	return r.frames[r.at[first]:r.at[first+len(s.free)]]
+	var f []byte
+	if r := s.ring; r != nil {
+		f = r.frames[r.at[s.first+k]:r.at[s.first+k+1]]
+	} else {
+		begin := len(s.out)
+		s.out = append(s.out, t.frame...)
+		f = s.out[begin:]
+	}
+	s.patch(f, t, p, slot, born)
+	s.advance()
+	return f
+}
+
+// made are the n that request has made.
+func (s *sender) made(n int) []byte {
+	if r := s.ring; r != nil {
+		return r.frames[r.at[s.first]:r.at[s.first+n]]
+	}
+	return s.out
 }

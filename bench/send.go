@@ -197,6 +197,7 @@ type sender struct {
 	templates []template // one for each queue
 	place     []places
 	turn      int // template
+	first     int // template of the first request that is written next
 	topic     int
 	per       int // messages in a request
 	out       []byte
@@ -357,23 +358,10 @@ func (s *sender) write(measured bool) error {
 
 // frames are requests, one for each free slot.
 func (s *sender) frames(born uint64) []byte {
-	if s.ring != nil {
-		return s.fromRing(born)
+	for k, slot := range s.free {
+		s.request(slot, k, born)
 	}
-	s.out = s.out[:0]
-	for _, slot := range s.free {
-		s.append(slot, born)
-	}
-	return s.out
-}
-
-// append puts the next request into the output buffer.
-func (s *sender) append(slot int, born uint64) {
-	t, p := &s.templates[s.turn], &s.place[s.turn]
-	begin := len(s.out)
-	s.out = append(s.out, t.frame...)
-	s.patch(s.out[begin:], t, p, slot, born)
-	s.advance()
+	return s.made(len(s.free))
 }
 
 // advance goes on to the next queue, and behind the last one to the next topic.
