@@ -1,12 +1,12 @@
 // Package header declares the custom header ("extFields") of each request and answer once, as a typed struct.
 //
 // On the wire a custom header is a list of string pairs named after the Java fields (spec: remoting.md 2.7). A struct here names
-// its pair in the rmq tag; headers_gen.go, made by internal/headergen, holds the decoders (a switch over names) and the
+// its pair in the rmq tag; the files named _gen.go, made by internal/headergen, hold the decoders (a switch over names) and the
 // encoders, so that no request pays for reflection. Struct names are the code's name in package code plus Request or Response.
 //
 // Strings that a decoder sets alias the pairs it was given, which usually alias the frame: clone what outlives the request.
 //
-//go:generate go run ../../internal/headergen -in headers.go -out headers_gen.go
+//go:generate go run ../../internal/headergen -in headers.go
 package header
 
 import (
