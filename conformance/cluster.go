@@ -105,7 +105,7 @@ func (c *cluster) stop() {
 // needTarget skips a case that starts servers when the suite runs against a running cluster.
 func (t *T) needTarget() testkit.Target {
 	if t.Target == nil {
-		t.Skipf("needs servers of its own")
+		t.Skipf("it starts servers of its own, and nothing is started with -namesrv; run with -target")
 	}
 	return t.Target
 }

@@ -311,7 +311,7 @@ func (t *T) onGolden(dir string) (*cluster, *raw) {
 func (t *T) oldTopic() (c *cluster, b *raw, topic string, queue int, lowest, end int64) {
 	dir := filepath.Join(t.tempDir(), "old")
 	if err := testkit.UnpackGolden("segments", dir); err != nil {
-		t.Skipf("no directory with deleted files: %v", err)
+		t.Skipf("no directory with deleted files: %v; it is among the golden directories, beside the repository or in APOGEE_SHARED", err)
 	}
 	c, b = t.onGolden(dir)
 	all := b.json(code.GetAllTopicConfig, wire.Ext("topicSeq", 0), nil)

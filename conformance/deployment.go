@@ -48,7 +48,7 @@ func propertiesFormat(t *T) {
 func environment(t *T) {
 	ns := t.ownNamesrv(nil)
 	if t.needTarget().Name() != "apogee" {
-		t.Skipf("the oracle script gives the name server's address in the file")
+		t.Skipf("the oracle script gives the name server's address in the file; run against Apogee")
 	}
 	bin, err := testkit.Binary()
 	t.Must(err, "build")
@@ -111,7 +111,7 @@ func gracefulShutdown(t *T) {
 // scripts runs the launch scripts that bear Java's names; the reference brings its own, which are not part of the oracle.
 func scripts(t *T) {
 	if t.needTarget().Name() != "apogee" {
-		t.Skipf("the oracle has no launch scripts")
+		t.Skipf("the oracle has no launch scripts; run against Apogee")
 	}
 	root, err := testkit.Root()
 	t.Must(err, "find the scripts")

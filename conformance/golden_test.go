@@ -29,7 +29,7 @@ func TestGoldenOverTheWire(t *testing.T) {
 			dir := t.TempDir()
 			err := testkit.UnpackGolden(name, dir)
 			if errors.Is(err, testkit.ErrMissing) {
-				t.Skipf("SKIPPED, nothing was compared: %v", err)
+				t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -70,7 +70,7 @@ func NewTarget(name string) (testkit.Target, error) {
 func (t *T) isolated(task string, env ...string) {
 	for _, tool := range []string{"unshare", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("no %s here: namespaces are needed for fixed ports", tool)
+			t.Skipf("no %s here: namespaces are needed for fixed ports, as Linux has them", tool)
 		}
 	}
 	flags := []string{"-n", "-p", "-f", "--mount-proc"}
@@ -163,7 +163,7 @@ func diskInside(t *T) {
 // samples starts the sample configurations as they are, on their own ports.
 func samples(t *T) {
 	if t.needTarget().Name() != "apogee" {
-		t.Skipf("the samples are Apogee's")
+		t.Skipf("the samples are Apogee's; run against Apogee")
 	}
 	t.isolated("samples")
 }

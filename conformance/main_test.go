@@ -31,7 +31,7 @@ func testTarget(t testing.TB) testkit.Target {
 	if os.Getenv("APOGEE_TARGET") == "java" {
 		java, err := testkit.FindJava()
 		if err != nil {
-			t.Skipf("SKIPPED: %v", err)
+			t.Skipf("SKIPPED, nothing was run against Java, as APOGEE_TARGET=java asks: %v", err)
 		}
 		return java
 	}

@@ -436,7 +436,7 @@ func brokerMadeID(t *T) {
 func longTopic(t *T) {
 	dir := filepath.Join(t.tempDir(), "clean")
 	if err := testkit.UnpackGolden("clean", dir); err != nil {
-		t.Skipf("no directory with such a topic: %v", err)
+		t.Skipf("no directory with such a topic: %v; it is among the golden directories, beside the repository or in APOGEE_SHARED", err)
 	}
 	_, b := t.onGolden(dir)
 	all := b.json(code.GetAllTopicConfig, wire.Ext("topicSeq", 0), nil)

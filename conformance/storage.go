@@ -81,7 +81,7 @@ func sameLayout(t *T) {
 	target := t.needTarget()
 	other, err := counterpart(target)
 	if err != nil {
-		t.Skipf("the other implementation: %v", err)
+		t.Skipf("no directory went from one implementation to the other: %v; run it where both are", err)
 	}
 	dir := filepath.Join(t.tempDir(), "store-of-both")
 	conf := baseConf("both-a").With(testkit.Props{"mappedFileSizeCommitLog": "65536", "mappedFileSizeConsumeQueue": "600", "maxHashSlotNum": "500", "maxIndexNum": "40"})

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"apogee/internal/testkit"
 	"apogee/remoting/header"
 )
 
@@ -340,9 +341,7 @@ func TestDetachedRequestOutlivesItsFrame(t *testing.T) {
 }
 
 func TestHotPathsDoNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
+	testkit.CountsAllocations(t)
 	body := string(make([]byte, 1024))
 	for name, pristine := range map[string][]byte{"JSON": jsonFrame(sendHeaderJSON, body), "ROCKETMQ": binaryOf(t, sendHeaderJSON)} {
 		frame := make([]byte, len(pristine))

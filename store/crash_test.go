@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"apogee/internal/testkit"
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
@@ -185,7 +186,7 @@ func driveBatch(s *Store, l *load, life int, a *acks) {
 // under SYNC_FLUSH must be there, nothing torn or made up may be, and the directory must always open.
 func TestPowerCuts(t *testing.T) {
 	seeds := uint64(200)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.RaceDetector {
 		seeds = 20
 	}
 	for seed := range seeds {

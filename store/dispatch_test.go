@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"apogee/internal/testkit"
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
@@ -403,9 +404,7 @@ func TestCheckpointCountsFlushedRecordsOnly(t *testing.T) {
 }
 
 func TestDispatchDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("not under the race detector")
-	}
+	testkit.CountsAllocations(t)
 	var arrived int
 	s := dispatchBench(t, func(o *Options) { o.OnArrive = func(a []Arrival) { arrived += len(a) } })
 	q := s.queues.getOrCreate("Topic", 0)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"apogee/internal/testkit"
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
@@ -399,9 +400,7 @@ func TestQueueFilesAreUnmappedWhenIdle(t *testing.T) {
 }
 
 func TestGetDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("not under the race detector")
-	}
+	testkit.CountsAllocations(t)
 	r := newRig(t, func(o *Options) { o.MappedFileSizeCommitLog, o.MappedFileSizeConsumeQueue = 1<<20, 2000 })
 	s := filler(t, r, 200)
 	defer s.Close()

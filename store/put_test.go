@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"apogee/internal/testkit"
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
@@ -322,9 +323,7 @@ func TestPageCacheBusy(t *testing.T) {
 }
 
 func TestPutDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("not under the race detector")
-	}
+	testkit.CountsAllocations(t)
 	o := Defaults()
 	o.RootDir = t.TempDir()
 	o.MappedFileSizeCommitLog = 64 << 20

@@ -9,6 +9,7 @@ import (
 
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
+	"apogee/internal/testkit"
 	"apogee/remoting"
 	"apogee/remoting/code"
 )
@@ -114,9 +115,7 @@ func TestHeartbeatsKeepNothingOfTheirRequest(t *testing.T) {
 
 // Of 20,000 idle clients 667 a second send a heartbeat, and a collection may be two minutes away: all of it counts as memory.
 func TestTheSameHeartbeatLeavesNothingBehind(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes pools drop things")
-	}
+	testkit.CountsAllocations(t)
 	for name, text := range beats() {
 		g := newRig(t)
 		g.addGroup("cg", nil)

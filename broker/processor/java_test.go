@@ -288,7 +288,7 @@ func startBroker(t *testing.T, more map[string]string) *broker.Broker {
 
 func TestAgainstJava(t *testing.T) {
 	if *update {
-		t.Skip("the file is being written")
+		t.Skip("SKIPPED, nothing is compared: -update has TestJavaStillSaysSo write the file that this reads; run without it")
 	}
 	b := startBroker(t, nil)
 	compare(t, golden(t), play(t, b.Addr().String()))
@@ -300,7 +300,7 @@ func TestJavaStillSaysSo(t *testing.T) {
 	}
 	java, err := testkit.FindJava()
 	if err != nil {
-		t.Skipf("SKIPPED: no Java broker: %v", err)
+		t.Skipf("SKIPPED: the recorded answers are not compared with a live Java broker: %v", err)
 	}
 	dir := t.TempDir()
 	ns, err := java.Namesrv(dir+"/ns", testkit.Props{})

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"apogee/internal/testkit"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/store"
@@ -98,9 +99,7 @@ func bareReply() float64 {
 }
 
 func TestSendAndPullAllocateNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes pools forget")
-	}
+	testkit.CountsAllocations(t)
 	g, n := nullRig(t)
 	bare := bareReply()
 	anyQueue := remoting.NewRequest(remoting.Request{

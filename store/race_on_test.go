@@ -1,6 +1,0 @@
-//go:build race
-
-package store
-
-// raceEnabled: the race detector makes sync.Pool drop things, so allocations are not counted under it.
-const raceEnabled = true
