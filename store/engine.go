@@ -41,6 +41,7 @@ type Store struct {
 	flags      runningFlags
 	failure    atomic.Pointer[error] // the first write error; nothing is written after it
 	stats      counters
+	warm       warmth
 	drain      time.Duration // how long Close waits for the dispatcher
 	delays     []int64       // ms by delay level
 

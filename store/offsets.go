@@ -95,49 +95,6 @@ func (s *Store) InMemory(topic string, queueID int32, offset int64) bool {
 	return ok && s.commit.end()-phys <= s.nearby(s.options())
 }
 
-// What Cold takes for granted and what it asks the kernel about.
-const (
-	hotTail  = 16 << 20  // written this recently: still in the page cache
-	coldSpan = 128 << 10 // about what a read takes
-)
-
-// Cold tells whether reading the queue from offset would likely touch the disk (then the caller moves to a lane).
-func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
-	q := s.queues.get(topic, queueID)
-	if q == nil || !q.readable() {
-		return false
-	}
-	c := &q.cq
-	if offset < c.min.Load() || offset >= c.max.Load() {
-		return false // nothing will be read
-	}
-	if ch := c.tail.Load(); (ch == nil || offset < ch.base) && c.coldUnit(offset) {
-		return true
-	}
-	phys, size, _, ok := c.unit(offset)
-	if !ok || s.commit.end()-phys <= hotTail {
-		return false
-	}
-	b, f, err := s.commit.hold(phys, int64(size))
-	if err != nil {
-		return false
-	}
-	defer f.release()
-	pos := phys - f.base
-	return !f.mapping.Resident(pos, min(max(int64(len(b)), coldSpan), f.size-pos))
-}
-
-// coldUnit tells whether an entry's page would have to be read from its file.
-func (c *consumeQueue) coldUnit(unit int64) bool {
-	f := c.files.find(unit * unitSize)
-	if f == nil || f.hold() != nil {
-		return false
-	}
-	defer f.release()
-	c.mapped()
-	return !f.mapping.Resident(unit*unitSize-f.base, unitSize)
-}
-
 // View is the record that starts at a commit-log offset; release lets go of it.
 func (s *Store) View(physical int64) (rec []byte, release func(), err error) {
 	f, rec, err := s.view(physical)
