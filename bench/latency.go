@@ -95,7 +95,7 @@ func (l *latencyRun) connect() error {
 		if l.ring == nil {
 			l.ring = newRing(s.templates, together)
 		}
-		s.ring = l.ring
+		s.ring, s.pace = l.ring, true
 		p := &paced{sender: s, ended: make(chan error, 1)}
 		p.slots.some.L = &p.slots.mu
 		p.slots.free, s.free = s.free, nil
@@ -167,8 +167,10 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 	h, d := newHistogram(), newHistogram()
 	var delivered int64
 	errs := []error{err}
+	var pauses []pause
 	for _, p := range l.producers {
 		p.into(res, h)
+		pauses = append(pauses, p.pauses...)
 		errs = append(errs, ignoreClosed(<-p.ended))
 	}
 	for _, c := range l.consumers {
@@ -176,6 +178,7 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 		delivered += c.counted.Load()
 		errs = append(errs, ignoreClosed(c.err))
 	}
+	res.Pauses = joinPauses(l.start, pauses)
 	send, delivery := latencyOf(h), latencyOf(d)
 	res.Send = &send
 	if o.Groups > 0 {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -51,5 +52,28 @@ func TestSplitMakesWritesEven(t *testing.T) {
 		if most-least > 1 || writes != (n+together-1)/together {
 			t.Errorf("%d in %d writes of %d to %d", n, writes, least, most)
 		}
+	}
+}
+
+func TestPausesOfAllConnectionsAreJoined(t *testing.T) {
+	const ms = time.Millisecond
+	var a, b tally
+	for _, due := range []time.Duration{100, 101, 119, 500} {
+		a.paused(due*ms, 30*ms)
+	}
+	b.paused(130*ms, 45*ms)
+	b.paused(128*ms, 47*ms) // an answer that came later
+	b.paused(900*ms, 21*ms)
+	start := time.Unix(1000, 0)
+	got := joinPauses(start, append(a.pauses, b.pauses...))
+	want := []Pause{{start.Add(100 * ms), 30 * ms, 47 * ms}, {start.Add(500 * ms), 0, 30 * ms}, {start.Add(900 * ms), 0, 21 * ms}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for i := range 2 * mostPauses {
+		a.paused(time.Duration(i)*time.Second, 30*ms)
+	}
+	if len(a.pauses) != mostPauses {
+		t.Errorf("%d pauses are kept", len(a.pauses))
 	}
 }

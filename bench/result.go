@@ -68,6 +68,7 @@ type Result struct {
 	OtherLoad       float64 `json:"other_load_cores"`          // of the machine, without broker and this process
 	Memory          *Memory `json:"memory,omitempty"`          // the highest that was seen
 	Behind          int64   `json:"behind_schedule,omitempty"` // open loop: sends that left more than 1 ms late
+	Pauses          []Pause `json:"pauses,omitempty"`          // open loop: delays of sends above 20 ms
 	Delivered       int64   `json:"delivered,omitempty"`       // to all consumer groups
 	NotDeliveredYet int64   `json:"not_delivered,omitempty"`
 }
@@ -104,6 +105,9 @@ func (r *Result) Failed() int64 {
 	return n
 }
 
+// pausesPrinted is how many of them people want to see.
+const pausesPrinted = 30
+
 // Print writes the result for people.
 func (r *Result) Print(w io.Writer) error {
 	var b strings.Builder
@@ -131,6 +135,13 @@ func (r *Result) Print(w io.Writer) error {
 	fmt.Fprintf(&b, "  this program: %.2f s CPU per million messages; others on this machine: %.2f cores\n", r.BenchCPU, r.OtherLoad)
 	if r.Behind > 0 {
 		fmt.Fprintf(&b, "  %s sends left more than 1 ms after their time (their delay counts from the intended time)\n", group(r.Behind))
+	}
+	for i, p := range r.Pauses {
+		if i == pausesPrinted {
+			fmt.Fprintf(&b, "  and %d more pauses\n", len(r.Pauses)-i)
+			break
+		}
+		fmt.Fprintf(&b, "  delays above 20 ms from %s on, for %s, the highest %s\n", p.At.Format("15:04:05.000"), ms(p.Length), ms(p.Longest))
 	}
 	if r.NotDeliveredYet > 0 {
 		fmt.Fprintf(&b, "  %s messages had not arrived at the end\n", group(r.NotDeliveredYet))

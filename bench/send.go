@@ -46,6 +46,7 @@ type tally struct {
 	errors                    map[int]int64
 	firstErr                  string
 	delay                     *hdrhistogram.Histogram
+	pauses                    []pause // of an open loop
 }
 
 func newTally() tally { return tally{errors: map[int]int64{}, delay: newHistogram()} }
@@ -212,6 +213,7 @@ type sender struct {
 	born      [13]byte // this
 	same      int64    // how many answers had the
 	delayed   time.Duration
+	pace      bool // delays count from intended times
 }
 
 // places are where a template is patched.
@@ -427,7 +429,11 @@ func (s *sender) answers() error {
 		s.messages += int64(s.per)
 		s.bytes += int64(s.per * s.run.opts.Body)
 		done += int64(s.per)
-		s.count(time.Duration(at - s.began[a.slot]))
+		delay := time.Duration(at - s.began[a.slot])
+		s.count(delay)
+		if s.pace && delay > pauseFrom {
+			s.paused(time.Duration(s.began[a.slot]), delay)
+		}
 	}
 	s.countSame()
 	s.run.total.Add(all)
