@@ -314,23 +314,20 @@ func (o *Offsets) each(f func(k progressKey, p *progress) (remove bool)) {
 
 // TopicsOf is the topics in which a group has committed, in order.
 func (o *Offsets) TopicsOf(group string) []string {
-	var out []string
-	o.each(func(k progressKey, p *progress) bool {
-		if k.group == group && !p.committed.empty() {
-			out = append(out, k.topic)
-		}
-		return false
-	})
-	slices.Sort(out)
-	return out
+	return o.committed(func(k progressKey) (string, bool) { return k.topic, k.group == group })
 }
 
 // GroupsOf is the groups that have committed in a topic, in order.
 func (o *Offsets) GroupsOf(topic string) []string {
+	return o.committed(func(k progressKey) (string, bool) { return k.group, k.topic == topic })
+}
+
+// committed is the names that pick takes of what anything is committed for, in order.
+func (o *Offsets) committed(pick func(k progressKey) (name string, ok bool)) []string {
 	var out []string
 	o.each(func(k progressKey, p *progress) bool {
-		if k.topic == topic && !p.committed.empty() {
-			out = append(out, k.group)
+		if name, ok := pick(k); ok && !p.committed.empty() {
+			out = append(out, name)
 		}
 		return false
 	})

@@ -393,6 +393,23 @@ func TestGroupTopicMap(t *testing.T) {
 	}
 }
 
+// staysTheSame reads data into what make makes. What can be read can be written and read again, and is then the same.
+func staysTheSame(t *testing.T, name string, make func() any, marshal func(any) []byte, data []byte) {
+	t.Helper()
+	v := make()
+	if fastjson.Unmarshal(data, v) != nil || !utf8.Valid(data) { // bytes that are no text become others, which sort elsewhere
+		return
+	}
+	text := marshal(v)
+	again := make()
+	if err := fastjson.Unmarshal(text, again); err != nil {
+		t.Fatalf("%s: %q became %q: %v", name, data, text, err)
+	}
+	if got := marshal(again); !bytes.Equal(got, text) {
+		t.Fatalf("%s: %q became %q, then %q", name, data, text, got)
+	}
+}
+
 // FuzzBodies reads arbitrary text as each body; what can be read must be writable, readable again and then stay the same.
 func FuzzBodies(f *testing.F) {
 	names := make([]string, 0, len(samples))
@@ -406,18 +423,7 @@ func FuzzBodies(f *testing.F) {
 		if i < 0 || i >= len(names) {
 			return
 		}
-		v := samples[names[i]]()
-		if fastjson.Unmarshal(data, v) != nil || !utf8.Valid(data) { // bytes that are no text become others, which sort elsewhere
-			return
-		}
-		text := fastjson.Marshal(v)
-		again := samples[names[i]]()
-		if err := fastjson.Unmarshal(text, again); err != nil {
-			t.Fatalf("%s: %q became %q: %v", names[i], data, text, err)
-		}
-		if got := fastjson.Marshal(again); !bytes.Equal(got, text) {
-			t.Fatalf("%s: %q became %q, then %q", names[i], data, text, got)
-		}
+		staysTheSame(t, names[i], samples[names[i]], fastjson.Marshal, data)
 	})
 }
 
@@ -439,18 +445,7 @@ func FuzzFiles(f *testing.F) {
 		if i < 0 || i >= len(names) {
 			return
 		}
-		v := fileShapes[names[i]]()
-		if fastjson.Unmarshal(data, v) != nil || !utf8.Valid(data) { // bytes that are no text become others, which sort elsewhere
-			return
-		}
-		text := fastjson.MarshalPretty(v)
-		again := fileShapes[names[i]]()
-		if err := fastjson.Unmarshal(text, again); err != nil {
-			t.Fatalf("%s: %q became %q: %v", names[i], data, text, err)
-		}
-		if got := fastjson.MarshalPretty(again); !bytes.Equal(got, text) {
-			t.Fatalf("%s: %q became %q, then %q", names[i], data, text, got)
-		}
+		staysTheSame(t, names[i], fileShapes[names[i]], fastjson.MarshalPretty, data)
 	})
 }
 

@@ -19,16 +19,11 @@ type ConsumerOffsetSerializeWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *ConsumerOffsetSerializeWrapper) UnmarshalJSON(text []byte) error {
+func (w *ConsumerOffsetSerializeWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain ConsumerOffsetSerializeWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = ConsumerOffsetSerializeWrapper(p)
-	return nil
+	*w = ConsumerOffsetSerializeWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }
 
 // SetGroupTopicMap fills in what a getter of Java's ConsumerOffsetManager leaks into the file: the topics of each group.
@@ -53,16 +48,11 @@ type DelayOffsetSerializeWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *DelayOffsetSerializeWrapper) UnmarshalJSON(text []byte) error {
+func (w *DelayOffsetSerializeWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain DelayOffsetSerializeWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = DelayOffsetSerializeWrapper(p)
-	return nil
+	*w = DelayOffsetSerializeWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }
 
 // MessageRequestModeSerializeWrapper is the file messageRequestMode.json: topic, group, how the group gets its messages.
@@ -85,16 +75,11 @@ type ConsumerFilterWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *ConsumerFilterWrapper) UnmarshalJSON(text []byte) error {
+func (w *ConsumerFilterWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain ConsumerFilterWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = ConsumerFilterWrapper(p)
-	return nil
+	*w = ConsumerFilterWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }
 
 // FilterDataMapByTopic has the filters of a topic, by group.
@@ -147,14 +132,9 @@ type KVConfigSerializeWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *KVConfigSerializeWrapper) UnmarshalJSON(text []byte) error {
+func (w *KVConfigSerializeWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain KVConfigSerializeWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = KVConfigSerializeWrapper(p)
-	return nil
+	*w = KVConfigSerializeWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }

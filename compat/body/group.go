@@ -32,16 +32,11 @@ func NewSubscriptionGroupConfig(name string) SubscriptionGroupConfig {
 }
 
 // UnmarshalJSON gives what the text leaves out Java's defaults: files of 4.9 lack half of the members.
-func (c *SubscriptionGroupConfig) UnmarshalJSON(text []byte) error {
+func (c *SubscriptionGroupConfig) UnmarshalJSON(text []byte) (err error) {
 	type plain SubscriptionGroupConfig
-	p := plain(NewSubscriptionGroupConfig(""))
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*c = SubscriptionGroupConfig(p)
-	return nil
+	*c = NewSubscriptionGroupConfig("")
+	c.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(c))
+	return err
 }
 
 // Types of retry policy.
@@ -60,19 +55,14 @@ type GroupRetryPolicy struct {
 }
 
 // UnmarshalJSON keeps unknown members. An empty type is Java's null, which is left out on writing and read back as the default.
-func (p *GroupRetryPolicy) UnmarshalJSON(text []byte) error {
+func (p *GroupRetryPolicy) UnmarshalJSON(text []byte) (err error) {
 	type plain GroupRetryPolicy
-	q := plain{Type: CustomizedRetry}
-	extras, err := fastjson.UnmarshalKeeping(text, &q)
-	if err != nil {
-		return err
+	*p = GroupRetryPolicy{Type: CustomizedRetry}
+	p.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(p))
+	if p.Type == "" {
+		p.Type = CustomizedRetry
 	}
-	if q.Type == "" {
-		q.Type = CustomizedRetry
-	}
-	q.Extras = extras
-	*p = GroupRetryPolicy(q)
-	return nil
+	return err
 }
 
 // ExponentialRetryPolicy waits Initial*Multiplier^n, at most Max (ms).
@@ -105,16 +95,11 @@ type SubscriptionGroupWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *SubscriptionGroupWrapper) UnmarshalJSON(text []byte) error {
+func (w *SubscriptionGroupWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain SubscriptionGroupWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = SubscriptionGroupWrapper(p)
-	return nil
+	*w = SubscriptionGroupWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }
 
 // ForbidRead is the bit of the forbidden table that keeps a group from consuming a topic.

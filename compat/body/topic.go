@@ -45,19 +45,14 @@ func NewTopicConfig(name string) TopicConfig {
 }
 
 // UnmarshalJSON gives what the text leaves out Java's defaults, and an empty filter type too.
-func (c *TopicConfig) UnmarshalJSON(text []byte) error {
+func (c *TopicConfig) UnmarshalJSON(text []byte) (err error) {
 	type plain TopicConfig
-	p := plain(NewTopicConfig(""))
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
+	*c = NewTopicConfig("")
+	c.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(c))
+	if c.TopicFilterType == "" {
+		c.TopicFilterType = SingleTag
 	}
-	if p.TopicFilterType == "" {
-		p.TopicFilterType = SingleTag
-	}
-	p.Extras = extras
-	*c = TopicConfig(p)
-	return nil
+	return err
 }
 
 // TopicConfigSerializeWrapper is a broker's topic table: the file topics.json, and the first part of what a broker registers.
@@ -68,16 +63,11 @@ type TopicConfigSerializeWrapper struct {
 }
 
 // UnmarshalJSON keeps unknown members.
-func (w *TopicConfigSerializeWrapper) UnmarshalJSON(text []byte) error {
+func (w *TopicConfigSerializeWrapper) UnmarshalJSON(text []byte) (err error) {
 	type plain TopicConfigSerializeWrapper
-	var p plain
-	extras, err := fastjson.UnmarshalKeeping(text, &p)
-	if err != nil {
-		return err
-	}
-	p.Extras = extras
-	*w = TopicConfigSerializeWrapper(p)
-	return nil
+	*w = TopicConfigSerializeWrapper{}
+	w.Extras, err = fastjson.UnmarshalKeeping(text, (*plain)(w))
+	return err
 }
 
 // TopicConfigAndMappingSerializeWrapper is a topic table with the static topics' mapping: the answer to GET_ALL_TOPIC_CONFIG (21)
