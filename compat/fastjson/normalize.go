@@ -3,6 +3,8 @@ package fastjson
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"apogee/internal/jsontext"
 )
 
 // Normalize appends to dst the standard, compact JSON text that means what src means to fastjson: it quotes bare and single-quoted
@@ -287,7 +289,7 @@ func (n *normalizer) quoted() error {
 			n.dst = append(n.dst, '\\', '"')
 		default: // a raw control character, which both fastjsons take
 			n.pos++
-			n.dst = appendControl(n.dst, c)
+			n.dst = jsontext.AppendEscape(n.dst, c)
 		}
 	}
 }
@@ -317,9 +319,9 @@ func (n *normalizer) escape() error {
 	case '\'':
 		n.dst = append(n.dst, '\'')
 	case 'v':
-		n.dst = appendControl(n.dst, '\v')
+		n.dst = jsontext.AppendEscape(n.dst, '\v')
 	case '0', '1', '2', '3', '4', '5', '6', '7':
-		n.dst = appendControl(n.dst, c-'0')
+		n.dst = jsontext.AppendEscape(n.dst, c-'0')
 	default:
 		return n.fail("unknown escape")
 	}
@@ -411,25 +413,6 @@ func (n *normalizer) word() error {
 	return nil
 }
 
-const hexDigits = "0123456789abcdef"
-
-// appendControl writes a character below 0x20 as fastjson does: the short escape where there is one.
-func appendControl(dst []byte, c byte) []byte {
-	switch c {
-	case '\b':
-		return append(dst, '\\', 'b')
-	case '\f':
-		return append(dst, '\\', 'f')
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
-	}
-	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-}
-
 // appendString writes s as fastjson 2 writes a string: only the quote, the backslash and control characters are escaped.
 // Bytes that are not UTF-8 become U+FFFD, which is what a Java String would hold.
 func appendString(dst []byte, s string) []byte {
@@ -451,11 +434,7 @@ func appendString(dst []byte, s string) []byte {
 			continue
 		}
 		dst = append(dst, s[start:i]...)
-		if c < 0x20 {
-			dst = appendControl(dst, c)
-		} else {
-			dst = append(dst, '\\', c)
-		}
+		dst = jsontext.AppendEscape(dst, c)
 		i++
 		start = i
 	}

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strconv"
 	"unsafe"
+
+	"apogee/internal/jsontext"
 )
 
 // The JSON form of pairs is appended by generated code of its own rather than through an Encoder, since nearly every answer is in
@@ -97,8 +99,6 @@ func digits8(n uint64) uint64 {
 	return tens | (pairs-10*tens)<<8
 }
 
-const hexDigits = "0123456789abcdef"
-
 // AppendQuoted appends s as a JSON string with fastjson's escapes; UTF-8 stays as it is.
 func AppendQuoted(b []byte, s string) []byte { return appendText(append(b, '"'), s) }
 
@@ -109,7 +109,7 @@ func appendEscaped(b []byte, s string, n int) []byte {
 		if n == len(s) {
 			return append(b, '"')
 		}
-		b = appendEscape(b, s[n])
+		b = jsontext.AppendEscape(b, s[n])
 		s = s[n+1:]
 		n = clean(s)
 	}
@@ -138,22 +138,4 @@ func clean(s string) int {
 		}
 	}
 	return i
-}
-
-func appendEscape(b []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(b, '\\', c)
-	case '\n':
-		return append(b, '\\', 'n')
-	case '\r':
-		return append(b, '\\', 'r')
-	case '\t':
-		return append(b, '\\', 't')
-	case '\b':
-		return append(b, '\\', 'b')
-	case '\f':
-		return append(b, '\\', 'f')
-	}
-	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
