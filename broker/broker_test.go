@@ -13,12 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
 	"apogee/compat/properties"
 	"apogee/internal/clock"
+	"apogee/internal/leaktest"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
@@ -26,11 +25,7 @@ import (
 	"apogee/store/vfs"
 )
 
-func TestMain(m *testing.M) {
-	// netpoll's event loops belong to the process and never end.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
-		goleak.IgnoreAnyFunction("apogee/remoting.watch"), goleak.IgnoreAnyFunction("apogee/remoting.(*worker).help"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // nameServer takes registrations and notes them.
 type nameServer struct {

@@ -3,10 +3,7 @@ package namesrv
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"apogee/internal/leaktest"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
-		goleak.IgnoreAnyFunction("apogee/remoting.watch"), goleak.IgnoreAnyFunction("apogee/remoting.(*worker).help"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -3,11 +3,7 @@ package remoting
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"apogee/internal/leaktest"
 )
 
-func TestMain(m *testing.M) {
-	// netpoll's event loop and ours belong to the process and never end.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
-		goleak.IgnoreAnyFunction("apogee/remoting.watch"), goleak.IgnoreAnyFunction("apogee/remoting.(*worker).help"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }

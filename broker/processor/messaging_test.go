@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/hold"
@@ -21,6 +19,7 @@ import (
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/compat/properties"
+	"apogee/internal/leaktest"
 	"apogee/remoting"
 	"apogee/remoting/header"
 	"apogee/store"
@@ -28,11 +27,7 @@ import (
 	"apogee/store/vfs"
 )
 
-func TestMain(m *testing.M) {
-	// netpoll's event loop and ours belong to the process and never end.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
-		goleak.IgnoreAnyFunction("apogee/remoting.watch"), goleak.IgnoreAnyFunction("apogee/remoting.(*worker).help"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // memStore is a store in memory: what is put can be read at once.
 type memStore struct {
