@@ -30,13 +30,14 @@ func (t *FlushDiskType) UnmarshalText(b []byte) error {
 		*t = v
 		return nil
 	default:
-		return fmt.Errorf("%q is neither ASYNC_FLUSH nor SYNC_FLUSH", b)
+		return fmt.Errorf("allowed are %s and %s", AsyncFlush, SyncFlush)
 	}
 }
 
 // Role is brokerRole.
 type Role string
 
+// The roles. Slaves need replication, which Apogee does not have yet.
 const (
 	AsyncMaster Role = "ASYNC_MASTER"
 	SyncMaster  Role = "SYNC_MASTER"
@@ -50,7 +51,7 @@ func (r *Role) UnmarshalText(b []byte) error {
 		*r = v
 		return nil
 	default:
-		return fmt.Errorf("%q is none of ASYNC_MASTER, SYNC_MASTER, SLAVE", b)
+		return fmt.Errorf("allowed are %s, %s and %s", AsyncMaster, SyncMaster, Slave)
 	}
 }
 

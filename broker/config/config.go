@@ -11,31 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"apogee/store"
 )
-
-// Role is Java's BrokerRole.
-type Role string
-
-// The roles. Slaves need replication, which Apogee does not have yet.
-const (
-	AsyncMaster Role = "ASYNC_MASTER"
-	SyncMaster  Role = "SYNC_MASTER"
-	Slave       Role = "SLAVE"
-)
-
-// UnmarshalText accepts Java's enumeration names only.
-func (r *Role) UnmarshalText(text []byte) error {
-	switch v := Role(text); v {
-	case AsyncMaster, SyncMaster, Slave:
-		*r = v
-		return nil
-	default:
-		return fmt.Errorf("allowed are %s, %s and %s", AsyncMaster, SyncMaster, Slave)
-	}
-}
-
-// MarshalText is the name itself.
-func (r Role) MarshalText() ([]byte, error) { return []byte(r), nil }
 
 // Permission bits of a broker and of a topic (PermName).
 const (
@@ -49,13 +27,13 @@ const (
 // stored and take effect at the next start, as in Java.
 type Broker struct {
 	// Who the broker is.
-	ClusterName string `prop:"brokerClusterName" default:"DefaultCluster"`
-	Name        string `prop:"brokerName"` // the host's name where no file says
-	ID          int64  `prop:"brokerId" default:"0"`
-	Role        Role   `prop:"brokerRole" default:"ASYNC_MASTER"`
-	Home        string `prop:"rocketmqHome"`
-	ConfigPath  string `prop:"brokerConfigPath"`
-	RootDir     string `prop:"storePathRootDir"` // the store binds it too
+	ClusterName string     `prop:"brokerClusterName" default:"DefaultCluster"`
+	Name        string     `prop:"brokerName"` // the host's name where no file says
+	ID          int64      `prop:"brokerId" default:"0"`
+	Role        store.Role `prop:"brokerRole" default:"ASYNC_MASTER"`
+	Home        string     `prop:"rocketmqHome"`
+	ConfigPath  string     `prop:"brokerConfigPath"`
+	RootDir     string     `prop:"storePathRootDir"` // the store binds it too
 
 	// Where it listens, and what it tells others.
 	BindAddress string `prop:"bindAddress" default:"0.0.0.0"`
@@ -146,7 +124,7 @@ type Broker struct {
 }
 
 // Master tells whether clients may write here.
-func (b *Broker) Master() bool { return b.Role != Slave }
+func (b *Broker) Master() bool { return b.Role != store.Slave }
 
 // Address is what the broker announces to clients and name servers.
 func (b *Broker) Address(port int) string { return net.JoinHostPort(b.IP1, strconv.Itoa(port)) }
@@ -162,7 +140,7 @@ func (b *Broker) Validate() error {
 		return fmt.Errorf("listenPort=%d is no port", b.ListenPort)
 	case b.ListenPort == 1 || b.ListenPort == 2:
 		return fmt.Errorf("listenPort=%d leaves no port for the second listener, which is two below", b.ListenPort)
-	case b.Role == Slave:
+	case b.Role == store.Slave:
 		return fmt.Errorf("brokerRole=SLAVE: replication is not supported yet; start a master, or keep this replica on the Java broker")
 	case b.DefaultQueues <= 0:
 		return fmt.Errorf("defaultTopicQueueNums=%d must be above 0", b.DefaultQueues)

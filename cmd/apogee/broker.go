@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"apogee/broker"
-	"apogee/broker/config"
 	"apogee/compat/properties"
 	"apogee/compat/tlsconf"
 	"apogee/store"
@@ -76,7 +75,7 @@ func (b *brokerSettings) check() error {
 	if err := checkNameServers(b.conf.NameServers); err != nil {
 		return err
 	}
-	if b.conf.Role == config.Slave && b.conf.ID <= 0 {
+	if b.conf.Role == store.Slave && b.conf.ID <= 0 {
 		return exit(exitConfig, fmt.Errorf("brokerId=%d: a slave's must be above 0", b.conf.ID))
 	}
 	if on("enableControllerMode") && on("enableDLegerCommitLog") {
