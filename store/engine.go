@@ -283,7 +283,7 @@ func (s *Store) Close() error {
 		if behind := s.dispatch.stop(wait); behind != 0 {
 			errs = errors.Join(errs, fmt.Errorf("dispatch is %d bytes behind", behind))
 		}
-		errs = errors.Join(errs, s.flushQueues(true), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write())
+		errs = errors.Join(errs, s.flushQueuesAt(true, hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write())
 		if p := s.failure.Load(); p != nil {
 			errs = errors.Join(errs, *p)
 		}

@@ -148,13 +148,18 @@ func (q *mappedQueue) maxOffset() int64 {
 	return 0
 }
 
-// create makes the next file: after the last one, or, where there is none, the one that start lies in. The directory is
-// made with the first file. No blocks are allocated: see mappedFile.reserve.
-func (q *mappedQueue) create(start int64) (*mappedFile, error) {
-	base := start - start%q.fileSize
+// nextBase is where the next file starts: after the last one, or, where there is none, at the one that start lies in.
+func (q *mappedQueue) nextBase(start int64) int64 {
 	if f := q.last(); f != nil {
-		base = f.end()
-	} else if err := q.fs.MkdirAll(q.dir); err != nil {
+		return f.end()
+	}
+	return start - start%q.fileSize
+}
+
+// create makes the next file. The directory is made with the first one. No blocks are allocated: see mappedFile.reserve.
+func (q *mappedQueue) create(start int64) (*mappedFile, error) {
+	base := q.nextBase(start)
+	if err := q.makeDir(); err != nil {
 		return nil, err
 	}
 	f, err := createMapped(q.fs, path.Join(q.dir, fileName(base)), base, q.fileSize)
@@ -164,6 +169,28 @@ func (q *mappedQueue) create(start int64) (*mappedFile, error) {
 	f.readOnly = q.readOnly
 	q.add(f)
 	return f, nil
+}
+
+// createAt is create with the first bytes, in as few steps as there can be: many thousands of files may be made at once. The
+// caller stores wrote.
+func (q *mappedQueue) createAt(base int64, p []byte, pos int64) (*mappedFile, error) {
+	if err := q.makeDir(); err != nil {
+		return nil, err
+	}
+	name := q.dir + "/" + fileName(base)
+	if err := vfs.CreateAt(q.fs, name, q.fileSize, p, pos); err != nil {
+		return nil, err
+	}
+	f := &mappedFile{fs: q.fs, path: name, base: base, size: q.fileSize, readOnly: q.readOnly}
+	q.add(f)
+	return f, nil
+}
+
+func (q *mappedQueue) makeDir() error {
+	if q.last() != nil {
+		return nil
+	}
+	return q.fs.MkdirAll(q.dir)
 }
 
 // add appends a file that was made elsewhere (preallocated).

@@ -24,6 +24,7 @@ type saver struct {
 	cooling  []*queue   // with a chunk in memory, and nothing new at the last thorough pass
 	done     mark       // the last record whose entry, and all before it, is durable
 	spare    []*queue
+	due      []*queue
 	buf      []byte // for what is written of a queue at once
 	failing  bool
 
@@ -38,6 +39,10 @@ type mark struct {
 
 // thoroughEach is saver.each: half a second of recovery.
 const thoroughEach = 1 << 30
+
+// freshWait is how soon after a pass that made files the next one comes: where there are new queues there will be more, and a
+// stop that comes soon should not find thousands of them.
+const freshWait = 100 * time.Millisecond
 
 // pageUnits is what two pages hold (Java: flushConsumeQueueLeastPages 2).
 const pageUnits = 2 * vfs.PageSize / unitSize
@@ -65,6 +70,7 @@ func (v *saver) loop(d *dispatcher) {
 	o := d.s.options
 	last, seen := d.s.now(), int64(-1)
 	at := d.pos.Load() // how far the log was at the last thorough pass
+	fresh := false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -72,6 +78,9 @@ func (v *saver) loop(d *dispatcher) {
 		if entered := d.entered.Load(); entered != seen { // there may be more: look at short intervals
 			seen = entered
 			wait = min(wait, time.Duration(o().FlushIntervalConsumeQueueMs)*time.Millisecond)
+			if fresh {
+				wait = min(wait, freshWait)
+			}
 		} else {
 			if v.outstanding(d) == 0 {
 				wait = forever
@@ -91,7 +100,8 @@ func (v *saver) loop(d *dispatcher) {
 		if all {
 			last, at = now, pos
 		}
-		if err := v.pass(d, all); err != nil {
+		var err error
+		if fresh, err = v.pass(d, all, unhurried(d.quitting)); err != nil && !errors.Is(err, errGivenUp) {
 			d.s.log.Error("consume queues not written", "err", err)
 		}
 		d.callHelp() // dispatch may have waited for memory
@@ -132,8 +142,8 @@ func (v *saver) worth() int64 {
 }
 
 // pass writes what is worth it; a thorough pass everything, makes it durable and moves the checkpoint. A queue that cannot be
-// written stays on the list, its entries in memory.
-func (v *saver) pass(d *dispatcher, thorough bool) error {
+// written stays on the list, its entries in memory, and so do those that p gives up. fresh: there were queues without a file.
+func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err error) {
 	v.passMu.Lock()
 	defer v.passMu.Unlock()
 	d.mu.Lock()
@@ -143,36 +153,32 @@ func (v *saver) pass(d *dispatcher, thorough bool) error {
 	d.mu.Unlock()
 
 	all := thorough || d.pending() >= pendingPress
-	var errs error
-	keep := list[:0]
+	due, keep := v.due[:0], list[:0]
 	for _, q := range list {
 		c := &q.cq
 		// A queue's first file is made at once, so that thousands of them are not made together when the broker stops.
-		if !all && c.max.Load()-c.saved.Load() < pageUnits && c.files.last() != nil {
+		first := c.files.last() == nil
+		fresh = fresh || first
+		if all || first || c.max.Load()-c.saved.Load() >= pageUnits {
+			due = append(due, q)
+		} else {
 			keep = append(keep, q)
-			continue
-		}
-		c.listed.Store(false) // before save looks at max
-		n, err := c.save(&d.heap, v.buf)
-		d.written.Add(n)
-		if err != nil {
-			errs = errors.Join(errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
-			if c.listed.CompareAndSwap(false, true) {
-				keep = append(keep, q)
-			}
-		}
-		if n > 0 && !c.toSync {
-			c.toSync = true
-			v.unsynced = append(v.unsynced, q)
 		}
 	}
+	w := writing{d: d, due: due, pace: p, began: d.s.now()}
+	errs := w.run(v.buf)
+	v.unsynced = append(v.unsynced, w.written...)
 	d.mu.Lock()
-	d.unsaved = append(d.unsaved, keep...)
+	d.unsaved = append(append(append(d.unsaved, keep...), w.failed...), w.rest()...)
 	d.mu.Unlock()
-	clear(list[len(keep):])
-	v.spare = list[:0]
+	if thorough && errs == nil {
+		errs = w.complete()
+	}
+	clear(list)
+	clear(due)
+	v.spare, v.due = list[:0], due[:0]
 
-	v.flag(d.s, errs != nil)
+	v.flag(d.s, len(w.failed) > 0)
 	if thorough && errs == nil {
 		errs = v.sync(d)
 	}
@@ -185,7 +191,7 @@ func (v *saver) pass(d *dispatcher, thorough bool) error {
 		d.s.checkpoint.logicsMsgTimestamp.Store(m.time)
 		v.done = mark{}
 	}
-	return errs
+	return fresh, errs
 }
 
 // flag closes the store for messages while queues cannot be written (Java: WRITE_LOGICS_QUEUE_ERROR, which it never takes back).
@@ -232,8 +238,10 @@ func (v *saver) sync(d *dispatcher) error {
 const syncTogether = 32
 
 func (v *saver) syncUnsynced(s *Store) error {
-	if len(v.unsynced) >= syncTogether {
+	if n := len(v.unsynced); n >= syncTogether {
+		slow := time.AfterFunc(progressEvery, func() { s.log.Info("still syncing consume queues", "queues", n) })
 		err := s.fs.SyncAll(s.files.queues)
+		slow.Stop()
 		if err == nil {
 			for _, q := range v.unsynced {
 				q.cq.isSynced()
@@ -252,161 +260,10 @@ func (v *saver) syncUnsynced(s *Store) error {
 	return nil
 }
 
-// save writes the entries that are not in files yet, and returns how many those were. buf is for as much as is written at once.
-func (c *consumeQueue) save(heap *chunkHeap, buf []byte) (n int64, err error) {
-	c.saveMu.Lock()
-	defer c.saveMu.Unlock()
-	from, to := c.saved.Load(), c.max.Load()
-	if c.dropped.Load() {
-		c.saved.Store(to)
-		c.unlink(heap)
-		return to - from, nil
-	}
-	err = c.write(to, buf)
-	c.unlink(heap)
-	return c.saved.Load() - from, err
-}
-
-// write brings the files up to entry to. Under saveMu.
-func (c *consumeQueue) write(to int64, buf []byte) error {
-	for from := c.saved.Load(); from < to; from = c.saved.Load() {
-		off := from * unitSize
-		f, err := c.fileFor(off)
-		if err != nil {
-			return err
-		}
-		piece := c.gather(from, min(to, f.end()/unitSize, from+int64(len(buf)/unitSize)), buf)
-		if err := vfs.WriteAt(f.fs, f.path, piece, off-f.base); err != nil {
-			return err
-		}
-		f.wrote.Store(off - f.base + int64(len(piece)))
-		c.saved.Store(from + int64(len(piece)/unitSize))
-	}
-	return nil
-}
-
-// gather is entries that are not in files, in one piece: a queue that is written out after a while has them in several chunks.
-func (c *consumeQueue) gather(from, to int64, buf []byte) []byte {
-	for ch := c.tail.Load(); ; ch = ch.prev.Load() {
-		first, last := max(from, ch.base), min(to, ch.end())
-		if first < last {
-			entries := ch.buf[(first-ch.base)*unitSize : (last-ch.base)*unitSize]
-			if first == from && last == to {
-				return entries
-			}
-			copy(buf[(first-from)*unitSize:], entries)
-		}
-		if ch.base <= from {
-			return buf[:(to-from)*unitSize]
-		}
-	}
-}
-
-// unlink lets go of chunks ahead of the one that has the first entry that is not in files.
-func (c *consumeQueue) unlink(heap *chunkHeap) {
-	saved := c.saved.Load()
-	ch := c.tail.Load()
-	for ch != nil && ch.base > saved {
-		ch = ch.prev.Load()
-	}
-	if ch == nil || ch.prev.Load() == nil {
-		return
-	}
-	old := ch.prev.Swap(nil)
-	heap.put(old, c.reading.Load() != 0)
-}
-
-// dropTail lets go of the last chunk where all of it is in files. Under the right to dispatch.
-func (c *consumeQueue) dropTail(heap *chunkHeap) {
-	if ch := c.tail.Load(); ch != nil && ch.prev.Load() == nil && c.saved.Load() == c.max.Load() {
-		c.forget(heap)
-	}
-}
-
-// fileFor is the file for the next entry, made if need be. The first file of a queue that starts inside it is filled with
-// blank units up to there.
-func (c *consumeQueue) fileFor(off int64) (*mappedFile, error) {
-	if f := c.files.find(off); f != nil {
-		return f, nil
-	}
-	first := c.files.last() == nil
-	f, err := c.files.create(off)
-	if err != nil {
-		return nil, err
-	}
-	if off < f.base || off >= f.end() {
-		return nil, fmt.Errorf("next file starts at %d, next entry at %d", f.base, off)
-	}
-	if first && off > f.base {
-		return f, fillBlank(f, off-f.base)
-	}
-	return f, nil
-}
-
-func fillBlank(f *mappedFile, n int64) error {
-	file, err := f.fs.Open(f.path)
-	if err != nil {
-		return err
-	}
-	var piece [1024 * unitSize]byte
-	for p := 0; p < len(piece); p += unitSize {
-		putUnit(piece[p:], 0, blankSize, 0)
-	}
-	for at := int64(0); at < n && err == nil; {
-		part := piece[:min(n-at, int64(len(piece)))]
-		_, err = file.WriteAt(part, at)
-		at += int64(len(part))
-	}
-	f.wrote.Store(n)
-	return errors.Join(err, file.Close())
-}
-
-// sync makes what is in files durable.
-func (c *consumeQueue) sync() error {
-	c.saveMu.Lock()
-	defer c.saveMu.Unlock()
-	if c.dropped.Load() {
-		return nil
-	}
-	saved := c.saved.Load()
-	for _, f := range c.files.from(c.synced * unitSize) {
-		if err := syncFile(f, min(saved*unitSize-f.base, f.size)); err != nil {
-			return err
-		}
-	}
-	if err := c.files.syncDirs(); err != nil {
-		return err
-	}
-	c.synced = saved
-	return nil
-}
-
-// isSynced notes that all that is in files has been made durable.
-func (c *consumeQueue) isSynced() {
-	c.saveMu.Lock()
-	defer c.saveMu.Unlock()
-	saved := c.saved.Load()
-	for _, f := range c.files.from(c.synced * unitSize) {
-		f.flushed.Store(min(saved*unitSize-f.base, f.size))
-	}
-	c.files.dirsSynced()
-	c.synced = saved
-}
-
-func syncFile(f *mappedFile, to int64) error {
-	if to <= f.flushed.Load() {
-		return nil
-	}
-	file, err := f.fs.Open(f.path)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	f.flushed.Store(to)
-	return nil
-}
-
 // flushQueues makes queue entries durable; a thorough one all of them, and moves the checkpoint's logics fields.
-func (s *Store) flushQueues(thorough bool) error { return s.dispatch.saver.pass(s.dispatch, thorough) }
+func (s *Store) flushQueues(thorough bool) error { return s.flushQueuesAt(thorough, hurried(s, 0)) }
+
+func (s *Store) flushQueuesAt(thorough bool, p pace) error {
+	_, err := s.dispatch.saver.pass(s.dispatch, thorough, p)
+	return err
+}

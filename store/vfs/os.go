@@ -68,28 +68,66 @@ func (osFS) writePiece(name string, p []byte, off int64) error {
 	if err != nil {
 		return err
 	}
-	for len(p) > 0 && err == nil {
+	if err := errors.Join(writeDescriptor(fd, p, off), unix.Close(fd)); err != nil {
+		return &fs.PathError{Op: "write", Path: name, Err: err}
+	}
+	return nil
+}
+
+// createPiece makes four.
+func (osFS) createPiece(name string, size int64, p []byte, off int64) error {
+	fd, err := openDescriptor(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	if err != nil {
+		return err
+	}
+	err = retryIntr(func() error { return unix.Ftruncate(fd, size) })
+	if err == nil {
+		err = writeDescriptor(fd, p, off)
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		return errors.Join(&fs.PathError{Op: "create", Path: name, Err: err}, os.Remove(name))
+	}
+	return nil
+}
+
+func writeDescriptor(fd int, p []byte, off int64) error {
+	for len(p) > 0 {
 		var n int
-		err = retryIntr(func() (err error) {
+		err := retryIntr(func() (err error) {
 			n, err = unix.Pwrite(fd, p, off)
 			return err
 		})
-		if n == 0 && err == nil {
-			err = io.ErrShortWrite
+		if err != nil {
+			return err
 		}
-		if n > 0 {
-			p, off = p[n:], off+int64(n)
+		if n == 0 {
+			return io.ErrShortWrite
 		}
-	}
-	if err := errors.Join(err, unix.Close(fd)); err != nil {
-		return &fs.PathError{Op: "write", Path: name, Err: err}
+		p, off = p[n:], off+int64(n)
 	}
 	return nil
 }
 
 func (osFS) Remove(name string) error             { return os.Remove(name) }
 func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
-func (osFS) MkdirAll(dir string) error            { return os.MkdirAll(dir, 0o755) }
+
+// MkdirAll makes one system call for a directory whose parent exists: os.MkdirAll looks first, at every parent too.
+func (o osFS) MkdirAll(dir string) error {
+	for range 2 {
+		err := retryIntr(func() error { return unix.Mkdir(dir, 0o755) })
+		if err == nil {
+			return nil
+		}
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+			break
+		}
+		if err := o.MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(dir, 0o755) // it exists, or this has the right error
+}
 
 func (osFS) ReadDir(dir string) ([]Info, error) {
 	d, err := openPlain(dir, unix.O_RDONLY|unix.O_DIRECTORY)

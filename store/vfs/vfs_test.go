@@ -177,6 +177,45 @@ func TestWriteAtNeedsTheFile(t *testing.T) {
 	})
 }
 
+func TestCreateAt(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		name := path.Join(dir, "a/b/piece")
+		if err := vfs.CreateAt(fsys, name, 8, []byte("x"), 0); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("no directory: %v", err)
+		}
+		for range 2 { // it may be there
+			must(t, fsys.MkdirAll(path.Dir(name)))
+		}
+		must(t, vfs.CreateAt(fsys, name, 8, []byte("xyz"), 2))
+		if got := read(t, fsys, name); got != "\x00\x00xyz\x00\x00\x00" {
+			t.Fatalf("file is %q", got)
+		}
+		if err := vfs.CreateAt(fsys, name, 8, []byte("x"), 0); !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("a file that is there: %v", err)
+		}
+		if err := fsys.MkdirAll(path.Join(name, "c")); err == nil {
+			t.Fatal("a directory in a file")
+		}
+		if err := fsys.MkdirAll(name); err == nil {
+			t.Fatal("a directory in place of a file")
+		}
+	})
+}
+
+func TestCreateAtLeavesNoHalves(t *testing.T) {
+	for _, op := range []vfs.Op{vfs.OpTruncate, vfs.OpWrite} {
+		m := vfs.NewMem(time.Now)
+		must(t, m.MkdirAll("/d"))
+		boom := errors.New("boom")
+		if err := vfs.CreateAt(vfs.Faulty(m, vfs.FailNth(1, false, boom, op)), "/d/f", 8, []byte("x"), 0); !errors.Is(err, boom) {
+			t.Fatalf("%s: %v", op, err)
+		}
+		if _, err := m.Stat("/d/f"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: there is a file: %v", op, err)
+		}
+	}
+}
+
 func TestLockExcludes(t *testing.T) {
 	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := path.Join(dir, "lock")
