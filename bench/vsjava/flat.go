@@ -9,6 +9,7 @@ import (
 
 // flatRow shows how the cost of a message changes with the number of something.
 type flatRow struct {
+	tag
 	What    string      `json:"what"`
 	Points  []flatPoint `json:"points"`
 	Owed    float64     `json:"owed"` // the rise may be this

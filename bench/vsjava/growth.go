@@ -85,11 +85,7 @@ func storeGrowth(ctx context.Context, s *pair) (err error) {
 	p := &pair{session: s.session, dir: filepath.Join(s.session.dir, "store")}
 	x, _, err := startSubject(ctx, p.target(apogeeName), filepath.Join(p.dir, apogeeName), testkit.Props{})
 	p.subjects = []*subject{x}
-	defer func() {
-		if closing := p.close(); err == nil {
-			err = closing
-		}
-	}()
+	defer p.close()
 	if err != nil {
 		return err
 	}

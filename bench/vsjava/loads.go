@@ -102,7 +102,7 @@ func (l *loadRow) measure(ctx context.Context, p *pair, limit func(context.Conte
 		p.report.add(newRow(l.name, f.figure, r, f.owed))
 	}
 	if l.name == asyncRows[0].name {
-		p.highest[apogeeName], p.highest[javaName] = *median(figures(r.Apogee, throughput.of)), *median(figures(r.Java, throughput.of))
+		p.peak[apogeeName], p.peak[javaName] = *median(figures(r.Apogee, throughput.of)), *median(figures(r.Java, throughput.of))
 	}
 	return nil
 }

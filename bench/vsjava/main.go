@@ -42,7 +42,7 @@ func parse(args []string, w io.Writer) (s settings, err error) {
 	set.DurationVar(&s.steady, "steady", 0, "only watch the memory of both under a fixed rate for so long")
 	set.IntVar(&s.steadyRate, "steady-rate", 10_000, "messages a second of -steady")
 	set.StringVar(&s.out, "json", "", "write everything to this `file`")
-	set.StringVar(&s.from, "from", "", "measure nothing; take what an earlier run has written to this `file`")
+	set.StringVar(&s.from, "from", "", "begin with what an earlier run has written to this `file`: with -run or -steady what is measured replaces what it has of that, else nothing is measured")
 	set.BoolVar(&s.readme, "write-readme", false, "put the table into README.md")
 	set.StringVar(&s.dir, "dir", "", "parent `folder` of the data, on the disk to be measured; it needs 60 GB")
 	only := set.String("run", "", "only sections whose name matches this `regexp`; -run 'no such' lists them")
@@ -59,6 +59,7 @@ func parse(args []string, w io.Writer) (s settings, err error) {
 		return s, fmt.Errorf("runs: %d is too few", s.runs)
 	}
 	s.only, err = regexp.Compile(*only)
+	s.measures = s.from == "" || *only != "" || s.steady > 0
 	return s, err
 }
 
@@ -70,12 +71,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	var old *report
 	if s.from != "" {
-		r, err := readReport(s.from)
-		if err != nil {
+		if old, err = readReport(s.from); err != nil {
 			return err
 		}
-		return r.deliver(&s)
+		if !s.measures {
+			return old.deliver(&s)
+		}
 	}
 	if names := s.names(); len(names) == 0 {
 		return fmt.Errorf("no section has such a name; there are:\n%s", strings.Join((&settings{only: regexp.MustCompile("")}).names(), "\n"))
@@ -91,8 +94,8 @@ func run(args []string) error {
 		return fmt.Errorf("there is nothing to compare with: %w", err)
 	}
 	java.BrokerOpts = serverJVM
-	x := &session{settings: s, targets: []testkit.Target{testkit.Apogee{Bin: bin}, java}, log: os.Stderr, highest: map[string]float64{}}
-	x.report = newReport(&s, args)
+	x := &session{settings: s, targets: []testkit.Target{testkit.Apogee{Bin: bin}, java}, log: os.Stderr, peak: map[string]float64{}, highest: map[string]float64{}}
+	x.report, x.old = newReport(&s, args), old
 	if x.dir, err = os.MkdirTemp(s.dir, "bench-vs-java-"); err != nil {
 		return err
 	}
@@ -114,7 +117,18 @@ func run(args []string) error {
 	if err != nil {
 		x.warn("ended early: %v", err)
 	}
-	return errors.Join(err, x.report.deliver(&s))
+	if s.steady > 0 {
+		x.report.stamp("steady")
+	}
+	return errors.Join(err, x.failed(), x.whole().deliver(&s))
+}
+
+// whole is what has been measured so far, in the report that the run began with if there is one.
+func (s *session) whole() *report {
+	if s.old == nil {
+		return s.report
+	}
+	return s.report.mergedInto(s.old)
 }
 
 // names are the sections that the flags choose.
@@ -129,10 +143,11 @@ func (s *settings) names() []string {
 }
 
 func newReport(s *settings, args []string) *report {
-	return &report{
-		Date: time.Now().UTC().Format("2006-01-02"), Command: command(args), Machine: machine(), Commit: testkit.Commit(), JVM: serverJVM, Runs: s.runs,
+	now := time.Now().UTC()
+	return &report{origin: origin{
+		Date: now.Format("2006-01-02"), At: now.Format("15:04"), Command: command(args), Machine: machine(), Commit: testkit.Commit(), JVM: serverJVM, Runs: s.runs,
 		Length: s.length.String(), Warm: s.warm.String(),
-	}
+	}}
 }
 
 // command is what was run, without where its results went.

@@ -12,22 +12,17 @@ import (
 
 // report is everything that a run leaves behind.
 type report struct {
-	Date    string       `json:"date"`
-	Command string       `json:"command"`
-	Commit  string       `json:"commit,omitempty"`
-	Machine string       `json:"machine"`
-	JVM     string       `json:"jvm"`
-	Runs    int          `json:"runs"`
-	Length  string       `json:"length_of_a_run"`
-	Warm    string       `json:"jvm_warmed_for"`
-	Took    string       `json:"took"`
+	origin
+	Parts   []origin     `json:"parts,omitempty"` // other runs that pieces of this report are from
 	Filled  int64        `json:"page_cache_filled_bytes"`
 	Rows    []row        `json:"rows,omitempty"`
 	Latency []latencyRow `json:"latency,omitempty"`
 	Flat    []flatRow    `json:"flat,omitempty"`
 	Steady  []steadyRow  `json:"steady,omitempty"`
 	Loads   []results    `json:"loads,omitempty"`
-	Notes   []string     `json:"notes,omitempty"`
+	Notes   []remark     `json:"notes,omitempty"`
+
+	finished []string // sections that were measured without an error
 }
 
 func (r *report) add(x row) { r.Rows = append(r.Rows, x) }
@@ -49,10 +44,11 @@ func (r *report) markdown() string {
 	r.writeLatency(&b)
 	r.writeFlat(&b)
 	r.writeSteady(&b)
-	if len(r.Notes) > 0 {
+	if len(r.Notes)+len(r.Parts) > 0 {
 		b.WriteString("\n")
+		r.writeParts(&b)
 		for _, n := range r.Notes {
-			fmt.Fprintf(&b, "- %s\n", n)
+			fmt.Fprintf(&b, "- %s\n", n.Text)
 		}
 	}
 	return b.String()

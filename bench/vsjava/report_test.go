@@ -14,11 +14,11 @@ import (
 )
 
 func sampleReport() *report {
-	r := &report{Date: "2026-01-02", Command: "bin/bench-vs-java", Commit: "abc", Machine: "M", JVM: "-Xmx1g", Runs: 3, Length: "5s", Warm: "30s", Filled: 1}
+	r := &report{origin: origin{Date: "2026-01-02", Command: "bin/bench-vs-java", Commit: "abc", Machine: "M", JVM: "-Xmx1g", Runs: 3, Length: "5s", Warm: "30s"}, Filled: 1}
 	res := results{Apogee: []bench.Result{{BrokerCPU: 4, Rate: 900, OtherLoad: 0.25}}, Java: []bench.Result{{BrokerCPU: 50, Rate: 300}}, Limit: []bench.Result{{Rate: 1000}}}
 	r.add(newRow("send", cpu, res, part(10)))
 	r.add(newRow("send", throughput, res, owed{ofLimit: 0.95, text: "≥ 95 % of it"}))
-	r.Notes = []string{"something went wrong"}
+	r.Notes = []remark{{Text: "something went wrong"}}
 	return r
 }
 

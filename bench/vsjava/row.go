@@ -11,6 +11,7 @@ import (
 
 // row is one figure of the table: what both brokers reached, and what is owed.
 type row struct {
+	tag
 	Load   string `json:"load"`
 	Figure string `json:"figure"`
 	// Medians of the runs below; nil where there is no such figure.

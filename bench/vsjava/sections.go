@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"apogee/internal/testkit"
@@ -49,15 +50,13 @@ func groups() []group {
 
 // run runs the chosen sections.
 func (s *session) run(ctx context.Context) error {
+	s.plan = newPlan(&s.settings, groups())
+	s.progress("%s", s.plan.total())
 	if err := s.refill(ctx); err != nil {
 		return err
 	}
 	for _, g := range groups() {
-		chosen := g.chosen(&s.settings)
-		if len(chosen) == 0 {
-			continue
-		}
-		if err := s.runGroup(ctx, &g, chosen); err != nil {
+		if err := s.runGroup(ctx, &g, g.chosen(&s.settings)); err != nil {
 			return err
 		}
 	}
@@ -74,23 +73,65 @@ func (g *group) chosen(s *settings) []section {
 	return out
 }
 
-func (s *session) runGroup(ctx context.Context, g *group, chosen []section) (err error) {
+// runGroup runs sections of a group. One that fails is noted and left out; the rest goes on with brokers that are started anew, since
+// nobody knows in what state these are. An error is that nothing more shall be done.
+func (s *session) runGroup(ctx context.Context, g *group, chosen []section) error {
+	for len(chosen) > 0 {
+		n := s.runSections(ctx, g, chosen)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		chosen = chosen[n:]
+	}
+	return nil
+}
+
+// runSections runs sections on one pair until one fails. It tells how many have been dealt with.
+func (s *session) runSections(ctx context.Context, g *group, chosen []section) int {
 	p := &pair{session: s}
 	if !g.unpaired {
+		var err error
 		p, err = s.pair(ctx, g.name, g.conf, g.prepare)
-		defer func() { err = errors.Join(err, p.close()) }()
+		defer p.close()
 		if err == nil && g.warm != nil {
 			err = p.warm(ctx, g.warm(&s.settings))
 		}
 		if err != nil {
-			return err
+			for _, x := range chosen {
+				s.fail(x.name, err)
+			}
+			return len(chosen)
 		}
 	}
-	for _, x := range chosen {
-		s.progress("section %s", x.name)
-		if err := x.run(ctx, p); err != nil {
-			return err
+	s.plan.started(g)
+	for i, x := range chosen {
+		s.progress("section %s; %s", x.name, s.plan.left())
+		err := x.run(ctx, p)
+		s.report.stamp(x.name)
+		s.plan.ended(x)
+		if err != nil {
+			s.fail(x.name, err)
+			return i + 1
+		}
+		s.report.finished = append(s.report.finished, x.name)
+		if err := s.save(); err != nil {
+			s.progress("%v", err) // it is tried again
 		}
 	}
-	return nil
+	return len(chosen)
+}
+
+// fail notes a section that could not be measured.
+func (s *session) fail(name string, err error) {
+	s.warn("not measured: %s: %v", name, err)
+	s.report.stamp(name)
+	s.failing = append(s.failing, fmt.Errorf("section %s: %w", name, err))
+}
+
+// failed is all that could not be measured.
+func (s *session) failed() error { return errors.Join(s.failing...) }
+
+// save writes what there is so far, so that a run which is killed has not been for nothing.
+func (s *session) save() error {
+	return testkit.Delivery{Value: s.whole(), JSON: s.out}.Deliver()
 }

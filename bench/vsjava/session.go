@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +28,7 @@ type settings struct {
 	only       *regexp.Regexp
 	out        string
 	from       string
+	measures   bool // not only what from holds is wanted
 	dir        string
 }
 
@@ -39,8 +39,12 @@ type session struct {
 	dir     string
 	filler  *filler
 	report  *report
+	old     *report // what the run began with; may be nil
 	log     io.Writer
-	highest map[string]float64 // messages a second that each broker reached with 16 x 64
+	peak    map[string]float64 // messages a second that each broker reached with 16 x 64
+	highest map[string]float64 // the same in open loop
+	plan    plan
+	failing []error // sections that could not be measured
 }
 
 func (s *session) progress(format string, args ...any) {
@@ -94,14 +98,30 @@ func (s *session) pair(ctx context.Context, name string, conf testkit.Props, pre
 	return p, s.refill(ctx)
 }
 
-// close ends the brokers and removes their files.
-func (p *pair) close() error {
-	var errs []error
+// close ends the brokers and removes their files. That a broker does not end as it should spoils no figure: it is told.
+func (p *pair) close() {
 	for _, x := range p.subjects {
 		x.thaw()
-		errs = append(errs, x.stop())
+		p.end(x)
 	}
-	return errors.Join(append(errs, os.RemoveAll(p.dir))...)
+	if err := os.RemoveAll(p.dir); err != nil {
+		p.warn("files of %s are left: %v", filepath.Base(p.dir), err)
+	}
+}
+
+// end stops a broker and its name server; what does not stop is killed.
+func (s *session) end(x *subject) {
+	servers := x.servers()
+	err := x.stop()
+	if err == nil {
+		return
+	}
+	s.warn("%s did not stop as it should: %v", x.name(), err)
+	for _, server := range servers {
+		if err := server.Kill(); err != nil {
+			s.progress("kill %s: %v", x.name(), err) // it has ended, most likely
+		}
+	}
 }
 
 // alone runs f while the other broker is frozen, with nothing left to be written from before.
@@ -154,6 +174,7 @@ func (s *session) refill(ctx context.Context) error {
 
 // results are the runs of one load.
 type results struct {
+	tag
 	Name   string         `json:"name"`
 	Apogee []bench.Result `json:"apogee,omitempty"`
 	Java   []bench.Result `json:"java,omitempty"`
@@ -236,7 +257,7 @@ func (p *pair) once(ctx context.Context, name string, n int, x *subject, do load
 func (s *session) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.progress("%s", text)
-	s.report.Notes = append(s.report.Notes, note(text))
+	s.report.Notes = append(s.report.Notes, remark{Text: note(text)})
 }
 
 // note is what goes into the report: a line, without what a server has logged, and without the folders of this machine.

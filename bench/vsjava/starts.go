@@ -46,7 +46,7 @@ func (s *session) each(ctx context.Context, name string, do func(ctx context.Con
 func start(ctx context.Context, p *pair) error {
 	r, err := p.each(ctx, "start", func(ctx context.Context, t int, dir string) (res bench.Result, err error) {
 		x, took, err := startSubject(ctx, p.targets[t], dir, nil)
-		defer func() { err = errors.Join(err, x.stop()) }()
+		defer p.end(x)
 		if err != nil {
 			return res, err
 		}
@@ -82,7 +82,7 @@ func recovery(ctx context.Context, p *pair) error {
 	name := fmt.Sprintf("start after kill -9, %.1f GB of 1 KiB messages sent in batches", float64(p.logBytes())/1e9)
 	r, err := p.each(ctx, name, func(ctx context.Context, t int, dir string) (res bench.Result, err error) {
 		x, _, err := startSubject(ctx, p.targets[t], dir, nil)
-		defer func() { err = errors.Join(err, x.stop()) }()
+		defer p.end(x)
 		if err != nil {
 			return res, err
 		}
@@ -95,7 +95,10 @@ func recovery(ctx context.Context, p *pair) error {
 			return res, err
 		}
 		took, err := x.restart(ctx)
-		return startResult("start", took, x.broker.PID()), err
+		if err != nil {
+			return res, err
+		}
+		return startResult("start", took, x.broker.PID()), nil
 	})
 	if err != nil {
 		return err

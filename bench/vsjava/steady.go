@@ -24,6 +24,7 @@ type sample struct {
 
 // steadyRow is how the memory of a broker went under a fixed rate.
 type steadyRow struct {
+	tag
 	Broker  string   `json:"broker"`
 	Rate    int      `json:"messages_per_second"`
 	Samples []sample `json:"samples"`
@@ -71,7 +72,7 @@ func (s *session) watch(ctx context.Context) (err error) {
 		return err
 	}
 	p, err := s.pair(ctx, "steady", steadyConf(), nil)
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer p.close()
 	if err != nil {
 		return err
 	}

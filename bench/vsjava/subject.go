@@ -101,6 +101,8 @@ func startSubject(ctx context.Context, t testkit.Target, dir string, more testki
 		b, err := t.Broker(x.brokerDir(), namesrv.Addr(), conf)
 		if err == nil {
 			x.broker = b
+		} else {
+			notStarted(t.Name(), b)
 		}
 		return err
 	})
@@ -140,7 +142,21 @@ func storeDir(dir string) string { return filepath.Join(dir, "broker", "store") 
 // restart starts a broker that has ended again on its files.
 func (x *subject) restart(ctx context.Context) (started, error) {
 	x.since = time.Now()
-	return timeStart(ctx, x.broker.Addr(), func() error { return x.broker.Restart(nil) })
+	return timeStart(ctx, x.broker.Addr(), func() error {
+		err := x.broker.Restart(nil)
+		if err != nil {
+			notStarted(x.name(), x.broker)
+			x.broker = nil
+		}
+		return err
+	})
+}
+
+// notStarted ends what is left of a start that failed: a JVM that is too slow goes on; a process of ours is gone.
+func notStarted(name string, s testkit.Server) {
+	if name == javaName && s != nil {
+		_ = s.Kill() // there may be nothing to kill
+	}
 }
 
 // timeStart measures from the start of a process to the first message that it acknowledges.
