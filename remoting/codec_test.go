@@ -417,18 +417,23 @@ func FuzzJSONHeader(f *testing.F) {
 				}
 			}
 		}
-		// What was read can be written and read again.
-		var w frameWriter
-		w.json(&head{code: r.Code, opaque: r.Opaque, flag: r.Flag, remark: r.Remark, extra: r.Fields})
-		var again Request
-		if err := decodeJSON(w.buf, &again); err != nil {
-			t.Fatalf("read back %q: %v", w.buf, err)
-		}
-		again.Language, again.Version = r.Language, r.Version
-		if !sameHeader(&r, &again) {
-			t.Errorf("wrote %+v\nread  %+v", r, again)
-		}
+		readsBack(t, &r, (*frameWriter).json, decodeJSON)
 	})
+}
+
+// readsBack: what was read can be written and read again.
+func readsBack(t *testing.T, r *Request, write func(*frameWriter, *head), read func([]byte, *Request) error) {
+	t.Helper()
+	var w frameWriter
+	write(&w, &head{code: r.Code, opaque: r.Opaque, flag: r.Flag, remark: r.Remark, extra: r.Fields})
+	var again Request
+	if err := read(w.buf, &again); err != nil {
+		t.Fatalf("read back %q: %v", w.buf, err)
+	}
+	again.Language, again.Version = r.Language, r.Version
+	if !sameHeader(r, &again) {
+		t.Errorf("wrote %+v\nread  %+v", r, again)
+	}
 }
 
 // plainSeeds are headers of clients, and some that almost look like theirs.
@@ -490,15 +495,6 @@ func FuzzBinaryHeader(f *testing.F) {
 		if err := decodeBinary(b, &r); err != nil {
 			return
 		}
-		var w frameWriter
-		w.binary(&head{code: r.Code, opaque: r.Opaque, flag: r.Flag, remark: r.Remark, extra: r.Fields})
-		var again Request
-		if err := decodeBinary(w.buf, &again); err != nil {
-			t.Fatalf("read back %x: %v", w.buf, err)
-		}
-		again.Language, again.Version = r.Language, r.Version
-		if !sameHeader(&r, &again) {
-			t.Errorf("wrote %+v\nread  %+v", r, again)
-		}
+		readsBack(t, &r, (*frameWriter).binary, decodeBinary)
 	})
 }

@@ -182,6 +182,20 @@ func driveBatch(s *Store, l *load, life int, a *acks) {
 	}
 }
 
+// lost is a body of those acknowledged that is not in the log, if there is one.
+func lost(all []stored, acked map[string]bool) (body string, ok bool) {
+	have := map[string]bool{}
+	for _, m := range all {
+		have[m.body] = true
+	}
+	for body := range acked {
+		if !have[body] {
+			return body, true
+		}
+	}
+	return "", false
+}
+
 // TestPowerCuts runs a store through several lives, each ended by a power cut at a random file operation. What was acknowledged
 // under SYNC_FLUSH must be there, nothing torn or made up may be, and the directory must always open.
 func TestPowerCuts(t *testing.T) {
@@ -199,14 +213,8 @@ func TestPowerCuts(t *testing.T) {
 			all := walkLog(t, s)
 			checkQueues(t, all)
 			checkReads(t, s, all)
-			have := map[string]bool{}
-			for _, m := range all {
-				have[m.body] = true
-			}
-			for body := range acked {
-				if !have[body] {
-					t.Fatalf("seed %d, life %d: acknowledged message %.20q is lost; the log has %d", seed, life, body, len(all))
-				}
+			if body, ok := lost(all, acked); ok {
+				t.Fatalf("seed %d, life %d: acknowledged message %.20q is lost; the log has %d", seed, life, body, len(all))
 			}
 			if u := r.mem.WroteUnallocated(); len(u) != 0 {
 				t.Fatalf("seed %d: written without blocks: %v", seed, u)
@@ -276,14 +284,8 @@ func TestKills(t *testing.T) {
 				all := walkLog(t, s)
 				checkQueues(t, all)
 				checkReads(t, s, all)
-				have := map[string]bool{}
-				for _, m := range all {
-					have[m.body] = true
-				}
-				for body := range want {
-					if !have[body] {
-						t.Fatalf("seed %d, %s, life %d: %.20q is lost", seed, mode, life, body)
-					}
+				if body, ok := lost(all, want); ok {
+					t.Fatalf("seed %d, %s, life %d: %.20q is lost", seed, mode, life, body)
 				}
 				must(t, s.Close())
 			}
@@ -318,17 +320,11 @@ func TestFaults(t *testing.T) {
 				t.Fatalf("operation %d: open: %v", n, err)
 			}
 			s := r.on(r.mem.KillClone()).open()
-			have := map[string]bool{}
 			all := walkLog(t, s)
 			checkQueues(t, all)
 			checkReads(t, s, all)
-			for _, m := range all {
-				have[m.body] = true
-			}
-			for body := range a.snapshot() {
-				if !have[body] {
-					t.Fatalf("operation %d: %.20q is lost", n, body)
-				}
+			if body, ok := lost(all, a.snapshot()); ok {
+				t.Fatalf("operation %d: %.20q is lost", n, body)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatalf("operation %d: %v", n, err)

@@ -21,13 +21,7 @@ func cpuTime(b testing.TB) time.Duration {
 // dispatchBench runs a dispatcher over records that are only pretended.
 func dispatchBench(b testing.TB, change func(*Options)) *Store {
 	b.Helper()
-	o := Defaults()
-	o.RootDir = b.TempDir()
-	if change != nil {
-		change(&o)
-	}
-	s, err := Open(o)
-	must(b, err)
+	s := openReal(b, change)
 	s.dispatch.start(0)
 	b.Cleanup(func() {
 		s.dispatch.stop(0) // the index may wait for records that do not exist

@@ -455,6 +455,14 @@ func TestIndexErrors(t *testing.T) {
 	must(t, s.Close())
 }
 
+// putKeyed puts a message x with the key k.
+func putKeyed(t *testing.T, s *Store) {
+	t.Helper()
+	m := message("Topic", 0, "x")
+	m.Properties = "KEYS\x01k\x02"
+	put(t, s, m)
+}
+
 func TestIndexLeavesForeignFilesAlone(t *testing.T) {
 	r := newRig(t)
 	must(t, r.mem.MkdirAll("/data/store/index"))
@@ -462,9 +470,7 @@ func TestIndexLeavesForeignFilesAlone(t *testing.T) {
 	touch(r.mem, "/data/store/index/README", 3)
 	touch(r.mem, "/data/store/index/20300101000000000", 0) // a crash while it was made
 	s := r.open()
-	m := message("Topic", 0, "x")
-	m.Properties = "KEYS\x01k\x02"
-	put(t, s, m)
+	putKeyed(t, s)
 	if got := query(t, s, "Topic", "k", "", 5, 0, math.MaxInt64); got != "x" {
 		t.Errorf("%q", got)
 	}
@@ -484,9 +490,7 @@ func TestIndexLeavesForeignFilesAlone(t *testing.T) {
 func TestIndexCanBeOff(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.MessageIndexEnable = false })
 	s := r.open()
-	m := message("Topic", 0, "x")
-	m.Properties = "KEYS\x01k\x02"
-	put(t, s, m)
+	putKeyed(t, s)
 	if got := query(t, s, "Topic", "k", "", 5, 0, math.MaxInt64); got != "" {
 		t.Errorf("%q", got)
 	}

@@ -15,6 +15,15 @@ import (
 // benchStore is a running store on the real file system, with 1 GiB files as by default.
 func benchStore(b testing.TB, change func(*Options)) *Store {
 	b.Helper()
+	s := openReal(b, change)
+	must(b, s.Start())
+	b.Cleanup(func() { must(b, s.Close()) })
+	return s
+}
+
+// openReal opens a store on the real file system.
+func openReal(b testing.TB, change func(*Options)) *Store {
+	b.Helper()
 	o := Defaults()
 	o.RootDir = b.TempDir()
 	if change != nil {
@@ -22,8 +31,6 @@ func benchStore(b testing.TB, change func(*Options)) *Store {
 	}
 	s, err := Open(o)
 	must(b, err)
-	must(b, s.Start())
-	b.Cleanup(func() { must(b, s.Close()) })
 	return s
 }
 

@@ -324,13 +324,7 @@ func TestPageCacheBusy(t *testing.T) {
 
 func TestPutDoesNotAllocate(t *testing.T) {
 	testkit.CountsAllocations(t)
-	o := Defaults()
-	o.RootDir = t.TempDir()
-	o.MappedFileSizeCommitLog = 64 << 20
-	s, err := Open(o)
-	must(t, err)
-	must(t, s.Start())
-	defer s.Close()
+	s := benchStore(t, func(o *Options) { o.MappedFileSizeCommitLog = 64 << 20 })
 	m := benchMessage(1024)
 	if n := testing.AllocsPerRun(2000, func() {
 		if r := s.Put(m, nil); r.Status != PutOK {

@@ -283,27 +283,28 @@ func FuzzOffsetsDecode(f *testing.F) {
 }
 
 func FuzzTopicsDecode(f *testing.F) {
-	for _, dir := range []string{"clean", "v4"} {
-		data, err := os.ReadFile("testdata/" + dir + "/topics.json")
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(_ *testing.T, text []byte) {
-		fs := vfs.NewMem(now)
-		if fs.MkdirAll("/store/config") == nil && vfs.WriteFileAtomic(fs, "/store/config/topics.json", text) == nil {
-			topics := newTopics(fs, nil)
-			if topics.Load() == nil {
-				topics.CreateOnSend("T", AutoCreateTopic, 1, 0, "")
-			}
+	fuzzConfig(f, "topics.json", func(fs vfs.FS) {
+		topics := newTopics(fs, nil)
+		if topics.Load() == nil {
+			topics.CreateOnSend("T", AutoCreateTopic, 1, 0, "")
 		}
 	})
 }
 
 func FuzzGroupsDecode(f *testing.F) {
+	fuzzConfig(f, "subscriptionGroup.json", func(fs vfs.FS) {
+		g := newGroups(fs, true, true)
+		if g.Load() == nil {
+			g.Ensure("G")
+			g.Readable("G", "T")
+		}
+	})
+}
+
+// fuzzConfig has arbitrary text, starting from what Java wrote, as a file of configuration.
+func fuzzConfig(f *testing.F, name string, use func(vfs.FS)) {
 	for _, dir := range []string{"clean", "v4"} {
-		data, err := os.ReadFile("testdata/" + dir + "/subscriptionGroup.json")
+		data, err := os.ReadFile("testdata/" + dir + "/" + name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -311,12 +312,8 @@ func FuzzGroupsDecode(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, text []byte) {
 		fs := vfs.NewMem(now)
-		if fs.MkdirAll("/store/config") == nil && vfs.WriteFileAtomic(fs, "/store/config/subscriptionGroup.json", text) == nil {
-			g := newGroups(fs, true, true)
-			if g.Load() == nil {
-				g.Ensure("G")
-				g.Readable("G", "T")
-			}
+		if fs.MkdirAll("/store/config") == nil && vfs.WriteFileAtomic(fs, "/store/config/"+name, text) == nil {
+			use(fs)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 
+	"apogee/broker/processor"
 	"apogee/compat/fastjson"
 	"apogee/store/record"
 )
@@ -24,16 +25,7 @@ func with(e ext, kv ...string) ext {
 	return out
 }
 
-func pairs(words ...string) string {
-	var b strings.Builder
-	for _, w := range words {
-		name, value, _ := strings.Cut(w, "=")
-		b.WriteString(name + "\x01" + value + "\x02")
-	}
-	return b.String()
-}
-
-var usual = pairs("UNIQ_KEY=AAAA", "WAIT=true", "TAGS=tagA")
+var usual = processor.Props("UNIQ_KEY=AAAA", "WAIT=true", "TAGS=tagA")
 
 func sendTo(topic string, kv ...string) ext {
 	return with(ext{
@@ -45,7 +37,7 @@ func sendTo(topic string, kv ...string) ext {
 
 func batchTo(topic string, kv ...string) ext {
 	return with(ext{
-		"a": "pg", "b": topic, "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "1700000000000", "h": "0", "i": pairs("WAIT=true"),
+		"a": "pg", "b": topic, "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "1700000000000", "h": "0", "i": processor.Props("WAIT=true"),
 		"j": "0", "k": "false", "l": "0", "m": "true",
 	}, kv...)
 }
@@ -129,7 +121,7 @@ func sends() []step {
 	thrownNoExt := func(s step) step { s.anyText, s.differs = true, noExt; return s }
 	return []step{
 		send("first", "tA"),
-		{name: "send: short names", code: 310, ext: batchTo("tA", "e", "1", "i", pairs("KEYS=k1"), "m", "false"), body: []byte("hello")},
+		{name: "send: short names", code: 310, ext: batchTo("tA", "e", "1", "i", processor.Props("KEYS=k1"), "m", "false"), body: []byte("hello")},
 		send("dot in the name", "a.b"),
 		send("blank", ""),
 		send("too long", long),
@@ -147,13 +139,13 @@ func sends() []step {
 		thrownNoExt(step{name: "send: no body", code: 10, ext: sendTo("tA")}),
 		send("no properties", "tA", "properties", ""),
 		send("properties missing", "tA", "properties", "-"),
-		send("timer", "tA", "properties", pairs("TIMER_DELAY_SEC=10")),
-		send("timer in the past", "tA", "properties", pairs("TIMER_DELAY_SEC=0")),
-		thrownNoExt(send("delay level is no number", "tA", "properties", pairs("DELAY=abc", "UNIQ_KEY=u2"))),
-		send("inner batch", "tA", "properties", pairs("INNER_NUM=2", "UNIQ_KEY=u2")),
+		send("timer", "tA", "properties", processor.Props("TIMER_DELAY_SEC=10")),
+		send("timer in the past", "tA", "properties", processor.Props("TIMER_DELAY_SEC=0")),
+		thrownNoExt(send("delay level is no number", "tA", "properties", processor.Props("DELAY=abc", "UNIQ_KEY=u2"))),
+		send("inner batch", "tA", "properties", processor.Props("INNER_NUM=2", "UNIQ_KEY=u2")),
 		{name: "send: body too long", code: 10, ext: sendTo("tA"), body: make([]byte, 4<<20+1)},
-		send("properties too long", "tA", "properties", pairs("K="+strings.Repeat("v", 32700))),
-		send("properties far too long", "tA", "properties", pairs("K="+strings.Repeat("v", 40000))),
+		send("properties too long", "tA", "properties", processor.Props("K="+strings.Repeat("v", 32700))),
+		send("properties far too long", "tA", "properties", processor.Props("K="+strings.Repeat("v", 40000))),
 		thrownNoExt(send("no queue", "tA", "queueId", "-")),
 		thrownNoExt(send("no topic", "tA", "topic", "-")),
 		send("no producer group", "tA", "producerGroup", "-"),
@@ -162,21 +154,21 @@ func sends() []step {
 		thrownNoExt(send("no flag", "tA", "flag", "-")),
 		send("no default topic", "tA", "defaultTopic", "-"),
 		thrownNoExt(step{name: "send: no header", code: 10, body: x}),
-		send("receipt", "tA", "properties", pairs("POP_CK=abc", "UNIQ_KEY=u2", "A=1")),
+		send("receipt", "tA", "properties", processor.Props("POP_CK=abc", "UNIQ_KEY=u2", "A=1")),
 		send("nobody waits", "tA", "properties", "UNIQ_KEY\x01u9\x02WAIT\x01false"),
-		send("foreign CRC", "tA", "properties", pairs("UNIQ_KEY=u9", "__CRC32#=2")),
+		send("foreign CRC", "tA", "properties", processor.Props("UNIQ_KEY=u9", "__CRC32#=2")),
 		send("prepared by sysFlag", "tA", "sysFlag", "4"),
 		send("flag and reconsume times", "tA", "flag", "7", "reconsumeTimes", "2"),
-		send("priority", "tA", "properties", pairs("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=2")),
-		send("priority above", "tA", "properties", pairs("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=99")),
-		send("priority below", "tA", "properties", pairs("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=-1")),
-		send("priority and order", "tA", "properties", pairs("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=2", "__SHARDINGKEY=k")),
-		send("lite topic", "tA", "properties", pairs("UNIQ_KEY=P", "__LITE_TOPIC=lt")),
+		send("priority", "tA", "properties", processor.Props("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=2")),
+		send("priority above", "tA", "properties", processor.Props("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=99")),
+		send("priority below", "tA", "properties", processor.Props("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=-1")),
+		send("priority and order", "tA", "properties", processor.Props("UNIQ_KEY=P", "_SYS_MSG_PRIORITY_=2", "__SHARDINGKEY=k")),
+		send("lite topic", "tA", "properties", processor.Props("UNIQ_KEY=P", "__LITE_TOPIC=lt")),
 		send("odd pairs", "tA", "properties", "UNIQ_KEY\x01P\x02A\x02=\x02B\x01b\x01c\x02\x01v\x02KEYS\x01\x02"),
-		send("twice the same name", "tA", "properties", pairs("UNIQ_KEY=P", "CLUSTER=x", "MSG_REGION=y")),
-		send("worked out timer", "tA", "properties", pairs("UNIQ_KEY=P", "TIMER_OUT_MS=1")),
-		send("negative level", "tA", "properties", pairs("UNIQ_KEY=P", "DELAY=-1")),
-		send("no half message", "tA", "properties", pairs("UNIQ_KEY=P", "TRAN_MSG=false")),
+		send("twice the same name", "tA", "properties", processor.Props("UNIQ_KEY=P", "CLUSTER=x", "MSG_REGION=y")),
+		send("worked out timer", "tA", "properties", processor.Props("UNIQ_KEY=P", "TIMER_OUT_MS=1")),
+		send("negative level", "tA", "properties", processor.Props("UNIQ_KEY=P", "DELAY=-1")),
+		send("no half message", "tA", "properties", processor.Props("UNIQ_KEY=P", "TRAN_MSG=false")),
 		send("unit mode", "tUnit", "unitMode", "true"),
 		addTopic("tComp", "6", "attributes", "+cleanup.policy=COMPACTION"),
 		send("compacted, no key", "tComp"),
@@ -195,14 +187,14 @@ func sends() []step {
 }
 
 func batches() []step {
-	two := record.AppendBatch(record.AppendBatch(nil, record.BatchRecord{Body: []byte("b1"), Properties: []byte(pairs("UNIQ_KEY=U1", "TAGS=tt"))}),
-		record.BatchRecord{Flag: 7, Body: []byte("b2"), Properties: []byte(pairs("UNIQ_KEY=U2", "KEYS=kk"))})
+	two := record.AppendBatch(record.AppendBatch(nil, record.BatchRecord{Body: []byte("b1"), Properties: []byte(processor.Props("UNIQ_KEY=U1", "TAGS=tt"))}),
+		record.BatchRecord{Flag: 7, Body: []byte("b2"), Properties: []byte(processor.Props("UNIQ_KEY=U2", "KEYS=kk"))})
 	bare := record.AppendBatch(record.AppendBatch(nil, record.BatchRecord{Body: []byte("b1")}), record.BatchRecord{Body: []byte("b2"), Properties: []byte("A\x01b")})
-	delayed := record.AppendBatch(nil, record.BatchRecord{Body: []byte("b1"), Properties: []byte(pairs("UNIQ_KEY=U1", "DELAY=3"))})
-	empty := record.AppendBatch(nil, record.BatchRecord{Properties: []byte(pairs("UNIQ_KEY=U1"))})
+	delayed := record.AppendBatch(nil, record.BatchRecord{Body: []byte("b1"), Properties: []byte(processor.Props("UNIQ_KEY=U1", "DELAY=3"))})
+	empty := record.AppendBatch(nil, record.BatchRecord{Properties: []byte(processor.Props("UNIQ_KEY=U1"))})
 	big := []byte{}
 	for range 4300 {
-		big = record.AppendBatch(big, record.BatchRecord{Body: make([]byte, 1000), Properties: []byte(pairs("UNIQ_KEY=U1"))})
+		big = record.AppendBatch(big, record.BatchRecord{Body: make([]byte, 1000), Properties: []byte(processor.Props("UNIQ_KEY=U1"))})
 	}
 	batch := func(name string, body []byte, e ext) step {
 		return step{name: "batch: " + name, code: 320, ext: e, body: body}
@@ -214,12 +206,12 @@ func batches() []step {
 	return []step{
 		batch("two", two, batchTo("tBat")),
 		batch("bare", bare, batchTo("tBat")),
-		batch("unique key of the whole", two, batchTo("tBat", "i", pairs("UNIQ_KEY=ENV"))),
+		batch("unique key of the whole", two, batchTo("tBat", "i", processor.Props("UNIQ_KEY=ENV"))),
 		batch("retry topic", two, batchTo("%RETRY%cg")),
 		batch("long topic", two, batchTo(strings.Repeat("x", 128))),
-		batch("delay level of the whole", two, batchTo("tBat", "i", pairs("DELAY=3"))),
+		batch("delay level of the whole", two, batchTo("tBat", "i", processor.Props("DELAY=3"))),
 		batch("delay level inside", delayed, batchTo("tBat")),
-		batch("half message properties", two, batchTo("tBat", "i", pairs("TRAN_MSG=true"))),
+		batch("half message properties", two, batchTo("tBat", "i", processor.Props("TRAN_MSG=true"))),
 		batch("transaction type", two, batchTo("tBat", "f", "4")),
 		thrown(batch("no batch", []byte("12345678"), batchTo("tBat"))),
 		thrown(batch("cut off", two[:len(two)-3], batchTo("tBat"))),
@@ -227,7 +219,7 @@ func batches() []step {
 		thrown(batch("too long", big, batchTo("tBat"))),
 		batch("empty message", empty, batchTo("tBat")),
 		{name: "batch: by code 10", code: 10, ext: sendTo("tBat", "batch", "true"), body: two},
-		batch("not a batch after all", two, batchTo("tBat", "m", "false", "i", pairs("UNIQ_KEY=S1"))),
+		batch("not a batch after all", two, batchTo("tBat", "m", "false", "i", processor.Props("UNIQ_KEY=S1"))),
 		batch("flag of the whole", two, batchTo("tBat", "h", "5")),
 		dispatched("tBat", "0", 15),
 		{name: "batch: stored", code: 11, ext: pullFrom("tBat")},
@@ -306,7 +298,7 @@ func subscriptions() []step {
 		pull("too old", "gSb", "subVersion", "200"),
 		pull("as old", "gSb"),
 		pull("newer", "gSb", "subVersion", "50"),
-		{code: 10, ext: sendTo("tP", "properties", pairs("UNIQ_KEY=w", "TAGS=wanted", "KEYS=kk")), body: []byte("body1")},
+		{code: 10, ext: sendTo("tP", "properties", processor.Props("UNIQ_KEY=w", "TAGS=wanted", "KEYS=kk")), body: []byte("body1")},
 		{code: 10, ext: sendTo("tP"), body: []byte("body2")},
 		dispatched("tP", "0", 2),
 		pull("its tag", "gSb"),
@@ -377,7 +369,7 @@ func backs() []step {
 		return step{name: "back: " + name, code: 36, ext: backOf(at, kv...)}
 	}
 	thrown := func(s step) step { s.anyText = true; return s }
-	retried := pairs("UNIQ_KEY=RS", "DELAY=16", "RETRY_TOPIC=tP", "ORIGIN_MESSAGE_ID=OM", "RECONSUME_TIME=1", "MAX_RECONSUME_TIMES=16")
+	retried := processor.Props("UNIQ_KEY=RS", "DELAY=16", "RETRY_TOPIC=tP", "ORIGIN_MESSAGE_ID=OM", "RECONSUME_TIME=1", "MAX_RECONSUME_TIMES=16")
 	resend := func(name, topic string, kv ...string) step {
 		return step{name: "retry: " + name, code: 10, ext: sendTo(topic, append([]string{"properties", retried}, kv...)...), body: []byte("rb")}
 	}
@@ -402,7 +394,7 @@ func backs() []step {
 		resend("beyond the header's limit", "%RETRY%gMax1", "reconsumeTimes", "17", "maxReconsumeTimes", "16"),
 		resend("beyond the group's limit", "%RETRY%gMax1", "reconsumeTimes", "2", "maxReconsumeTimes", "-"),
 		resend("at the group's limit", "%RETRY%gMax1", "reconsumeTimes", "1", "maxReconsumeTimes", "-"),
-		resend("no delay, beyond", "%RETRY%gMax1", "reconsumeTimes", "17", "maxReconsumeTimes", "16", "properties", pairs("UNIQ_KEY=RS5", "RETRY_TOPIC=tP")),
+		resend("no delay, beyond", "%RETRY%gMax1", "reconsumeTimes", "17", "maxReconsumeTimes", "16", "properties", processor.Props("UNIQ_KEY=RS5", "RETRY_TOPIC=tP")),
 		resend("pop retry name of version 2", "%RETRY%gSb+tP"),
 		dispatched("%DLQ%gMax1", "0", 3),
 		{name: "retry: dead letters", code: 11, ext: pullFrom("%DLQ%gMax1")},
@@ -432,7 +424,7 @@ func switches() []step {
 		{name: "switch: write-only broker", code: 11, ext: pullFrom("tA", "consumerGroup", "no.group")},
 		configure("brokerPermission=6"),
 		configure("rejectTransactionMessage=true"),
-		send("no transactions", "tA", "properties", pairs("TRAN_MSG=true")),
+		send("no transactions", "tA", "properties", processor.Props("TRAN_MSG=true")),
 		configure("rejectTransactionMessage=false"),
 		configure("litePullMessageEnable=false"),
 		{name: "switch: no lite pull", code: 361, ext: pullFrom("tA")},
@@ -455,7 +447,7 @@ func switches() []step {
 		send("no new topics", "tNever"),
 		send("no new topics, retry topic", "%RETRY%gSb2"),
 		configure("autoCreateTopicEnable=true"),
-		{name: "reply: nobody there", code: 324, ext: sendTo("DefaultCluster_REPLY_TOPIC", "properties", pairs("UNIQ_KEY=R1", "REPLY_TO_CLIENT=nobody")), body: []byte("r")},
+		{name: "reply: nobody there", code: 324, ext: sendTo("DefaultCluster_REPLY_TOPIC", "properties", processor.Props("UNIQ_KEY=R1", "REPLY_TO_CLIENT=nobody")), body: []byte("r")},
 		{name: "reply: to nobody", code: 325, ext: batchTo("DefaultCluster_REPLY_TOPIC", "m", "false"), body: []byte("r")},
 		{name: "reply: no topic", code: 324, ext: sendTo("nosuchr", "defaultTopic", "nope"), body: []byte("r")},
 		dispatched("DefaultCluster_REPLY_TOPIC", "0", 2),
@@ -467,10 +459,10 @@ func switches() []step {
 func delays() []step {
 	return []step{
 		addTopic("tDelay", "6"), // Java's TBW102 has lost its inheritance by being switched off
-		{name: "delay: send", code: 10, ext: sendTo("tDelay", "queueId", "2", "flag", "3", "reconsumeTimes", "1", "properties", pairs("UNIQ_KEY=DL1", "DELAY=1", "TAGS=tagA", "WAIT=true")), body: []byte("x")},
-		{name: "delay: send, level wins over timer", code: 10, ext: sendTo("tDelay", "queueId", "2", "properties", pairs("UNIQ_KEY=DL2", "DELAY=1", "TIMER_DELAY_SEC=5")), body: []byte("x")},
-		{name: "delay: send, level clipped", code: 10, ext: sendTo("tDelay", "queueId", "1", "properties", pairs("UNIQ_KEY=DL3", "DELAY=99")), body: []byte("x")},
-		{name: "delay: send, sets real topic", code: 10, ext: sendTo("tDelay", "properties", pairs("REAL_TOPIC=zz", "REAL_QID=3", "DELAY=18", "UNIQ_KEY=DL4")), body: []byte("x")},
+		{name: "delay: send", code: 10, ext: sendTo("tDelay", "queueId", "2", "flag", "3", "reconsumeTimes", "1", "properties", processor.Props("UNIQ_KEY=DL1", "DELAY=1", "TAGS=tagA", "WAIT=true")), body: []byte("x")},
+		{name: "delay: send, level wins over timer", code: 10, ext: sendTo("tDelay", "queueId", "2", "properties", processor.Props("UNIQ_KEY=DL2", "DELAY=1", "TIMER_DELAY_SEC=5")), body: []byte("x")},
+		{name: "delay: send, level clipped", code: 10, ext: sendTo("tDelay", "queueId", "1", "properties", processor.Props("UNIQ_KEY=DL3", "DELAY=99")), body: []byte("x")},
+		{name: "delay: send, sets real topic", code: 10, ext: sendTo("tDelay", "properties", processor.Props("REAL_TOPIC=zz", "REAL_QID=3", "DELAY=18", "UNIQ_KEY=DL4")), body: []byte("x")},
 		dispatched("SCHEDULE_TOPIC_XXXX", "0", 2),
 		{name: "delay: waiting", code: 11, ext: pullFrom("SCHEDULE_TOPIC_XXXX")},
 		dispatched("SCHEDULE_TOPIC_XXXX", "17", 3),

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"apogee/broker/processor"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
@@ -49,20 +50,6 @@ func (c *caller) call(code int32, e ext, body string) *remoting.Response {
 		c.t.Fatal(err)
 	}
 	return res
-}
-
-func texts(t *testing.T, records []byte) string {
-	t.Helper()
-	var out []string
-	for len(records) > 0 {
-		var m record.Message
-		if err := record.Decode(records, &m); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, string(m.Body))
-		records = records[m.StoreSize:]
-	}
-	return strings.Join(out, " ")
 }
 
 // TestEveryMessageArrives has consumers follow producers on a whole broker, in both flush modes; each must see each message once and in
@@ -109,7 +96,7 @@ func follow(t *testing.T, c *caller, group, queue string, messages int) {
 		if res.Code != 0 {
 			continue
 		}
-		for _, text := range strings.Fields(texts(t, res.Body)) {
+		for _, text := range strings.Fields(processor.Bodies(t, res.Body)) {
 			if text != fmt.Sprint(off) {
 				t.Errorf("%s, queue %s: %q at %d", group, queue, text, off)
 				return
@@ -153,7 +140,7 @@ func TestHeldPullDiesWithItsConnection(t *testing.T) {
 		t.Error("a pull on a closed connection is answered")
 	}
 	sender.call(code.SendMessage, sendTo("tH"), "y")
-	if res := <-live; res == nil || res.Code != 0 || texts(t, res.Body) != "y" {
+	if res := <-live; res == nil || res.Code != 0 || processor.Bodies(t, res.Body) != "y" {
 		t.Errorf("the other one's answer: %+v", res)
 	}
 }
@@ -174,7 +161,7 @@ func TestDelayedMessagesOutliveTheBroker(t *testing.T) {
 	c := dial(t, b.Addr().String())
 	for i := range 4 {
 		level := fmt.Sprint(i%2 + 1)
-		if res := c.call(code.SendMessage, sendTo("tD", "properties", pairs("DELAY="+level)), "delayed"+level); res.Code != 0 {
+		if res := c.call(code.SendMessage, sendTo("tD", "properties", processor.Props("DELAY="+level)), "delayed"+level); res.Code != 0 {
 			t.Fatal(res.Remark)
 		}
 	}
@@ -196,7 +183,7 @@ func TestDelayedMessagesOutliveTheBroker(t *testing.T) {
 		if res.Code != 0 {
 			t.Fatalf("%d %s after %v", res.Code, res.Remark, got)
 		}
-		got = append(got, strings.Fields(texts(t, res.Body))...)
+		got = append(got, strings.Fields(processor.Bodies(t, res.Body))...)
 	}
 	if want := []string{"delayed1", "delayed1", "delayed2", "delayed2"}; !slices.Equal(got, want) {
 		t.Errorf("delivered %v", got)
@@ -207,7 +194,7 @@ func TestDelayedMessagesOutliveTheBroker(t *testing.T) {
 func TestSendBackComesAgain(t *testing.T) {
 	b := startBroker(t, map[string]string{"messageDelayLevel": "1s 1s 1s 1s 1s"})
 	c := dial(t, b.Addr().String())
-	c.call(code.SendMessage, sendTo("tB", "properties", pairs("UNIQ_KEY=once", "TAGS=t")), "again")
+	c.call(code.SendMessage, sendTo("tB", "properties", processor.Props("UNIQ_KEY=once", "TAGS=t")), "again")
 	c.call(30, atQueue("tB", "0"), "")
 	physical, topic := "0", "tB"
 	for attempt := range 3 {

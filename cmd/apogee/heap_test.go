@@ -26,5 +26,8 @@ func TestHeapIsTuned(t *testing.T) {
 	for metrics.Read(now); now[0].Value.Uint64() == heapPercent; metrics.Read(now) { // cleanups run some time after a collection
 		runtime.GC()
 	}
+	if got, most := int(now[0].Value.Uint64()), percentOf(uint64(len(live))); got > most {
+		t.Errorf("%d %%, want at most the %d of what is surely live", got, most)
+	}
 	runtime.KeepAlive(live)
 }

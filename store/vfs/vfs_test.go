@@ -98,13 +98,22 @@ func TestEntries(t *testing.T) {
 	})
 }
 
+// size is that of the files of the tests of mappings.
+const size = 3 * vfs.PageSize
+
+// allocated is a new file with room for size bytes.
+func allocated(t *testing.T, fsys vfs.FS, name string) vfs.File {
+	t.Helper()
+	f, err := fsys.Create(name)
+	must(t, err)
+	must(t, f.Truncate(size))
+	must(t, f.Allocate(0, size))
+	return f
+}
+
 func TestMappingAndFileShareBytes(t *testing.T) {
 	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
-		const size = 3 * vfs.PageSize
-		f, err := fsys.Create(path.Join(dir, "f"))
-		must(t, err)
-		must(t, f.Truncate(size))
-		must(t, f.Allocate(0, size))
+		f := allocated(t, fsys, path.Join(dir, "f"))
 		m, err := f.Map(size)
 		must(t, err)
 		copy(m.Bytes()[4090:], "0123456789")
@@ -140,11 +149,7 @@ func TestMappingAndFileShareBytes(t *testing.T) {
 
 func TestReadingMappingShowsWhatIsWritten(t *testing.T) {
 	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
-		const size = 3 * vfs.PageSize
-		f, err := fsys.Create(path.Join(dir, "f"))
-		must(t, err)
-		must(t, f.Truncate(size))
-		must(t, f.Allocate(0, size))
+		f := allocated(t, fsys, path.Join(dir, "f"))
 		m, err := f.MapRead(size)
 		must(t, err)
 		if m.Bytes()[4090] != 0 {
