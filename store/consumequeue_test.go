@@ -119,7 +119,7 @@ func TestConsumeQueueAgainstSlice(t *testing.T) {
 			"reopen": func(*rapid.T) { // what is not in files is entered again by recovery, here by hand
 				must(t, qr.s.Close())
 				qr = newQueueRig(t, r)
-				last, err := qr.q.cq.recover(noMark)
+				last, err := qr.q.cq.recover(noMark, make([]byte, 200*unitSize))
 				must(t, err)
 				if saved > 0 && last.end != model[saved-1].phys+int64(model[saved-1].size) {
 					rt.Fatalf("last record ends at %d", last.end)

@@ -7,11 +7,14 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // QueueKind is what the queues of a topic are made of; the topic's attributes decide (Java queue.type, cleanup.policy).
@@ -97,40 +100,49 @@ func (s *Store) loadTopic(topic string) error {
 
 // inParallel calls fn for 0 to n-1 on all processors and joins what goes wrong.
 func inParallel(n int, fn func(i int) error) error {
+	share := min(max(n/64, 1), 16) // how many calls a processor takes up at once
 	var mu sync.Mutex
 	var errs error
-	next := make(chan int)
-	var done sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		done.Go(func() {
-			for i := range next {
+	var next atomic.Int64
+	work := func() {
+		for {
+			from := int(next.Add(int64(share))) - share
+			if from >= n {
+				return
+			}
+			for i := from; i < min(from+share, n); i++ {
 				if err := fn(i); err != nil {
 					mu.Lock()
 					errs = errors.Join(errs, err)
 					mu.Unlock()
 				}
 			}
-		})
+		}
 	}
-	for i := range n {
-		next <- i
+	var others sync.WaitGroup
+	for range min((n-1)/share, runtime.GOMAXPROCS(0)-1) {
+		others.Go(work)
 	}
-	close(next)
-	done.Wait()
+	work()
+	others.Wait()
 	return errs
 }
 
 // recoverQueues finds the end of each queue (spec: store.md 4.2) and returns the furthest record that any of them knows. After
 // an unclean exit what it finds may be in the page cache only, so it counts as not flushed.
 func (s *Store) recoverQueues(last exit) (extent, error) {
-	all := s.queues.all()
+	all := slices.Collect(s.queues.each)
 	ends := make([]extent, len(all))
+	// Most queues are small: a look at each begins with about a page.
+	bufs := sync.Pool{New: func() any { return new([200 * unitSize]byte) }}
 	durable := int64(noMark)
 	if last == uncleanExit {
 		durable = s.checkpoint.logicsPhysicalOffset.Load()
 	}
 	err := inParallel(len(all), func(i int) (err error) {
-		if ends[i], err = all[i].cq.recover(durable); err != nil {
+		buf := bufs.Get().(*[200 * unitSize]byte)
+		defer bufs.Put(buf)
+		if ends[i], err = all[i].cq.recover(durable, buf[:]); err != nil {
 			return fmt.Errorf("recover consume queue %s/%d: %w", all[i].topic, all[i].id, err)
 		}
 		return nil
@@ -149,8 +161,8 @@ func (s *Store) recoverQueues(last exit) (extent, error) {
 }
 
 // recover scans the last three files up to the first unit that cannot be one, and returns where the last unit's record lies.
-// Entries of records after durable may not be on disk yet.
-func (c *consumeQueue) recover(durable int64) (last extent, err error) {
+// Entries of records after durable may not be on disk yet. buf is for the first look at a file.
+func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err error) {
 	if !c.served() || c.files.last() == nil {
 		return last, nil
 	}
@@ -166,7 +178,7 @@ func (c *consumeQueue) recover(durable int64) (last extent, err error) {
 		if f.base != end {
 			break // a file is missing, or the one before is not full
 		}
-		r, err := scanUnits(f)
+		r, err := scanUnits(f, buf)
 		if err != nil {
 			return last, err
 		}
@@ -214,41 +226,47 @@ type unitScan struct {
 	last      extent // record of the last of those
 }
 
-func scanUnits(f *mappedFile) (r unitScan, err error) {
-	file, err := f.fs.Open(f.path)
+func scanUnits(f *mappedFile, buf []byte) (r unitScan, err error) {
+	buf = buf[:min(int64(len(buf)), f.size)]
+	n, err := vfs.ReadAt(f.fs, f.path, buf, 0)
+	if err != nil || !r.take(buf[:n]) || n < len(buf) || r.size >= f.size {
+		return r, err
+	}
+	file, err := f.fs.Open(f.path) // a large one
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	// Most queues are small: begin with about a page, go on in larger pieces.
-	buf := make([]byte, 200*unitSize)
+	buf = make([]byte, 3200*unitSize)
 	for r.size < f.size {
 		piece := buf[:min(int64(len(buf)), f.size-r.size)]
-		got, err := file.ReadAt(piece, r.size)
-		if got < len(piece) && !errors.Is(err, io.EOF) {
+		n, err := file.ReadAt(piece, r.size)
+		if n < len(piece) && !errors.Is(err, io.EOF) {
 			return r, err
 		}
-		for p := 0; p+unitSize <= got; p += unitSize {
-			phys, size, _ := readUnit(piece[p:])
-			if phys < 0 || size <= 0 {
-				return r, nil
-			}
-			if !blankUnit(phys, size) {
-				if r.real++; r.real == 1 {
-					r.firstAt, r.firstPhys = r.size, phys
-				}
-				r.last = extent{phys, phys + int64(size)}
-			}
-			r.size += unitSize
-		}
-		if got < len(piece) {
+		if !r.take(piece[:n]) || n < len(piece) {
 			return r, nil
-		}
-		if len(buf) < 3200*unitSize {
-			buf = make([]byte, 3200*unitSize)
 		}
 	}
 	return r, nil
+}
+
+// take adds units up to the first that cannot be one, and tells whether there is none such.
+func (r *unitScan) take(units []byte) bool {
+	for p := 0; p+unitSize <= len(units); p += unitSize {
+		phys, size, _ := readUnit(units[p:])
+		if phys < 0 || size <= 0 {
+			return false
+		}
+		if !blankUnit(phys, size) {
+			if r.real++; r.real == 1 {
+				r.firstAt, r.firstPhys = r.size, phys
+			}
+			r.last = extent{phys, phys + int64(size)}
+		}
+		r.size += unitSize
+	}
+	return true
 }
 
 // replay gives recovery's records to queues, in order, without telling anybody of arrivals. What they have already is ignored.
@@ -281,7 +299,7 @@ func (s *Store) truncateQueues(physical int64) error {
 	if err := s.flushQueues(false); err != nil {
 		return err
 	}
-	all := s.queues.all()
+	all := slices.Collect(s.queues.each)
 	return inParallel(len(all), func(i int) error {
 		c := &all[i].cq
 		if !c.served() || c.physEnd <= physical && c.tail.Load() == nil {
@@ -362,7 +380,7 @@ func (c *consumeQueue) search(from, to int64, pred func(phys int64, size int32) 
 
 // settleQueues ends recovery: min offsets by the log's first offset, q.next of each queue.
 func (s *Store) settleQueues(minPhysical int64) error {
-	all := s.queues.all()
+	all := slices.Collect(s.queues.each)
 	return inParallel(len(all), func(i int) error {
 		c := &all[i].cq
 		if !c.served() {

@@ -185,3 +185,50 @@ func TestWriteErrorsOfManyQueues(t *testing.T) {
 	}
 	must(t, s.Close())
 }
+
+// TestStartOpensWhatItNeeds: after a clean stop each queue's directory is listed and its only file read once, and nothing mapped.
+func TestStartOpensWhatItNeeds(t *testing.T) {
+	const queues = 200
+	r := newRig(t, manyOptions)
+	s := r.open()
+	want := manyQueues(t, s, queues)
+	must(t, s.Close())
+	var mu sync.Mutex
+	count := map[vfs.Op]int{}
+	s = r.on(vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(name, "/consumequeue") {
+			count[op]++
+		}
+		return nil
+	})).open()
+	got := fmt.Sprint(count)
+	if want := fmt.Sprint(map[vfs.Op]int{vfs.OpReadDir: 1 + queues/4 + queues, vfs.OpOpen: queues, vfs.OpRead: queues}); got != want {
+		t.Errorf("start: %s, want %s", got, want)
+	}
+	checkMany(t, s, want)
+	must(t, s.Close())
+}
+
+func TestInParallelCallsEachOnce(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 63, 64, 65, 1000, 1025, 5000} {
+		calls := make([]atomic.Int32, n)
+		odd := errors.New("odd")
+		err := inParallel(n, func(i int) error {
+			calls[i].Add(1)
+			if i == n-1 {
+				return odd
+			}
+			return nil
+		})
+		if errors.Is(err, odd) != (n > 0) {
+			t.Errorf("%d: %v", n, err)
+		}
+		for i := range calls {
+			if c := calls[i].Load(); c != 1 {
+				t.Fatalf("%d of %d was called %d times", i, n, c)
+			}
+		}
+	}
+}

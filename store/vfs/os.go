@@ -108,6 +108,29 @@ func writeDescriptor(fd int, p []byte, off int64) error {
 	return nil
 }
 
+// readPiece makes three system calls as a rule.
+func (osFS) readPiece(name string, p []byte, off int64) (n int, err error) {
+	fd, err := openDescriptor(name, unix.O_RDONLY)
+	if err != nil {
+		return 0, err
+	}
+	for n < len(p) {
+		var got int
+		err = retryIntr(func() (err error) {
+			got, err = unix.Pread(fd, p[n:], off+int64(n))
+			return err
+		})
+		if err != nil || got == 0 {
+			break
+		}
+		n += got
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		return n, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return n, nil
+}
+
 func (osFS) Remove(name string) error             { return os.Remove(name) }
 func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
 
@@ -130,30 +153,11 @@ func (o osFS) MkdirAll(dir string) error {
 }
 
 func (osFS) ReadDir(dir string) ([]Info, error) {
-	d, err := openPlain(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	infos, err := readDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := d.ReadDir(-1)
-	if err := errors.Join(err, d.Close()); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(entries, func(a, b os.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	infos := make([]Info, 0, len(entries))
-	for _, e := range entries {
-		if e.IsDir() {
-			infos = append(infos, Info{Name: e.Name(), Dir: true})
-			continue
-		}
-		st, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since the directory was read
-		}
-		if err != nil {
-			return nil, err
-		}
-		infos = append(infos, Info{Name: e.Name(), Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()})
-	}
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return infos, nil
 }
 

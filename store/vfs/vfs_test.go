@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,6 +220,75 @@ func TestCreateAtLeavesNoHalves(t *testing.T) {
 		if _, err := m.Stat("/d/f"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: there is a file: %v", op, err)
 		}
+	}
+}
+
+func TestReadAtKeepsNothingOpen(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		name := path.Join(dir, "piece")
+		if _, err := vfs.ReadAt(fsys, name, make([]byte, 1), 0); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("a file that is not there: %v", err)
+		}
+		write(t, fsys, name, []byte("abcdef"))
+		for _, c := range []struct {
+			off  int64
+			n    int
+			want string
+		}{{0, 6, "abcdef"}, {0, 3, "abc"}, {2, 2, "cd"}, {4, 9, "ef"}, {6, 1, ""}, {9, 3, ""}, {0, 0, ""}} {
+			buf := make([]byte, c.n)
+			n, err := vfs.ReadAt(fsys, name, buf, c.off)
+			if err != nil || string(buf[:n]) != c.want {
+				t.Errorf("%d at %d: %q, %v", c.n, c.off, buf[:n], err)
+			}
+		}
+	})
+}
+
+// TestReadDirOfManyEntries takes the system more than one answer.
+func TestReadDirOfManyEntries(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		dir = path.Join(dir, "many")
+		if _, err := fsys.ReadDir(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("a directory that is not there: %v", err)
+		}
+		must(t, fsys.MkdirAll(dir))
+		if infos, err := fsys.ReadDir(dir); err != nil || len(infos) != 0 {
+			t.Fatalf("an empty one: %v, %v", infos, err)
+		}
+		name := func(i int) string { return fmt.Sprintf("%03d-%s", i, strings.Repeat("x", i%200)) }
+		const entries = 300
+		for i := range entries {
+			if i%3 == 0 {
+				must(t, fsys.MkdirAll(path.Join(dir, name(i))))
+			} else {
+				must(t, vfs.CreateAt(fsys, path.Join(dir, name(i)), int64(i), nil, 0))
+			}
+		}
+		infos, err := fsys.ReadDir(dir)
+		must(t, err)
+		if len(infos) != entries {
+			t.Fatalf("%d entries, want %d", len(infos), entries)
+		}
+		for i, info := range infos {
+			if info.Name != name(i) || info.Dir != (i%3 == 0) || !info.Dir && (info.Size != int64(i) || info.ModTime.IsZero()) {
+				t.Fatalf("entry %d: %+v", i, info)
+			}
+		}
+		if _, err := fsys.ReadDir(path.Join(dir, name(1))); err == nil {
+			t.Error("a file was read as a directory")
+		}
+	})
+}
+
+func TestReadDirOfLinks(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(path.Join(dir, "real"), 0o755))
+	must(t, os.Symlink("real", path.Join(dir, "link")))
+	must(t, os.Symlink("nowhere", path.Join(dir, "stale")))
+	infos, err := vfs.OS().ReadDir(dir)
+	must(t, err)
+	if len(infos) != 3 || infos[0].Name != "link" || infos[0].Dir || !infos[1].Dir || infos[2].Dir {
+		t.Errorf("entries: %+v", infos)
 	}
 }
 
