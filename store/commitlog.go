@@ -74,9 +74,9 @@ func (l *commitLog) confirmed() int64 {
 }
 
 // put stages one measured message.
-func (l *commitLog) put(r *PutResult, m *record.Message, lay record.Layout, c Completion) {
+func (l *commitLog) put(r *PutResult, at *Place, m *record.Message, lay record.Layout, c Completion) {
 	s := l.s
-	q := s.queues.getOrCreate(m.Topic, m.QueueID)
+	q := s.queues.at(at, m.Topic, m.QueueID)
 	if !q.cq.served() {
 		*r = s.refuse(MessageIllegal, errNotServed)
 		return
@@ -86,7 +86,7 @@ func (l *commitLog) put(r *PutResult, m *record.Message, lay record.Layout, c Co
 	for {
 		l.lock.Lock()
 		if q.gone {
-			q = s.queues.getOrCreate(m.Topic, m.QueueID)
+			q = s.queues.again(at, m.Topic, m.QueueID)
 		}
 		again := l.putLocked(r, q, m, lay, &dig, c)
 		l.lock.Unlock()
@@ -145,12 +145,12 @@ func (l *commitLog) appendLocked(r *PutResult, q *queue, m *record.Message, lay 
 }
 
 // putBatch stages a measured batch: all in one file, committed as one.
-func (l *commitLog) putBatch(r *PutResult, b *batch, items []BatchItem, c Completion) {
+func (l *commitLog) putBatch(r *PutResult, at *Place, b *batch, items []BatchItem, c Completion) {
 	q := b.queue
 	for {
 		l.lock.Lock()
 		if q.gone {
-			q = l.s.queues.getOrCreate(b.msg.Topic, b.msg.QueueID)
+			q = l.s.queues.again(at, b.msg.Topic, b.msg.QueueID)
 		}
 		again := l.fullLocked(int64(b.total))
 		if !again {

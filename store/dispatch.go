@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/internal/prefetch"
 	"apogee/store/record"
 )
 
@@ -73,6 +74,9 @@ const (
 	pendingMost  = 64 << 20 / unitSize
 	pendingPress = 32 << 20 / unitSize // from here on the saver writes out small pieces too
 	arrivalBatch = 128
+	// fetchAhead is how many records ahead of dispatch the memory of queues is fetched: enough for a miss to pass, few enough that
+	// it is still there.
+	fetchAhead = 4
 )
 
 // unitMost is the last entry that a queue may have: far beyond any real one, near enough that its place in the files is a number.
@@ -171,6 +175,7 @@ func (d *dispatcher) drainTo(pos, confirmed int64, share int) (int64, drained) {
 			if pos+int64(e.size) > confirmed {
 				return pos, drainDone
 			}
+			d.fetchLater()
 			d.enterSlip(e)
 			pos += int64(e.size)
 			d.slips.pop()
@@ -191,6 +196,19 @@ func (d *dispatcher) drainTo(pos, confirmed int64, share int) (int64, drained) {
 		}
 	}
 	return pos, drainDone
+}
+
+// fetchLater has the processor fetch where records that come a little later will go: with many queues neither a queue nor its newest
+// chunk is in a cache, and each miss takes as long as the rest of a dispatch.
+func (d *dispatcher) fetchLater() {
+	if e := d.slips.later(2 * fetchAhead); e != nil && e.queue != nil {
+		prefetch.Line(&e.queue.cq.tail) // what follows it is the second line
+	}
+	if e := d.slips.later(fetchAhead); e != nil && e.queue != nil {
+		if room := e.queue.cq.room; len(room) > 0 {
+			prefetch.Line(&room[0])
+		}
+	}
 }
 
 // endDrain tells the listeners, the saver and the index.

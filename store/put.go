@@ -76,7 +76,7 @@ func (s *Store) Put(m *record.Message, c Completion) PutResult {
 
 // PutBatch is Put for items, as consecutive messages of env's queue, in one file, all or nothing.
 func (s *Store) PutBatch(env *record.Message, items []BatchItem, c Completion) PutResult {
-	return s.committed(s.StageBatch(env, items, c))
+	return s.committed(s.StageBatch(nil, env, items, c))
 }
 
 // committed is the result of a put that has been staged.
@@ -93,7 +93,10 @@ func (s *Store) committed(r PutResult) PutResult {
 // Stage gives a message its place in the log, and sets its queue offset, physical offset, store time and size. It may be in the
 // memory of the process only: before anybody is told of it, the caller calls Commit with the result. Messages that wait for their
 // commit together may share their store time.
-func (s *Store) Stage(m *record.Message, c Completion) (r PutResult) {
+func (s *Store) Stage(m *record.Message, c Completion) PutResult { return s.StageAt(nil, m, c) }
+
+// StageAt is Stage to a queue that has its place with the caller.
+func (s *Store) StageAt(at *Place, m *record.Message, c Completion) (r PutResult) {
 	o := s.options()
 	if !s.admit(&r, o, m.Topic) {
 		return r
@@ -112,18 +115,18 @@ func (s *Store) Stage(m *record.Message, c Completion) (r PutResult) {
 	case lay.Total > o.MaxMessageSize+recordAllowance:
 		r = s.refuse(MessageIllegal, errRecordTooLarge)
 	case c == nil || o.Replicas == nil:
-		s.commit.put(&r, m, lay, c)
+		s.commit.put(&r, at, m, lay, c)
 	default:
 		g := s.commit.newGates(c)
-		s.commit.put(&r, m, lay, (*diskGate)(g))
+		s.commit.put(&r, at, m, lay, (*diskGate)(g))
 		s.commit.await(&r, g)
 	}
 	m.Properties = props
 	return r
 }
 
-// StageBatch is Stage for items.
-func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion) (r PutResult) {
+// StageBatch is StageAt for items.
+func (s *Store) StageBatch(at *Place, env *record.Message, items []BatchItem, c Completion) (r PutResult) {
 	o := s.options()
 	if !s.admit(&r, o, env.Topic) {
 		return r
@@ -134,15 +137,15 @@ func (s *Store) StageBatch(env *record.Message, items []BatchItem, c Completion)
 	b := s.commit.batches.Get().(*batch)
 	defer s.commit.batches.Put(b)
 	defer b.release()
-	if !s.measureBatch(&r, o, b, env, items) {
+	if !s.measureBatch(&r, o, b, at, env, items) {
 		return r
 	}
 	if c == nil || o.Replicas == nil {
-		s.commit.putBatch(&r, b, items, c)
+		s.commit.putBatch(&r, at, b, items, c)
 		return r
 	}
 	g := s.commit.newGates(c)
-	s.commit.putBatch(&r, b, items, (*diskGate)(g))
+	s.commit.putBatch(&r, at, b, items, (*diskGate)(g))
 	s.commit.await(&r, g)
 	return r
 }
@@ -170,11 +173,11 @@ func (b *batch) take(item *BatchItem, crc uint32) {
 }
 
 // measureBatch does what needs no lock; false if the batch is refused.
-func (s *Store) measureBatch(r *PutResult, o *Options, b *batch, env *record.Message, items []BatchItem) bool {
+func (s *Store) measureBatch(r *PutResult, o *Options, b *batch, at *Place, env *record.Message, items []BatchItem) bool {
 	b.msg, b.total, b.crcs = *env, 0, b.crcs[:0]
 	b.layouts, b.digests = slices.Grow(b.layouts[:0], len(items))[:len(items)], slices.Grow(b.digests[:0], len(items))[:len(items)]
 	b.msg.PreparedTransactionOffset = 0
-	if b.queue = s.queues.getOrCreate(env.Topic, env.QueueID); !b.queue.cq.served() {
+	if b.queue = s.queues.at(at, env.Topic, env.QueueID); !b.queue.cq.served() {
 		*r = s.refuse(MessageIllegal, errNotServed)
 		return false
 	}

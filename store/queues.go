@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"apogee/internal/names"
+	"apogee/internal/prefetch"
 )
 
 // queue is one queue of one topic, as the store knows it. The parts have different owners, named at each.
@@ -24,6 +25,37 @@ type queue struct {
 	cq consumeQueue // the dispatcher's; readers use what it publishes
 
 	_ [16]byte // makes it three cache lines, of which a message needs the first two: the allocator aligns such sizes
+}
+
+// Place is where somebody keeps a queue of the store that he puts to again and again, so that it need not be looked up. It is empty at first; the
+// puts fill it. A place is for one queue of one topic.
+type Place struct{ q atomic.Pointer[queue] }
+
+// Fetch has the processor fetch what a put to the queue will need.
+func (p *Place) Fetch() {
+	if q := p.q.Load(); q != nil {
+		prefetch.Lines(q)
+	}
+}
+
+// at is the queue of a topic, by its place if there is one.
+func (t *queueTable) at(p *Place, topic string, id int32) *queue {
+	if p == nil {
+		return t.getOrCreate(topic, id)
+	}
+	if q := p.q.Load(); q != nil && q.id == id {
+		return q
+	}
+	return t.again(p, topic, id)
+}
+
+// again is at for a queue that is not in its place, or that is gone.
+func (t *queueTable) again(p *Place, topic string, id int32) *queue {
+	q := t.getOrCreate(topic, id)
+	if p != nil {
+		p.q.Store(q)
+	}
+	return q
 }
 
 // queueTable finds queues by topic and id, without a lock and without allocating: a table of topics, each with its queues by id.

@@ -63,4 +63,12 @@ func (r *ring[T]) ahead(most int) []T {
 	return r.slots[i:min(i+min(r.end-r.at, uint64(most)), uint64(len(r.slots)))]
 }
 
+// later is the element that comes n after the oldest, nil if it is not there or not known of yet. The consumer's.
+func (r *ring[T]) later(n uint64) *T {
+	if r.end-r.at <= n {
+		return nil
+	}
+	return &r.slots[(r.at+n)&uint64(len(r.slots)-1)]
+}
+
 func (r *ring[T]) free() { r.head.Store(r.at) }

@@ -79,7 +79,7 @@ func (x *section) guess(s *settings) time.Duration {
 	case name == "start":
 		return time.Duration(s.runs) * half
 	case name == "kill -9":
-		return time.Duration(2*s.runs) * (3 * half)
+		return time.Duration(2*s.runs) * (half + half/2)
 	case name == "topics":
 		return steps(s, len(s.topicSteps()), s.length) + 4*half
 	}

@@ -32,7 +32,7 @@ type GroupOptions struct {
 type Groups struct {
 	opts    GroupOptions
 	file    configFile
-	table   *table[body.SubscriptionGroupConfig]
+	table   *table[body.SubscriptionGroupConfig, struct{}]
 	version dataVersion
 	extras  fastjson.Extras
 
@@ -54,7 +54,7 @@ const (
 
 // NewGroups makes a table with the predefined groups. Load follows.
 func NewGroups(opts GroupOptions) *Groups {
-	g := &Groups{opts: opts, table: newTable[body.SubscriptionGroupConfig]()}
+	g := &Groups{opts: opts, table: newTable[body.SubscriptionGroupConfig, struct{}]()}
 	g.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "subscriptionGroup.json")}
 	g.version.set(body.NewDataVersion(opts.Now()))
 	g.forbidden.Store(&map[string]map[string]int32{})

@@ -8,41 +8,49 @@ import (
 )
 
 // table maps names to values that are never changed in place. Readers take no lock and keep nothing of the name they ask with;
-// writers are serialised by the owner's mutex.
-type table[T any] struct {
-	entries *names.Table[atomic.Pointer[T]]
+// writers are serialised by the owner's mutex. More is what hangs on each name besides, for the owner.
+type table[T, More any] struct {
+	entries *names.Table[entryOf[T, More]]
 	size    atomic.Int64
 }
 
-func newTable[T any]() *table[T] { return &table[T]{entries: names.New[atomic.Pointer[T]]()} }
+type entryOf[T, More any] struct {
+	value atomic.Pointer[T]
+	more  More
+}
 
-func (t *table[T]) get(name string) (*T, bool) {
-	p := t.entries.Find(name)
-	if p == nil {
+func newTable[T, More any]() *table[T, More] {
+	return &table[T, More]{entries: names.New[entryOf[T, More]]()}
+}
+
+func (t *table[T, More]) get(name string) (*T, bool) {
+	e := t.entries.Find(name)
+	if e == nil {
 		return nil, false
 	}
-	v := p.Load()
+	v := e.value.Load()
 	return v, v != nil
 }
 
 // ownLocked is the table's copy of a name that is put next. A value that uses it has its name where it was found, which is where the
 // name has just been read.
-func (t *table[T]) ownLocked(name string) string {
-	own, _ := t.entries.Add(name, func(string, *atomic.Pointer[T]) {})
+func (t *table[T, More]) ownLocked(name string) string {
+	own, _ := t.entries.Add(name, func(string, *entryOf[T, More]) {})
 	return own
 }
 
-func (t *table[T]) len() int { return int(t.size.Load()) }
+func (t *table[T, More]) len() int { return int(t.size.Load()) }
 
 // putLocked needs the owner's mutex.
-func (t *table[T]) putLocked(name string, v *T) {
-	_, p := t.entries.Add(name, func(_ string, p *atomic.Pointer[T]) { p.Store(v) })
-	p.Store(v)
+func (t *table[T, More]) putLocked(name string, v *T) *More {
+	_, e := t.entries.Add(name, func(_ string, e *entryOf[T, More]) { e.value.Store(v) })
+	e.value.Store(v)
 	t.size.Store(int64(t.entries.Len()))
+	return &e.more
 }
 
 // deleteLocked needs the owner's mutex.
-func (t *table[T]) deleteLocked(name string) (*T, bool) {
+func (t *table[T, More]) deleteLocked(name string) (*T, bool) {
 	v, ok := t.get(name)
 	if ok {
 		t.entries.Remove(name)
@@ -52,10 +60,10 @@ func (t *table[T]) deleteLocked(name string) (*T, bool) {
 }
 
 // all is every entry, in a map of the caller's own.
-func (t *table[T]) all() map[string]*T {
+func (t *table[T, More]) all() map[string]*T {
 	out := make(map[string]*T, t.len())
-	for name, p := range t.entries.All() {
-		if v := p.Load(); v != nil {
+	for name, e := range t.entries.All() {
+		if v := e.value.Load(); v != nil {
 			out[name] = v
 		}
 	}
@@ -63,10 +71,10 @@ func (t *table[T]) all() map[string]*T {
 }
 
 // names is every name in order.
-func (t *table[T]) names() []string {
+func (t *table[T, More]) names() []string {
 	out := make([]string, 0, t.len())
-	for name, p := range t.entries.All() {
-		if p.Load() != nil {
+	for name, e := range t.entries.All() {
+		if e.value.Load() != nil {
 			out = append(out, name)
 		}
 	}

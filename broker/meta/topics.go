@@ -41,7 +41,7 @@ type TopicOptions struct {
 type Topics struct {
 	opts    TopicOptions
 	file    configFile
-	table   *table[body.TopicConfig]
+	table   *table[body.TopicConfig, Topic]
 	version dataVersion
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 	system  map[string]bool
@@ -106,7 +106,7 @@ func SystemTopics(c SystemConfig) []body.TopicConfig {
 
 // NewTopics makes a table that holds the system topics. Load follows.
 func NewTopics(opts TopicOptions) *Topics {
-	t := &Topics{opts: opts, table: newTable[body.TopicConfig](), system: maps.Clone(systemTopics)}
+	t := &Topics{opts: opts, table: newTable[body.TopicConfig, Topic](), system: maps.Clone(systemTopics)}
 	t.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json")}
 	t.version.set(body.NewDataVersion(opts.Now()))
 	for i := range opts.System {
@@ -135,7 +135,7 @@ func (t *Topics) Load() error {
 			if c.TopicName == name {
 				t.putLocked(c)
 			} else {
-				t.table.putLocked(name, c)
+				t.table.putLocked(name, c).setLocked(name, c)
 			}
 		}
 		t.version.set(w.DataVersion)
@@ -373,7 +373,7 @@ func (t *Topics) persist() error { return t.file.persist(t.encode) }
 // putLocked puts a topic that nobody else has yet.
 func (t *Topics) putLocked(c *body.TopicConfig) {
 	c.TopicName = t.table.ownLocked(c.TopicName)
-	t.table.putLocked(c.TopicName, c)
+	t.table.putLocked(c.TopicName, c).setLocked(c.TopicName, c)
 }
 
 // changedLocked notes that a topic is about to change.

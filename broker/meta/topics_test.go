@@ -296,7 +296,7 @@ func TestGetAllocatesNothing(t *testing.T) {
 
 func TestTableIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tab, model := newTable[int](), map[string]*int{}
+		tab, model := newTable[int, int](), map[string]*int{}
 		keys := rapid.StringMatching(`[a-d]{0,3}`)
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {

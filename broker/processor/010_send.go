@@ -88,6 +88,18 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 		op.fail(r, code.NoPermission, fmt.Sprintf("the broker[%s] sending message is forbidden", cfg.IP1))
 		return ended
 	}
+	name, known, topic := p.Topics.Lookup(h.Topic)
+	op.topic, op.name, op.known = topic, name, known
+	if op.plain = known != nil && h.QueueID < known.Plain(); op.plain { // the usual one: its configuration is not even looked at
+		known.Fetch(h.QueueID)
+		return goOn
+	}
+	return op.admitOther(r, mayBlock)
+}
+
+// admitOther is admit for what is not as usual.
+func (op *sendOp) admitOther(r *remoting.Request, mayBlock bool) step {
+	h, topic := &op.hdr, op.topic
 	if h.Topic == "" || h.Topic != op.admitted {
 		if wrong := meta.ValidateTopic(h.Topic); wrong != "" {
 			op.fail(r, code.InvalidParameter, wrong)
@@ -98,14 +110,14 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 			return ended
 		}
 	}
-	topic, ok := p.Topics.Get(h.Topic)
-	if !ok {
+	if topic == nil {
 		if !mayBlock {
 			return moveOn
 		}
 		if topic = op.create(r); topic == nil {
 			return ended
 		}
+		op.topic, op.known = topic, nil
 	}
 	if h.QueueID >= max(topic.ReadQueueNums, topic.WriteQueueNums) {
 		op.fail(r, code.InvalidParameter, fmt.Sprintf("request queueId[%d] is illegal, %s Producer: %s", h.QueueID, topicText(topic), remoteText(r.Conn())))
@@ -116,9 +128,10 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 		op.fail(r, code.NoPermission, fmt.Sprintf("topic[%s] has queues of type BatchCQ, which this broker does not serve yet", topic.TopicName))
 		return ended
 	}
-	op.topic = topic
-	if topic.TopicName == h.Topic {
+	if op.name = topic.TopicName; op.name == h.Topic {
 		op.admitted = topic.TopicName // and not h.Topic, which lies in the frame
+	} else {
+		op.known = nil // it is of the name in the table
 	}
 	return goOn
 }
@@ -173,19 +186,19 @@ func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 		op.queue = rand.Int32N(op.topic.WriteQueueNums)
 	}
 	*m = record.Message{
-		Topic: op.topic.TopicName, QueueID: op.queue, Flag: h.Flag, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
+		Topic: op.name, QueueID: op.queue, Flag: h.Flag, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: remoteAddr(r), StoreHost: op.view.addr.Host, ReconsumeTimes: h.ReconsumeTimes.Or(0), Body: r.Body,
 	}
 	op.buf = op.props.rewrite(op.buf[:0], h.Properties)
 	if op.batch {
 		return op.prepareBatch(r)
 	}
-	if strings.HasPrefix(m.Topic, meta.RetryPrefix) {
+	if !op.plain && strings.HasPrefix(m.Topic, meta.RetryPrefix) {
 		if s := op.retry(r, mayBlock); s != goOn {
 			return s
 		}
 	}
-	if op.topic.TopicFilterType == body.MultiTag {
+	if !op.plain && op.topic.TopicFilterType == body.MultiTag {
 		m.SysFlag |= record.SysMultiTags
 	}
 	if op.props.uniqKey == "" {
@@ -205,7 +218,7 @@ func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 // special is what only some messages are: compacted, half, with a priority, of a lite topic.
 func (op *sendOp) special(r *remoting.Request) step {
 	m, props := &op.msg, &op.props
-	if len(op.topic.Attributes) > 0 && op.topic.Attributes["cleanup.policy"] == "COMPACTION" && strings.TrimSpace(props.keys) == "" {
+	if !op.plain && len(op.topic.Attributes) > 0 && op.topic.Attributes["cleanup.policy"] == "COMPACTION" && strings.TrimSpace(props.keys) == "" {
 		op.fail(r, code.MessageIllegal, "Required message key is missing")
 		return ended
 	}

@@ -37,7 +37,7 @@ func (p *Processor) sendReply(r *remoting.Request) {
 		op.queue = rand.Int32N(max(1, op.topic.WriteQueueNums))
 	}
 	*m = record.Message{
-		Topic: op.topic.TopicName, QueueID: op.queue, Flag: h.Flag, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
+		Topic: op.name, QueueID: op.queue, Flag: h.Flag, SysFlag: h.SysFlag, BornTimestamp: h.BornTimestamp,
 		BornHost: remoteAddr(r), StoreHost: op.view.addr.Host, ReconsumeTimes: h.ReconsumeTimes.Or(0), Body: r.Body,
 	}
 	op.buf = op.props.rewrite(op.buf[:0], h.Properties)

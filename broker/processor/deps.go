@@ -23,8 +23,8 @@ import (
 // Appender takes messages in.
 type Appender interface {
 	Put(m *record.Message, c store.Completion) store.PutResult
-	Stage(m *record.Message, c store.Completion) store.PutResult
-	StageBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult
+	StageAt(at *store.Place, m *record.Message, c store.Completion) store.PutResult
+	StageBatch(at *store.Place, env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult
 	Commit(r *store.PutResult) error
 	PutWait(m *record.Message) store.PutResult
 	Writable() (bool, string)

@@ -22,14 +22,14 @@ type nullStore struct {
 
 func (s *nullStore) Commit(*store.PutResult) error { return nil }
 
-func (s *nullStore) Stage(m *record.Message, c store.Completion) store.PutResult {
+func (s *nullStore) StageAt(_ *store.Place, m *record.Message, c store.Completion) store.PutResult {
 	if s.sync && c != nil {
 		s.pending = append(s.pending, c)
 	}
 	return store.PutResult{PhysicalOffset: 1 << 30, NextOffset: 1<<30 + int64(len(m.Body)), QueueOffset: 77, Count: 1, Pending: s.sync && c != nil}
 }
 
-func (s *nullStore) StageBatch(_ *record.Message, items []store.BatchItem, _ store.Completion) store.PutResult {
+func (s *nullStore) StageBatch(_ *store.Place, _ *record.Message, items []store.BatchItem, _ store.Completion) store.PutResult {
 	return store.PutResult{PhysicalOffset: 1 << 30, NextOffset: 1<<30 + 100, QueueOffset: 77, Count: len(items)}
 }
 

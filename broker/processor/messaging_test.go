@@ -121,7 +121,9 @@ func (s *memStore) putLocked(m *record.Message) store.PutResult {
 	}
 }
 
-func (s *memStore) Stage(m *record.Message, c store.Completion) store.PutResult { return s.Put(m, c) }
+func (s *memStore) StageAt(_ *store.Place, m *record.Message, c store.Completion) store.PutResult {
+	return s.Put(m, c)
+}
 
 func (s *memStore) Commit(*store.PutResult) error {
 	s.mu.Lock()
@@ -129,7 +131,7 @@ func (s *memStore) Commit(*store.PutResult) error {
 	return s.lost
 }
 
-func (s *memStore) StageBatch(env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult {
+func (s *memStore) StageBatch(_ *store.Place, env *record.Message, items []store.BatchItem, c store.Completion) store.PutResult {
 	s.mu.Lock()
 	var first store.PutResult
 	for i := range items {

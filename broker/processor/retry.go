@@ -54,7 +54,8 @@ func (op *sendOp) retry(r *remoting.Request, mayBlock bool) step {
 	op.spare = record.SetProperty(op.spare[:0], viewOf(op.buf), record.PropDelay, "-1")
 	op.buf, op.spare = op.spare, op.buf
 	op.props.delay = ""
-	op.topic, op.msg.Topic, op.msg.QueueID = topic, topic.TopicName, 0
+	op.topic, op.name, op.known = topic, topic.TopicName, nil
+	op.msg.Topic, op.msg.QueueID = topic.TopicName, 0
 	p.Stats.DeadLettered(dead, name)
 	return goOn
 }

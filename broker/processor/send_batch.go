@@ -2,7 +2,6 @@ package processor
 
 import (
 	"apogee/broker/stats"
-	"apogee/compat/body"
 	"apogee/remoting"
 )
 
@@ -44,7 +43,7 @@ func (p *Processor) putOff(r *remoting.Request, op *sendOp) {
 	b := p.batchOf(r)
 	if b == nil {
 		if b, _ = p.batches.Get().(*sendBatch); b == nil {
-			b = &sendBatch{p: p, counts: counts{stats: p.Stats}}
+			b = &sendBatch{p: p}
 		}
 	}
 	if r.AtBatchEnd(b) {
@@ -92,15 +91,14 @@ func (b *sendBatch) done() {
 
 // counts adds up the sends to one topic that follow each other, to be told at once.
 type counts struct {
-	stats                  *stats.Stats
-	topic                  *body.TopicConfig
+	item                   *stats.Item
 	sends, messages, bytes int64
 }
 
-func (c *counts) add(topic *body.TopicConfig, messages, bytes int64) {
-	if topic != c.topic {
+func (c *counts) add(item *stats.Item, messages, bytes int64) {
+	if item != c.item {
 		c.tell()
-		c.topic = topic
+		c.item = item
 	}
 	c.sends++
 	c.messages += messages
@@ -108,8 +106,8 @@ func (c *counts) add(topic *body.TopicConfig, messages, bytes int64) {
 }
 
 func (c *counts) tell() {
-	if c.topic != nil {
-		c.stats.PutMany(c.topic.TopicName, c.sends, c.messages, c.bytes)
+	if c.item != nil {
+		c.item.Add(c.sends, c.messages, c.bytes)
 	}
-	c.topic, c.sends, c.messages, c.bytes = nil, 0, 0, 0
+	*c = counts{}
 }

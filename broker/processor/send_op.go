@@ -2,7 +2,10 @@ package processor
 
 import (
 	"sync/atomic"
+	"unsafe"
 
+	"apogee/broker/meta"
+	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/code"
@@ -25,6 +28,9 @@ type sendOp struct {
 	hdr   header.SendMessageRequest // strings alias the frame
 	props sentProperties            // likewise
 	topic *body.TopicConfig         // where the message goes; not the schedule topic
+	name  string                    // of topic
+	known *meta.Topic               // of topic, nil where it has none
+	plain bool                      // nothing in the topic's configuration matters to the message
 	queue int32                     // as answered; a delayed message is stored in another
 	batch bool
 	msg   record.Message
@@ -94,7 +100,8 @@ func (p *Processor) keep(op *sendOp) {
 
 // drop lets go of what an op that has forgotten the frame still holds.
 func (op *sendOp) drop() {
-	op.replier, op.topic, op.next = remoting.Replier{}, nil, nil
+	op.replier, op.topic, op.known, op.next = remoting.Replier{}, nil, nil, nil
+	op.name = ""
 	if cap(op.id) > maxKeptIDs {
 		op.id = nil
 	}
@@ -121,10 +128,14 @@ func (op *sendOp) put(r *remoting.Request) {
 		}
 	}
 	op.uniq = append(op.uniq[:0], op.props.uniqKey...)
+	var at *store.Place
+	if op.known != nil && unsafe.StringData(op.msg.Topic) == unsafe.StringData(op.name) { // and not the schedule topic
+		at = op.known.Place(op.msg.QueueID)
+	}
 	if op.batch {
-		op.res = op.p.Store.StageBatch(&op.msg, op.items, c)
+		op.res = op.p.Store.StageBatch(at, &op.msg, op.items, c)
 	} else {
-		op.res = op.p.Store.Stage(&op.msg, c)
+		op.res = op.p.Store.StageAt(at, &op.msg, c)
 	}
 	if _, stored := putCode(op.res.Status); stored {
 		op.makeID()
@@ -141,7 +152,7 @@ func (op *sendOp) end(counts *counts) bool {
 	if err := op.p.Store.Commit(&op.res); err != nil {
 		op.res.Status, op.res.Err, op.lost = store.UnknownError, err, true
 	} else if _, stored := putCode(op.res.Status); stored {
-		counts.add(op.topic, int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+		counts.add(op.counters(), int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
 	}
 	if op.res.Pending {
 		if op.turns.Add(1) == 1 {
@@ -151,6 +162,14 @@ func (op *sendOp) end(counts *counts) bool {
 	}
 	op.replier.Reply(op.finish())
 	return true
+}
+
+// counters are the statistics of the topic.
+func (op *sendOp) counters() *stats.Item {
+	if op.known != nil {
+		return op.known.Item(op.p.Stats, op.name)
+	}
+	return op.p.Stats.Topic(op.name)
 }
 
 // Complete is the store's word that a pending message is safe, or that it is not. It may come before Stage has returned.

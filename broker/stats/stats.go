@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"apogee/internal/names"
+	"apogee/internal/prefetch"
 )
 
 // Stats are the counters of one broker.
@@ -40,14 +41,25 @@ const (
 	totals
 )
 
-// Item is the counters of one topic, or of one group in one topic. What each message changes comes first.
+// Item is the counters of one topic, or of one group in one topic. With its name before it (see package names) it takes two cache lines;
+// what each message changes is in the second.
 type Item struct {
-	messages, bytes, times atomic.Int64 // in (topic) or out (group); times is how often there were any
 	back, dead             atomic.Int64 // returned by the group, given up by it
+	messages, bytes, times atomic.Int64 // in (topic) or out (group); times is how often there were any
 
-	user   bool // not one of the broker's own topics
+	gone   atomic.Bool // deleted
+	user   bool        // not one of the broker's own topics
 	series [itemSeries]atomic.Pointer[series]
 }
+
+// Gone tells that what the counters belong to has been deleted: nobody sees what is counted there.
+func (it *Item) Gone() bool { return it.gone.Load() }
+
+// Fetch has the processor fetch the counters.
+func (it *Item) Fetch() { prefetch.Line(&it.messages) }
+
+// Add counts messages that have come in by so many sends.
+func (it *Item) Add(sends, messages, bytes int64) { it.count(sends, messages, bytes) }
 
 // What of an Item has windows.
 const (
@@ -77,6 +89,9 @@ func (it *Item) counts(of int) counts {
 func New(system func(topic string) bool) *Stats {
 	return &Stats{system: system, topics: names.New[Item](), groups: names.New[Item]()}
 }
+
+// Topic is the counters of a topic: whoever keeps them needs no look-up, until they are gone.
+func (s *Stats) Topic(topic string) *Item { return s.topic(topic) }
 
 func (s *Stats) topic(topic string) *Item {
 	if it := s.topics.Find(topic); it != nil {
@@ -121,11 +136,6 @@ func (s *Stats) find(topic, group string) *Item {
 // Put counts messages that a topic has taken in.
 func (s *Stats) Put(topic string, messages, bytes int64) { s.topic(topic).count(1, messages, bytes) }
 
-// PutMany is Put for several sends to one topic.
-func (s *Stats) PutMany(topic string, sends, messages, bytes int64) {
-	s.topic(topic).count(sends, messages, bytes)
-}
-
 // Got counts messages that a group has been given.
 func (s *Stats) Got(topic, group string, messages, bytes int64) {
 	s.group(topic, group).count(1, messages, bytes)
@@ -162,6 +172,7 @@ func (s *Stats) drop(which func(topic, group string) bool) {
 		for key, it := range t.All() {
 			if topic, group, _ := strings.Cut(key, "\x00"); which(topic, group) {
 				doomed = append(doomed, key)
+				it.gone.Store(true)
 				it.into(&s.gone, t == s.topics)
 			}
 		}

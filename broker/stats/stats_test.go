@@ -54,7 +54,7 @@ func TestWindows(t *testing.T) {
 
 func TestNamesOfStatistics(t *testing.T) {
 	s := newStats()
-	s.PutMany("T", 2, 3, 30)
+	s.Topic("T").Add(2, 3, 30)
 	s.Put("rmq_sys_X", 2, 20)
 	s.Got("T", "G", 4, 40)
 	s.Got("rmq_sys_X", "G", 1, 10)

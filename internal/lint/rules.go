@@ -27,7 +27,7 @@ var importRules = []importRule{
 }
 
 // importedByAll are folders that any package may import: they import none of ours.
-var importedByAll = []string{"internal/clock", "internal/jsontext", "internal/names"}
+var importedByAll = []string{"internal/clock", "internal/jsontext", "internal/names", "internal/prefetch"}
 
 // neverImported are folders that only they themselves import.
 var neverImported = []string{"conformance", "cmd"}

@@ -74,6 +74,14 @@ func (t *Table[V]) Find(name string) *V {
 	return nil
 }
 
+// Lookup is Find, and the table's own copy of the name, which lies where the value does.
+func (t *Table[V]) Lookup(name string) (own string, v *V) {
+	if _, e := t.find(name); e != nil {
+		return e.name, &e.value
+	}
+	return "", nil
+}
+
 // find is the slot and the entry of a name, nil if there is none.
 func (t *Table[V]) find(name string) (*slot[V], *entry[V]) {
 	all, hash := t.slots.Load().all, t.hash(name)
