@@ -15,7 +15,7 @@ const (
 
 // warmFor is how long an answer of the kernel counts. What was in memory a moment ago, and is being read, is there still; that it
 // is not costs one read of the disk on an event loop, as it would if the page went right after the question.
-const warmFor = 256 * time.Millisecond
+const warmFor = time.Second
 
 // warmth remembers spans of the log and of queues that were found in memory, and when. Each has a place of its own by its number, and
 // whichever comes last has it: the number is in the upper bits, the time in the lower ones. Two questions for each pull were a sixth of
@@ -24,7 +24,7 @@ type warmth struct{ log, units [512]atomic.Uint64 }
 
 const (
 	warmTick = warmFor / 2
-	timeBits = 24 // of the time in ticks: it comes round after three weeks
+	timeBits = 24 // of the time in ticks: it comes round after three months
 )
 
 // warmMark is what stands for a span that is found in memory now.
