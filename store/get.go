@@ -3,6 +3,7 @@ package store
 import (
 	"math"
 	"runtime/debug"
+	"unsafe"
 )
 
 // Limits of a read that are no configuration (DefaultMessageStore.getMessage).
@@ -223,6 +224,20 @@ func (r *GetResult) add(rec []byte, phys int64) {
 	r.jointFile, r.joint = r.held[len(r.held)-1], phys+int64(len(rec))
 	r.Count++
 	r.Bytes += len(rec)
+}
+
+// Load waits until the regions are in memory. A read of cold data does so on a lane, so that the event loop, which may be the one that
+// writes the answer, never waits for the disk.
+func (r *GetResult) Load() {
+	for _, region := range r.Regions {
+		at := uintptr(unsafe.Pointer(unsafe.SliceData(region)))
+		for _, f := range r.held {
+			if f.contains(at) {
+				f.mapping.Load(int64(at-uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))), int64(len(region)))
+				break
+			}
+		}
+	}
 }
 
 // Release lets go of the files; the regions are not to be touched after it. Releasing twice does no harm.

@@ -30,6 +30,7 @@ type pullOp struct {
 	topic   *body.TopicConfig
 	settled bool // the first run is through: commits are done, the filter is made
 	suspend bool // a 19 may be held back
+	cold    bool // what it reads is not in memory, and it may wait for that
 
 	get    store.GetRequest
 	res    store.GetResult
@@ -46,12 +47,12 @@ func (p *Processor) newPull(r *remoting.Request) *pullOp {
 	if op == nil {
 		op = &pullOp{p: p}
 		op.entry.Waiter = op
-		op.onLane, op.onWritten = op.read, op.written
+		op.onLane, op.onWritten = op.readCold, op.written
 	}
 	op.cfg = p.cfg()
 	op.replier, op.conn = r.Replier(), r.Conn()
 	op.lite = r.Code == code.LitePullMessage
-	op.settled, op.suspend, op.out = false, true, nil
+	op.settled, op.suspend, op.cold, op.out = false, true, false, nil
 	return op
 }
 
@@ -117,6 +118,12 @@ func (op *pullOp) settle() {
 // maxReads bounds how often a pull is read because something came in between: a producer that is always faster must not keep an event loop.
 const maxReads = 3
 
+// readCold is read on a lane, which may wait for the disk.
+func (op *pullOp) readCold() {
+	op.cold = true
+	op.read()
+}
+
 // read asks the store and answers, or parks the request.
 func (op *pullOp) read() {
 	h := &op.hdr
@@ -130,6 +137,9 @@ func (op *pullOp) read() {
 	op.get.MaxCount, op.get.MaxBytes = max(1, h.MaxMsgNums), math.MaxInt32
 	for reads := 1; ; reads++ {
 		op.p.Reader.Get(&op.get, &op.res)
+		if op.cold && op.res.Status == store.Found {
+			op.res.Load()
+		}
 		if reads == maxReads || !op.mayPark() {
 			op.send()
 			return
@@ -197,7 +207,7 @@ func (op *pullOp) Wake(why hold.Reason, out *remoting.Batch) {
 		return
 	}
 	op.out = out
-	op.suspend = false
+	op.suspend, op.cold = false, false
 	op.cfg = op.p.cfg()
 	op.group = nil
 	if op.admit() {

@@ -161,6 +161,7 @@ func (m *memMapping) Sync(off, n int64) error {
 }
 
 func (m *memMapping) Evict(int64, int64) error         { return nil }
+func (m *memMapping) Load(int64, int64)                {}
 func (m *memMapping) Resident(off int64, n int64) bool { return true }
 
 func (m *memMapping) Unmap() error {

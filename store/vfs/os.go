@@ -329,6 +329,12 @@ func (m *osMapping) Evict(off, n int64) error {
 	return unix.Madvise(r, unix.MADV_DONTNEED)
 }
 
+func (m *osMapping) Load(off, n int64) {
+	if r := m.pages(off, n); len(r) > 0 {
+		_ = retryIntr(func() error { return load(r) })
+	}
+}
+
 func (m *osMapping) Resident(off, n int64) bool { return resident(m.pages(off, n)) }
 
 func (m *osMapping) Unmap() error { return m.m.Unmap() }

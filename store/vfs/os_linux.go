@@ -26,6 +26,8 @@ func zeroRange(fd int, off, n int64) error {
 	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
+func load(b []byte) error { return unix.Madvise(b, unix.MADV_POPULATE_READ) }
+
 func resident(b []byte) bool {
 	// One byte a page; a limited piece at a time keeps the vector on the stack.
 	var vec [256]byte

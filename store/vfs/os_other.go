@@ -20,6 +20,8 @@ func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
 
 func zeroRange(int, int64, int64) error { return unix.EOPNOTSUPP }
 
+func load(b []byte) error { return unix.Madvise(b, unix.MADV_WILLNEED) }
+
 func resident([]byte) bool { return true }
 
 // readDir is the entries of a directory, in no order.

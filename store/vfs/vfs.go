@@ -97,6 +97,9 @@ type Mapping interface {
 	Evict(off, n int64) error
 	// Resident tells whether every page of a range is in memory, so that reading it does not wait for the disk.
 	Resident(off, n int64) bool
+	// Load waits for the disk until a range is in memory, for whoever may wait on behalf of others that touch it later. It is
+	// advice: where it can't be followed, or the disk fails, those will find out.
+	Load(off, n int64)
 	Unmap() error
 }
 

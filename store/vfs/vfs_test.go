@@ -163,6 +163,12 @@ func TestReadingMappingShowsWhatIsWritten(t *testing.T) {
 			t.Fatalf("read %q", got)
 		}
 		must(t, m.Sync(4090, 10))
+		must(t, m.Evict(0, size))
+		m.Load(4090, 10)
+		m.Load(size, 10) // beyond the end there is nothing
+		if !m.Resident(4090, 10) {
+			t.Fatal("not resident after Load")
+		}
 		must(t, f.Close())
 		must(t, m.Unmap())
 	})
