@@ -23,6 +23,7 @@ var adminCases = []Case{
 	{Area: "admin", Feature: "Topic attributes +k=v", Run: topicAttributes},
 	{Area: "admin", Feature: "Delete topic / group with clean-up", Run: deletions},
 	{Area: "admin", Feature: "Batch create topics and groups", Run: batchCreate},
+	{Area: "admin", Feature: "Topics and groups survive a killed broker", Own: true, Run: createdSurvive, Limit: 3 * time.Minute},
 }
 
 // runtimeKeys are what mqadmin, the dashboard and the exporter read of runtime info.

@@ -18,6 +18,7 @@ var clientCases = []Case{
 	{Area: "clients/proxy", Feature: "Go client v2", Own: true, Run: goExamples, Limit: 5 * time.Minute},
 	{Area: "clients/proxy", Feature: "JSON and ROCKETMQ header serialization", Run: serializations},
 	{Area: "clients/proxy", Feature: "VIP channel port-2", Run: vipChannel},
+	{Area: "clients/proxy", Feature: "New connections while others send without pause", Run: connectUnderTraffic},
 }
 
 func serializations(t *T) {

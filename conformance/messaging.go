@@ -25,6 +25,7 @@ var messagingCases = []Case{
 	{Area: "messaging", Feature: "One-way send", Run: onewaySend},
 	{Area: "messaging", Feature: "SEND_MESSAGE_V2 short header names", Run: compactNames},
 	{Area: "messaging", Feature: "Legacy SEND_MESSAGE (code 10)", Run: legacySend},
+	{Area: "messaging", Feature: "Many sends in one piece of a connection", Run: manyInOnePiece},
 	{Area: "messaging", Feature: "Batch send", Run: batchSend},
 	{Area: "messaging", Feature: "Batch to %RETRY% or delayed batch refused", Run: batchRefused},
 	{Area: "messaging", Feature: "Message body compression (zlib, lz4, zstd)", Run: compression},

@@ -17,6 +17,7 @@ var storageCases = []Case{
 	{Area: "storage", Feature: "Sync and async flush", Own: true, Run: flushModes, Limit: 2 * time.Minute},
 	{Area: "storage", Feature: "Crash recovery with abort file", Own: true, Run: crashRecovery, Limit: 2 * time.Minute},
 	{Area: "storage", Feature: "Expired file deletion at deleteWhen hour", Own: true, Run: expiredFiles, Limit: 4 * time.Minute},
+	{Area: "storage", Feature: "Deletion at once with fileReservedTime=0", Own: true, Run: nothingReserved, Limit: 4 * time.Minute},
 	{Area: "storage", Feature: "Query by key (index)", Run: queryByKey},
 	{Area: "storage", Feature: "Query by unique key", Run: queryByUniqueKey},
 	{Area: "storage", Feature: "View by offset id", Run: viewByID},
@@ -177,10 +178,13 @@ func crashRecovery(t *T) {
 	}
 }
 
+// everyHour is a deleteWhen for which it is always time.
+const everyHour = "00;01;02;03;04;05;06;07;08;09;10;11;12;13;14;15;16;17;18;19;20;21;22;23"
+
 func expiredFiles(t *T) {
 	conf := testkit.Props{
 		"mappedFileSizeCommitLog": "65536", "fileReservedTime": "1", "mappedFileSizeConsumeQueue": "600",
-		"deleteWhen": "00;01;02;03;04;05;06;07;08;09;10;11;12;13;14;15;16;17;18;19;20;21;22;23", "cleanResourceInterval": "1000",
+		"deleteWhen": everyHour, "cleanResourceInterval": "1000",
 	}
 	c := t.ownCluster(conf)
 	b := t.dial(c.broker)

@@ -128,6 +128,11 @@ func (c *Conn) Call(code int, ext map[string]string, body []byte) (*Frame, error
 	if err != nil {
 		return nil, err
 	}
+	return c.answer(code, wait)
+}
+
+// answer waits for the answer to a request.
+func (c *Conn) answer(code int, wait <-chan *Frame) (*Frame, error) {
 	select {
 	case f := <-wait:
 		return f, nil
@@ -145,13 +150,50 @@ func (c *Conn) Call(code int, ext map[string]string, body []byte) (*Frame, error
 
 // Begin makes a request; the answer comes on the channel.
 func (c *Conn) Begin(code int, ext map[string]string, body []byte) (<-chan *Frame, error) {
+	f, wait := c.expect(Request{code, ext, body})
+	return wait, c.Send(f)
+}
+
+// expect is the frame of a request whose answer is waited for.
+func (c *Conn) expect(r Request) (*Frame, <-chan *Frame) {
 	wait := make(chan *Frame, 1)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.opaque++
-	f := &Frame{Code: code, Opaque: c.opaque, Ext: ext, Body: body, Type: c.Type, Version: c.Version, Language: c.Language}
-	c.waiting[f.Opaque] = wait
-	c.mu.Unlock()
-	return wait, c.Send(f)
+	c.waiting[c.opaque] = wait
+	return &Frame{Code: r.Code, Opaque: c.opaque, Ext: r.Ext, Body: r.Body, Type: c.Type, Version: c.Version, Language: c.Language}, wait
+}
+
+// Request is one of many that are made together.
+type Request struct {
+	Code int
+	Ext  map[string]string
+	Body []byte
+}
+
+// Together writes requests in one piece and waits for all answers, which are in the order of the requests.
+func (c *Conn) Together(reqs ...Request) ([]*Frame, error) {
+	var text []byte
+	waits := make([]<-chan *Frame, len(reqs))
+	for i, r := range reqs {
+		f, wait := c.expect(r)
+		b, err := f.Encode()
+		if err != nil {
+			return nil, err
+		}
+		text, waits[i] = append(text, b...), wait
+	}
+	if err := c.Write(text); err != nil {
+		return nil, err
+	}
+	out := make([]*Frame, len(reqs))
+	for i, wait := range waits {
+		var err error
+		if out[i], err = c.answer(reqs[i].Code, wait); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // Oneway makes a request that gets no answer; it returns the request's opaque.

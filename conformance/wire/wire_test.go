@@ -138,6 +138,49 @@ func TestConn(t *testing.T) {
 	c.Close()
 }
 
+// TestTogether has requests arrive in one piece, and answers come in another order.
+func TestTogether(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		var out []byte
+		for range 3 {
+			f, err := ReadFrame(c)
+			if err != nil {
+				return
+			}
+			b, _ := (&Frame{Code: f.Code + 100, Opaque: f.Opaque, Flag: 1, Body: f.Body}).Encode()
+			out = append(b, out...)
+		}
+		_, _ = c.Write(out)
+	}()
+	c, err := Dial(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answers, err := c.Together(Request{Code: 1, Body: []byte("a")}, Request{Code: 2, Body: []byte("b")}, Request{Code: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"a", "b", ""} {
+		if f := answers[i]; f.Code != 101+i || string(f.Body) != want {
+			t.Errorf("answer %d: %v with body %q, want code %d with %q", i, f, f.Body, 101+i, want)
+		}
+	}
+	if _, err := c.Together(Request{Code: 4}); err == nil {
+		t.Error("a request on a connection that has ended succeeds")
+	}
+}
+
 func FuzzFrame(f *testing.F) {
 	for _, kind := range []Serialization{JSON, Binary} {
 		b, _ := (&Frame{Code: 1, Ext: Ext("k", "v"), Type: kind}).Encode()
