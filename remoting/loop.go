@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -59,7 +60,7 @@ type slot struct {
 
 const (
 	setEvents = 512                  // taken at once
-	stay      = 4 * time.Millisecond // at most, before netpoll's listeners have their turn
+	stay      = 100 * time.Millisecond // at most, before netpoll has its turn if nobody knocks
 	linger    = 2                    // ms without anything, after which the waiting is netpoll's
 	helpAbove = 48                   // requests that are expected of the queue before a helper is woken for it
 )
@@ -75,7 +76,9 @@ var theSet = sync.OnceValues(func() (*set, error) {
 	}
 	s := &set{epfd: fd, events: make([]unix.EpollEvent, setEvents), began: clock.Now()}
 	s.first = newWorker(s)
-	for range runtime.GOMAXPROCS(0) - 1 {
+	processors := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(processors + 1) // the loop keeps one while it waits
+	for range processors - 1 {
 		w := newWorker(s)
 		s.resting = append(s.resting, w)
 		go w.help()
@@ -125,7 +128,7 @@ func (w *watched) Addr() net.Addr { return nil }
 // work takes what is ready and works it, until nothing comes any more or it has stayed long enough.
 func (s *set) work() bool {
 	for until := s.since() + stay; ; {
-		n, err := unix.EpollWait(s.epfd, s.events, linger)
+		n, err := rawWait(s.epfd, s.events, linger)
 		if n > 0 {
 			knocked := s.ready(s.events[:n])
 			s.first.workAll()
@@ -134,12 +137,11 @@ func (s *set) work() bool {
 			}
 		}
 		now := s.since()
-		if n == 0 || err != nil && err != unix.EINTR || now >= until {
+		if n == 0 && !errors.Is(err, unix.EINTR) || now >= until {
 			return true
 		}
 		if s.pacer.pause(now, int(s.requests.Swap(0))) {
-			ts := unix.NsecToTimespec(int64(pacerPause))
-			_ = unix.Nanosleep(&ts, nil)
+			rawSleep(pacerPause)
 		}
 	}
 }

@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	pacerPause    = 200 * time.Microsecond
+	pacerPause    = 250 * time.Microsecond
 	pacerWindow   = 25 * time.Millisecond
 	pacerWakes    = 4000 // a second: below it there is nothing to gain
 	pacerSettle   = 4    // windows of such a load before a trial

@@ -49,8 +49,11 @@ func writeFD(fd int, pieces [][]byte) (int, error) {
 
 func writeOnce(fd int, pieces [][]byte) (n, want int, err error) {
 	if len(pieces) == 1 {
-		n, err = unix.Write(fd, pieces[0])
-		return n, len(pieces[0]), err
+		n, e := rawWrite(fd, pieces[0])
+		if e != 0 {
+			return 0, len(pieces[0]), e
+		}
+		return n, len(pieces[0]), nil
 	}
 	for _, p := range pieces {
 		want += len(p)
@@ -223,17 +226,17 @@ func (p *polled) read(s *scratch) bool {
 			copy(buf, p.part.data)
 		}
 	}
-	n, err := unix.Read(p.fd, buf[have:])
-	if n <= 0 {
-		switch err {
+	n, e := rawRead(p.fd, buf[have:])
+	if n <= 0 || e != 0 {
+		switch e {
 		case unix.EAGAIN:
 		case unix.EINTR:
 			return true
-		case nil:
+		case 0:
 			p.ended = true
 		default:
 			p.ended = true
-			p.c.broken(os.NewSyscallError("read", err))
+			p.c.broken(os.NewSyscallError("read", e))
 		}
 		return false
 	}

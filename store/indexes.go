@@ -52,7 +52,7 @@ type offer struct {
 
 const (
 	offerCount = 8192
-	indexDelay = 10 * time.Millisecond // for entries to collect
+	indexDelay = 100 * time.Millisecond // for entries to collect
 	indexShare = 4096                  // records built under one hold of mu
 	indexAhead = 32                    // records whose slots are fetched together
 	indexRetry = time.Second           // after an error
