@@ -59,10 +59,10 @@ type slot struct {
 }
 
 const (
-	setEvents = 512                  // taken at once
+	setEvents = 512                    // taken at once
 	stay      = 100 * time.Millisecond // at most, before netpoll has its turn if nobody knocks
-	linger    = 2                    // ms without anything, after which the waiting is netpoll's
-	helpAbove = 48                   // requests that are expected of the queue before a helper is woken for it
+	linger    = 2                      // ms without anything, after which the waiting is netpoll's
+	helpAbove = 48                     // requests that are expected of the queue before a helper is woken for it
 )
 
 // theSet makes the set and lends it to netpoll, once.
