@@ -140,13 +140,21 @@ func TestCheckpointFollowsTheLog(t *testing.T) {
 }
 
 func TestManyQueuesAreWorthMoreLog(t *testing.T) {
-	v := saver{each: 100}
+	v, d := saver{each: 100}, &dispatcher{}
 	for _, c := range []struct {
-		queues int
-		want   int64
-	}{{0, 100}, {syncTogether - 1, 100}, {syncTogether, 200}, {10 * syncTogether, 1100}} {
-		if v.unsynced = make([]*queue, c.queues); v.worth() != c.want {
-			t.Errorf("%d queues: %d, want %d", c.queues, v.worth(), c.want)
+		written, waiting int
+		want             int64
+	}{
+		{0, 0, 100},
+		{syncTogether - 1, 0, 100},
+		{syncTogether, 0, 200},
+		{10 * syncTogether, syncTogether, 1100},
+		{0, syncTogether, 200},
+		{syncTogether, 10 * syncTogether, 1100},
+	} {
+		v.unsynced, d.unsaved = make([]*queue, c.written), make([]*queue, c.waiting)
+		if got := v.worth(d); got != c.want {
+			t.Errorf("%d written, %d waiting: %d, want %d", c.written, c.waiting, got, c.want)
 		}
 	}
 }

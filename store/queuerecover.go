@@ -98,9 +98,12 @@ func (s *Store) loadTopic(topic string) error {
 	return nil
 }
 
-// inParallel calls fn for 0 to n-1 on all processors and joins what goes wrong.
+// inParallelMost is how many calls of inParallel may wait for the disk at once: after a boot nothing of the queues is in memory.
+const inParallelMost = 16
+
+// inParallel calls fn for 0 to n-1, several at once, and joins what goes wrong.
 func inParallel(n int, fn func(i int) error) error {
-	share := min(max(n/64, 1), 16) // how many calls a processor takes up at once
+	share := min(max(n/64, 1), 16) // how many calls a goroutine takes up at once
 	var mu sync.Mutex
 	var errs error
 	var next atomic.Int64
@@ -120,7 +123,7 @@ func inParallel(n int, fn func(i int) error) error {
 		}
 	}
 	var others sync.WaitGroup
-	for range min((n-1)/share, runtime.GOMAXPROCS(0)-1) {
+	for range min((n-1)/share, max(runtime.GOMAXPROCS(0), inParallelMost)-1) {
 		others.Go(work)
 	}
 	work()

@@ -96,7 +96,7 @@ func (v *saver) loop(d *dispatcher) {
 		}
 		now := d.s.now()
 		pos := d.pos.Load()
-		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond || pos-at >= v.each && pos-at >= v.worth()
+		all := now.Sub(last) >= time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond || pos-at >= v.each && pos-at >= v.worth(d)
 		if all {
 			last, at = now, pos
 		}
@@ -134,11 +134,13 @@ func (v *saver) outstanding(d *dispatcher) int {
 	return len(d.unsaved) + len(v.unsynced) + len(v.cooling)
 }
 
-// worth is how much new log is worth a thorough pass.
-func (v *saver) worth() int64 {
+// worth is how much new log is worth a thorough pass: the more queues are written or wait for it, the more.
+func (v *saver) worth(d *dispatcher) int64 {
 	v.passMu.Lock()
 	defer v.passMu.Unlock()
-	return v.each * int64(1+len(v.unsynced)/syncTogether)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return v.each * int64(1+max(len(v.unsynced), len(d.unsaved))/syncTogether)
 }
 
 // pass writes what is worth it; a thorough pass everything, makes it durable and moves the checkpoint. A queue that cannot be
