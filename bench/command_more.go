@@ -14,7 +14,7 @@ import (
 // bareCommand is `apogee bench bare`.
 func bareCommand() *cli.Command {
 	return &cli.Command{
-		Name: "bare", Usage: "what this machine can do by itself: appends with and without sync, one at a time and in groups",
+		Name: "bare", Usage: "what this machine can do by itself: appends with and without sync, one at a time and in groups, and a tail's system calls",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Value: ".", Usage: "`FOLDER` on the disk to be measured"}, bodyFlag(),
 			&cli.DurationFlag{Name: "duration", Aliases: []string{"d"}, Value: 3 * time.Second, Usage: "measure each for `TIME`"},
@@ -34,8 +34,12 @@ func bareCommand() *cli.Command {
 			}
 			for i := range all {
 				r := &all[i]
-				if _, err := fmt.Fprintf(c.App.Writer, "%s\n  %s records/s, %.2f us CPU a record, %.3f us a KiB, p50 %s  p99 %s  max %s\n", r.Settings, group(int64(r.Rate)),
-					r.BrokerCPU, r.CPUPerKiB(), ms(r.Send.P50), ms(r.Send.P99), ms(r.Send.Maximum)); err != nil {
+				delay, what := r.Send, fmt.Sprintf("%.3f us a KiB, ", r.CPUPerKiB())
+				if delay == nil {
+					delay, what = r.Delivery, "" // a tail's bytes are not its cost
+				}
+				if _, err := fmt.Fprintf(c.App.Writer, "%s\n  %s/s, %.2f us CPU each, %sp50 %s  p99 %s  max %s\n", r.Settings, group(int64(r.Rate)), r.BrokerCPU,
+					what, ms(delay.P50), ms(delay.P99), ms(delay.Maximum)); err != nil {
 					return err
 				}
 			}
@@ -59,6 +63,14 @@ func Bare(ctx context.Context, dir string, recordSize int, d time.Duration) ([]R
 	} {
 		l.o.Dir, l.o.Duration = dir, d
 		res, err := l.run(ctx, l.o)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, res)
+	}
+	for _, o := range []TailOptions{{Rate: 1_000}, {Rate: 10_000}, {Rate: 10_000, Pause: 250 * time.Microsecond}} {
+		o.Dir, o.Duration = dir, d
+		res, err := BareTail(ctx, o)
 		if err != nil {
 			return out, err
 		}
