@@ -13,7 +13,10 @@ import (
 // comes alone. Instead theSet adds a context, which the loop keeps while it waits. The scheduler gets hold of a thread in such a call by
 // a signal, which ends the call with EINTR.
 
-// rawWait waits for events at most that many milliseconds, n is 0 if none came or a signal did.
+// rawWait waits for events at most that many milliseconds, n is 0 if none came or a signal did. It is a call of its own, since the
+// beginning of a function is where the scheduler can stop the loop.
+//
+//go:noinline
 func rawWait(epfd int, events []unix.EpollEvent, ms int) (n int, err error) {
 	r, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
 	if e != 0 {
