@@ -53,9 +53,9 @@ type offer struct {
 const (
 	offerCount = 8192
 	indexDelay = 100 * time.Millisecond // for entries to collect
-	indexShare = 4096                  // records built under one hold of mu
-	indexAhead = 32                    // records whose slots are fetched together
-	indexRetry = time.Second           // after an error
+	indexShare = 4096                   // records built under one hold of mu
+	indexAhead = 32                     // records whose slots are fetched together
+	indexRetry = time.Second            // after an error
 	// queryBehind is how much of a backlog a query works off before it looks.
 	queryBehind = 64 << 20
 )
