@@ -90,7 +90,7 @@ func churn(ctx context.Context, p *pair) error {
 		{cpu.named("broker CPU, µs a connection"), atMost(200, " µs")},
 		{throughput.named("connections/s"), owed{}},
 	}}
-	return l.measure(ctx, p, nil)
+	return l.measure(ctx, p)
 }
 
 // routes measures queries at the name servers.
@@ -103,5 +103,5 @@ func routes(ctx context.Context, p *pair) error {
 		o.Broker, o.PID = x.namesrv.Addr(), x.namesrv.PID()
 		o.Topic, o.Topics, o.Queues, o.Connections, o.InFlight = "RouteTopic", 100, 8, 16, 16
 	}
-	return l.measure(ctx, p, nil)
+	return l.measure(ctx, p)
 }

@@ -10,12 +10,16 @@ import (
 
 // row of the table that is a load on a broker with its own result.
 type loadRow struct {
-	name string
-	run  func(context.Context, bench.Options) (bench.Result, error)
-	set  func(*bench.Options, *settings)
-	owed []loadOwed
-	on   func(*subject, *bench.Options) // where not on the broker
+	name  string
+	run   func(context.Context, bench.Options) (bench.Result, error)
+	set   func(*bench.Options, *settings)
+	limit limit // nil where none is measured
+	owed  []loadOwed
+	on    func(*subject, *bench.Options) // where not on the broker
 }
+
+// limit makes what a machine does by itself, for a pair of brokers on it.
+type limit func(*pair) func(context.Context) (bench.Result, error)
 
 // options are what one run of the row is made with.
 func (l *loadRow) options(p *pair, x *subject) bench.Options {
@@ -75,9 +79,9 @@ var (
 		{name: "send 1 KiB, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{{cpu, part(6)}, {half, atMost(0.06, " ms")}, {throughput, owed{}}}},
 		{name: "send 128 B, 16 × 64", run: bench.Send, set: body(128, 64), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
 		{name: "pull, draining 400,000 in batches of 32", run: bench.Pull, set: drain, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-		{name: "tail at 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(10_000, 1, 2), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
+		{name: "tail at 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(10_000, 1, 2), limit: bareTail(10_000, 250*time.Microsecond), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.3, " ms")}, {hundredth, atMost(3, " ms")}}},
 		{name: "tail at 10,000/s, 4 and 4", run: bench.LatencyRun, set: tail(10_000, 4, 4), owed: []loadOwed{{cpu, owed{}}, {half, owed{}}, {hundredth, owed{}}}},
-		{name: "tail at 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(1_000, 1, 2), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
+		{name: "tail at 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(1_000, 1, 2), limit: bareTail(1_000, 0), owed: []loadOwed{{cpu, part(8)}, {half, atMost(0.2, " ms")}, {hundredth, atMost(1.5, " ms")}}},
 	}
 	bulkRows = []loadRow{
 		{name: "send 4 KiB, 16 × 64", run: bench.Send, set: body(4<<10, 64), owed: []loadOwed{{cpu, part(6)}, {throughput, owed{}}}},
@@ -86,15 +90,28 @@ var (
 	}
 )
 
+// bareTail is the bare system calls beside a tail. The pauses are the broker's where it makes some.
+func bareTail(rate int, pause time.Duration) limit {
+	return func(p *pair) func(context.Context) (bench.Result, error) {
+		return func(ctx context.Context) (bench.Result, error) {
+			return bench.BareTail(ctx, bench.TailOptions{Dir: p.dir, Rate: rate, Duration: p.length, Pause: pause})
+		}
+	}
+}
+
 // measure runs a row on a pair.
-func (l *loadRow) measure(ctx context.Context, p *pair, limit func(context.Context) (bench.Result, error)) error {
+func (l *loadRow) measure(ctx context.Context, p *pair) error {
 	do := func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
 		return l.run(ctx, l.options(p, x))
 	}
 	if err := l.settle(ctx, p); err != nil {
 		return err
 	}
-	r, err := p.turns(ctx, l.name, do, limit)
+	var alone func(context.Context) (bench.Result, error)
+	if l.limit != nil {
+		alone = l.limit(p)
+	}
+	r, err := p.turns(ctx, l.name, do, alone)
 	if err != nil {
 		return err
 	}
@@ -128,15 +145,11 @@ func (l *loadRow) settle(ctx context.Context, p *pair) error {
 }
 
 // rowSections are sections of one row each, on brokers that they share.
-func rowSections(rows []loadRow, limits map[string]func(*pair) func(context.Context) (bench.Result, error)) []section {
+func rowSections(rows []loadRow) []section {
 	var out []section
 	for _, l := range rows {
 		out = append(out, section{l.name, func(ctx context.Context, p *pair) error {
-			var limit func(context.Context) (bench.Result, error)
-			if of := limits[l.name]; of != nil {
-				limit = of(p)
-			}
-			return l.measure(ctx, p, limit)
+			return l.measure(ctx, p)
 		}})
 	}
 	return out
@@ -146,23 +159,18 @@ func rowSections(rows []loadRow, limits map[string]func(*pair) func(context.Cont
 const recordBytes = 1180
 
 var syncRows = []loadRow{
-	{name: "sync flush, 16 × 64", run: bench.Send, set: connections(16, 64), owed: []loadOwed{
+	{name: "sync flush, 16 × 64", run: bench.Send, set: connections(16, 64), limit: bareSync(64), owed: []loadOwed{
 		{cpu, part(8)},
 		{throughput, owed{ofLimit: 0.9, text: "≥ 90 % of a bare group commit of 64"}},
 	}},
-	{name: "sync flush, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{
+	{name: "sync flush, 1 × 1", run: bench.Send, set: connections(1, 1), limit: bareSync(1), owed: []loadOwed{
 		{cpu, owed{}},
 		{throughput, owed{ofLimit: 0.5, text: "≥ 50 % of a bare append + fdatasync"}},
 	}},
 }
 
-// syncLimits are the bare loops beside the rows of syncRows.
-var syncLimits = map[string]func(*pair) func(context.Context) (bench.Result, error){
-	syncRows[0].name: bareSync(64),
-	syncRows[1].name: bareSync(1),
-}
-
-func bareSync(records int) func(*pair) func(context.Context) (bench.Result, error) {
+// bareSync is the bare loop beside a load with synchronous flush.
+func bareSync(records int) limit {
 	return func(p *pair) func(context.Context) (bench.Result, error) {
 		return func(ctx context.Context) (bench.Result, error) {
 			return bench.BareSync(ctx, bench.BareOptions{Dir: p.dir, Record: recordBytes, Group: records, Duration: p.length})

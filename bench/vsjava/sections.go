@@ -30,14 +30,14 @@ func short(s *settings) time.Duration { return min(s.warm, 10*time.Second) }
 
 // groups are all there is, in the order of the run.
 func groups() []group {
-	send := rowSections(asyncRows, nil)
+	send := rowSections(asyncRows)
 	send = append(send, section{"connection churn", churn}, section{"route queries", routes})
 	send = append(send, section{"latency at 50 %", latencyAt(50)}, section{"latency at 90 %", latencyAt(90)})
 	send = append(send, growthSections()...)
 	return []group{
 		{name: "send", warm: whole, sections: send},
-		{name: "bulk", warm: whole, sections: rowSections(bulkRows, nil)},
-		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows, syncLimits)},
+		{name: "bulk", warm: whole, sections: rowSections(bulkRows)},
+		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows)},
 		{name: "idle", sections: []section{{"idle connections", idle}}},
 		{name: "start", unpaired: true, sections: []section{{"start", start}, {"kill -9", recovery}}},
 		{name: "topics", prepare: manyTopicsStore, warm: whole, sections: []section{{"topics", topics}, {"create a topic", create}}},
