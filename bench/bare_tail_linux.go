@@ -33,6 +33,10 @@ func BareTail(ctx context.Context, o TailOptions) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	// The serving thread keeps a context of Go's scheduler while it waits; nobody else shall miss it.
+	contexts := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(contexts + 1)
+	defer runtime.GOMAXPROCS(contexts)
 	served := make(chan error, 1)
 	go func() { served <- t.serve() }()
 	var readers sync.WaitGroup
