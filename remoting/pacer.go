@@ -19,6 +19,7 @@ type pacer struct {
 	rate     float64       // requests a second in the state before, a moving average
 	next     time.Duration // no trial before
 	backoff  time.Duration // after a trial in vain
+	vain     float64       // requests a second before that trial
 }
 
 type pacing uint8
@@ -40,6 +41,7 @@ const (
 	pacerKeeps    = 0.85 // of the requests that came without pauses have to come with them
 	pacerBackoff  = time.Second
 	pacerPatience = 16 * time.Second
+	pacerOther    = 2 // times as many or as few requests are other traffic, of which a trial in vain says nothing
 )
 
 // pause says whether to pause now. It is told of each time that the loop has worked what was ready: when, and how many requests.
@@ -64,12 +66,15 @@ func (p *pacer) window(now time.Duration, requests, wakes float64) {
 			return
 		}
 		p.average(requests)
+		if p.rate*pacerOther < p.vain || p.rate > p.vain*pacerOther {
+			p.next, p.backoff = now, 0
+		}
 		if p.windows >= pacerSettle && now >= p.next {
 			p.become(pacingTrial)
 		}
 	case pacingTrial:
 		if requests < p.rate*pacerKeeps {
-			p.giveUp(now)
+			p.giveUp(now, p.rate)
 		} else if p.windows == pacerTrial {
 			p.become(pacingOn)
 		}
@@ -83,7 +88,7 @@ func (p *pacer) window(now time.Duration, requests, wakes float64) {
 		case wakes < pacerWakes:
 			p.become(pacingOff)
 		case p.rate < requests*pacerKeeps:
-			p.giveUp(now)
+			p.giveUp(now, requests)
 		default:
 			p.backoff = 0
 			p.become(pacingOn)
@@ -102,8 +107,9 @@ func (p *pacer) average(requests float64) {
 
 func (p *pacer) become(s pacing) { p.state, p.windows = s, 0 }
 
-func (p *pacer) giveUp(now time.Duration) {
+// giveUp ends the pauses for a while, for a load of that many requests a second without them.
+func (p *pacer) giveUp(now time.Duration, requests float64) {
 	p.backoff = min(max(2*p.backoff, pacerBackoff), pacerPatience)
-	p.next = now + p.backoff
+	p.next, p.vain = now+p.backoff, requests
 	p.become(pacingOff)
 }

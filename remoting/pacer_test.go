@@ -74,6 +74,20 @@ func TestPacerFollowsTheLoad(t *testing.T) {
 	}
 }
 
+// TestPacerTakesOtherTrafficAsNew: what was found out about one load does not keep another waiting.
+func TestPacerTakesOtherTrafficAsNew(t *testing.T) {
+	const us = time.Microsecond
+	var p pacer
+	var now time.Duration
+	drive(&p, &now, time.Minute, 40*us, 250*us, 4, 16) // sixteen clients that wait: 100,000/s, a long back-off
+	if p.backoff < pacerPatience {
+		t.Fatalf("back-off %v", p.backoff)
+	}
+	if share := drive(&p, &now, 2*time.Second, 50*us, 150*us, 1, 3); share < 0.8 {
+		t.Errorf("an open loop of 20,000/s after it: paused for %.3f of the time", share)
+	}
+}
+
 // TestPacerLooksWithoutPausesNowAndThen: whatever comes, the time without a look at the load without pauses is bounded.
 func TestPacerLooksWithoutPausesNowAndThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
