@@ -18,8 +18,8 @@ const (
 const warmFor = time.Second
 
 // warmth remembers spans of the log and of queues that were found in memory, and when. Each has a place of its own by its number, and
-// whichever comes last has it: the number is in the upper bits, the time in the lower ones. Two questions for each pull were a sixth of
-// what it costs.
+// whichever comes last has it: the number is in the upper bits, the time in the lower ones. Asked at each
+// pull, the two questions are a sixth of what it costs.
 type warmth struct{ log, units [512]atomic.Uint64 }
 
 const (

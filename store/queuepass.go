@@ -49,6 +49,9 @@ type writing struct {
 	told    time.Time
 }
 
+// errorsTold is how many errors of a pass are told one by one.
+const errorsTold = 4
+
 // writeMost bounds how long Close makes files: well below the half minute that many supervisors wait before they kill.
 const writeMost = 15 * time.Second
 
@@ -64,8 +67,8 @@ func (w *writing) run(buf []byte) error {
 	}
 	w.work(buf)
 	all.Wait()
-	if w.bad > 4 {
-		return errors.Join(w.errs, fmt.Errorf("and %d more", w.bad-4))
+	if w.bad > errorsTold {
+		return errors.Join(w.errs, fmt.Errorf("and %d more", w.bad-errorsTold))
 	}
 	return w.errs
 }
@@ -100,7 +103,7 @@ func (w *writing) save(q *queue, buf []byte) {
 	if err == nil {
 		return
 	}
-	if w.bad++; w.bad <= 4 {
+	if w.bad++; w.bad <= errorsTold {
 		w.errs = errors.Join(w.errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
 	}
 	if c.listed.CompareAndSwap(false, true) {
