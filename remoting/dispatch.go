@@ -53,6 +53,7 @@ type scratch struct {
 	ends   []Finisher
 	eps    []*endpoint // whose ends those are
 	worked int         // requests since the last end
+	handed bool        // to another goroutine, since the last wait
 }
 
 func (s *scratch) init() { s.req.Fields = make(header.Fields, 0, 32) }
@@ -122,7 +123,9 @@ func (ep *endpoint) dispatch(r *Request) {
 		if !route.Lane.put(job{ep: ep, handle: route.Handle, req: p}) {
 			ep.release(p)
 			r.Fail(code.SystemBusy, remarkOverload)
+			return
 		}
+		r.HandOver()
 	}
 }
 

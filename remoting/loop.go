@@ -59,10 +59,11 @@ type slot struct {
 }
 
 const (
-	setEvents = 512                    // taken at once
-	stay      = 100 * time.Millisecond // at most, before netpoll has its turn if nobody knocks
-	linger    = 2                      // ms without anything, after which the waiting is netpoll's
-	helpAbove = 48                     // requests that are expected of the queue before a helper is woken for it
+	setEvents  = 512                    // taken at once
+	stay       = 100 * time.Millisecond // at most, before netpoll has its turn if nobody knocks
+	linger     = 2                      // ms without anything, after which the waiting is netpoll's
+	yieldBelow = 8                      // requests of a turn after which the loop lets a goroutine run that goes on with one; after more it would cost each more than it gains
+	helpAbove  = 48                     // requests that are expected of the queue before a helper is woken for it
 )
 
 // theSet makes the set and lends it to netpoll, once.
@@ -132,6 +133,12 @@ func (s *set) work() bool {
 		if n > 0 {
 			knocked := s.ready(s.events[:n])
 			s.first.workAll()
+			if s.first.s.handed {
+				s.first.s.handed = false
+				if s.requests.Load() <= yieldBelow {
+					runtime.Gosched()
+				}
+			}
 			if knocked {
 				return true
 			}

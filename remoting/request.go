@@ -79,6 +79,14 @@ func (r *Request) LastPutOff() Finisher {
 	return r.batch.ends[len(r.batch.ends)-1]
 }
 
+// HandOver tells the event loop that another goroutine goes on with the request, and that its answer waits for it. The loop, which keeps
+// its context of Go's scheduler while it waits, then lets that one run first: somebody else would need 60 µs to take it from there.
+func (r *Request) HandOver() {
+	if r.batch != nil {
+		r.batch.handed = true
+	}
+}
+
 // Fail answers with a code and a remark and nothing else.
 func (r *Request) Fail(code int32, format string, args ...any) {
 	remark := format

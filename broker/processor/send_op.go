@@ -142,6 +142,7 @@ func (op *sendOp) put(r *remoting.Request) {
 	}
 	if op.res.Pending {
 		op.p.pending.Add(1)
+		r.HandOver() // to the flusher
 	}
 	op.forget() // the frame is gone when the batch ends
 	op.p.putOff(r, op)
