@@ -166,15 +166,28 @@ func searchRate(peak float64, keeps func(rate float64) (bool, error)) (float64, 
 	return low, nil
 }
 
-// latencyAt measures at a part of the highest rate of each broker.
+// latencyAt measures at a part of the highest rate of each broker. The same part is many times as many messages for Apogee as it is for Java.
 func latencyAt(percent float64) func(context.Context, *pair) error {
+	return loaded(fmt.Sprintf("nothing else, %.0f %% of each broker's highest rate", percent), func(p *pair, x *subject) float64 {
+		return p.highest[x.name()] * percent / 100
+	})
+}
+
+// latencyAlike measures both at the same rate, a part of Java's highest.
+func latencyAlike(percent float64) func(context.Context, *pair) error {
+	return loaded(fmt.Sprintf("nothing else, both at %.0f %% of Java's highest rate", percent), func(p *pair, _ *subject) float64 {
+		return p.highest[javaName] * percent / 100
+	})
+}
+
+// loaded measures at rates that come of the highest ones.
+func loaded(name string, rate func(*pair, *subject) float64) func(context.Context, *pair) error {
 	return func(ctx context.Context, p *pair) error {
 		if err := p.highestRates(ctx); err != nil {
 			return err
 		}
-		name := fmt.Sprintf("nothing else, %.0f %% of each broker's highest rate", percent)
 		r, err := p.turns(ctx, name, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
-			o := p.openLoop(x, p.highest[x.name()]*percent/100)
+			o := p.openLoop(x, rate(p, x))
 			if x.isApogee() {
 				o.Duration += p.length // a segment of 1 GB shall be among it
 			}
@@ -199,7 +212,7 @@ func age(x *subject, but int) error {
 	if err != nil {
 		return err
 	}
-	old := time.Now().Add(-2 * time.Hour)
+	old := time.Now().Add(-100 * time.Hour) // more than any of the brokers reserves
 	for _, name := range names[:max(0, len(names)-but)] {
 		// The broker may have deleted it meanwhile.
 		if err := os.Chtimes(name, old, old); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -32,7 +32,8 @@ func short(s *settings) time.Duration { return min(s.warm, 10*time.Second) }
 func groups() []group {
 	send := rowSections(asyncRows)
 	send = append(send, section{"connection churn", churn}, section{"route queries", routes})
-	send = append(send, section{"latency at 50 %", latencyAt(50)}, section{"latency at 90 %", latencyAt(90)})
+	send = append(send, section{"latency at 50 %", latencyAt(50)}, section{"latency at 90 %", latencyAt(90)},
+		section{"latency at the same rate", latencyAlike(90)})
 	send = append(send, growthSections()...)
 	return []group{
 		{name: "send", warm: whole, sections: send},
@@ -106,7 +107,10 @@ func (s *session) runSections(ctx context.Context, g *group, chosen []section) i
 	s.plan.started(g)
 	for i, x := range chosen {
 		s.progress("section %s; %s", x.name, s.plan.left())
-		err := x.run(ctx, p)
+		err := p.prune(ctx)
+		if err == nil {
+			err = x.run(ctx, p)
+		}
 		s.report.stamp(x.name)
 		s.plan.ended(x)
 		if err != nil {
