@@ -150,9 +150,9 @@ func newReport(s *settings, args []string) *report {
 	}}
 }
 
-// command is what was run, without where its results went.
+// command is what was run, without the files and folders that it worked on.
 func command(args []string) string {
-	return testkit.CommandLine("bin/bench-vs-java", args, map[string]bool{"write-readme": false, "json": true, "dir": true})
+	return testkit.CommandLine("bin/bench-vs-java", args, map[string]bool{"write-readme": false, "json": true, "dir": true, "from": true})
 }
 
 func machine() string {
