@@ -141,6 +141,7 @@ func TestCheckpointFollowsTheLog(t *testing.T) {
 
 func TestManyQueuesAreWorthMoreLog(t *testing.T) {
 	v, d := saver{each: 100}, &dispatcher{}
+	d.pos.Store(noMark) // it has nothing to dispatch
 	for _, c := range []struct {
 		written, waiting int
 		want             int64

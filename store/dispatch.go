@@ -125,6 +125,15 @@ func (d *dispatcher) wake() {
 	}
 }
 
+// letGo gives the right to dispatch back for those who took it for something else. A put that was refused it meanwhile has gone away:
+// what it brought is dispatched by the helper.
+func (d *dispatcher) letGo() {
+	d.mu.Unlock()
+	if pos := d.pos.Load(); pos != noMark && pos < d.s.commit.confirmed() {
+		d.callHelp()
+	}
+}
+
 // pending is how many entries are not in files.
 func (d *dispatcher) pending() int64 { return d.entered.Load() - d.written.Load() }
 

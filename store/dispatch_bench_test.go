@@ -37,6 +37,11 @@ func pretend(s *Store, q *queue, dig *digest, phys int64, size int32) {
 	q.next++
 	s.commit.written.Store(phys + int64(size))
 	s.dispatch.wake()
+	// Slips that the ring has no room for are read from the log, of which there is none here.
+	for s.dispatch.pos.Load() < phys+int64(size) {
+		runtime.Gosched() // somebody else has the right to dispatch just now
+		s.dispatch.wake()
+	}
 }
 
 func BenchmarkDispatch(b *testing.B) {

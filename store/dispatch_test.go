@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"apogee/internal/testkit"
 	"apogee/store/record"
@@ -399,6 +400,29 @@ func TestCheckpointCountsFlushedRecordsOnly(t *testing.T) {
 	}
 	if got := s.checkpoint.logicsMsgTimestamp.Load(); got != last.StoreTimestamp {
 		t.Errorf("time %d, want %d", got, last.StoreTimestamp)
+	}
+	must(t, s.Close())
+}
+
+// A put that comes while somebody looks at the queues does not wait, and is dispatched all the same, without another put or a flush.
+func TestPutWhileTheRightToDispatchIsTaken(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	r := newRig(t, func(o *Options) {
+		hour := time.Hour.Milliseconds()
+		o.FlushIntervalCommitLogMs, o.FlushIntervalConsumeQueueMs, o.FlushConsumeQueueThoroughMs = hour, hour, hour
+		o.OnArrive = func([]Arrival) { arrived <- struct{}{} }
+	})
+	s := r.open()
+	s.dispatch.mu.Lock()
+	put(t, s, message("Topic", 0, "x"))
+	if got := s.dispatch.behind(); got == 0 {
+		t.Error("dispatched by the put")
+	}
+	s.dispatch.letGo()
+	select {
+	case <-arrived:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody has dispatched the message")
 	}
 	must(t, s.Close())
 }

@@ -38,7 +38,7 @@ func (s *Store) cleanQueue(c *consumeQueue, minPhysical int64) error {
 // physEnd is the end of the furthest record a queue knows, 0 for none.
 func (s *Store) physEnd(c *consumeQueue) int64 {
 	s.dispatch.mu.Lock()
-	defer s.dispatch.mu.Unlock()
+	defer s.dispatch.letGo()
 	return c.physEnd
 }
 
@@ -130,7 +130,7 @@ func (s *Store) destroyQueue(q *queue) error {
 	d.written.Add(c.max.Load() - c.saved.Load())
 	c.saved.Store(c.max.Load())
 	c.forget(&d.heap)
-	d.mu.Unlock()
+	d.letGo()
 	if err := c.files.destroy(); err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (v *saver) outstanding(d *dispatcher) int {
 	v.passMu.Lock()
 	defer v.passMu.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.letGo()
 	return len(d.unsaved) + len(v.unsynced) + len(v.cooling)
 }
 
@@ -139,7 +139,7 @@ func (v *saver) worth(d *dispatcher) int64 {
 	v.passMu.Lock()
 	defer v.passMu.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.letGo()
 	return v.each * int64(1+max(len(v.unsynced), len(d.unsaved))/syncTogether)
 }
 
@@ -152,7 +152,7 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	list := d.unsaved
 	d.unsaved = v.spare[:0]
 	now := mark{extent{d.lastPhys, d.lastEnd}, d.lastTime} // all entries up to this record are in memory, on a list
-	d.mu.Unlock()
+	d.letGo()
 
 	all := thorough || d.pending() >= pendingPress
 	due, keep := v.due[:0], list[:0]
@@ -172,7 +172,7 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	v.unsynced = append(v.unsynced, w.written...)
 	d.mu.Lock()
 	d.unsaved = append(append(append(d.unsaved, keep...), w.failed...), w.rest()...)
-	d.mu.Unlock()
+	d.letGo()
 	if thorough && errs == nil {
 		errs = w.complete()
 	}
@@ -180,7 +180,7 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	clear(due)
 	v.spare, v.due = list[:0], due[:0]
 
-	v.flag(d.s, len(w.failed) > 0)
+	v.flag(d.s, w.bad > 0)
 	if thorough && errs == nil {
 		errs = v.sync(d)
 	}
@@ -228,7 +228,7 @@ func (v *saver) sync(d *dispatcher) error {
 				c.dropTail(&d.heap)
 			}
 		}
-		d.mu.Unlock()
+		d.letGo()
 		idle = idle[n:]
 	}
 	d.heap.trim()
