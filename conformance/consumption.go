@@ -532,6 +532,10 @@ func deadLetters(t *T) {
 	src := b.await(topic, 0, 2, 10*time.Second)[1]
 	b.ok(code.ConsumerSendMsgBack, wire.Ext("offset", src.Physical, "group", own, "delayLevel", 0, "originTopic", topic, "unitMode", false), nil)
 	Equal(t, "body in the dead-letter topic", string(b.await("%DLQ%"+own, 0, 1, 10*time.Second)[0].Body), "x")
+	// What a client sends back by itself, to whatever queue of the retry topic, ends there too.
+	b.topic("%RETRY%"+own, topicConf{})
+	b.send(message{topic: "%RETRY%" + own, queue: -1, reconsume: 99, body: []byte("y")})
+	Equal(t, "the second body in it", string(b.await("%DLQ%"+own, 0, 2, 10*time.Second)[1].Body), "y")
 }
 
 func heartbeatV2(t *T) {

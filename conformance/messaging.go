@@ -407,8 +407,10 @@ func reservedTopics(t *T) {
 		"SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC",
 		"SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT",
 	} {
-		f := b.trySend(message{topic: name, body: []byte("x")})
-		Equal(t, "send to "+name, f.Code, int(code.NoPermission))
+		for _, queue := range []int{0, -1} {
+			f := b.trySend(message{topic: name, queue: queue, body: []byte("x")})
+			Equal(t, fmt.Sprintf("send to queue %d of %s", queue, name), f.Code, int(code.NoPermission))
+		}
 	}
 	Equal(t, "send to BenchmarkTest", b.trySend(message{topic: "BenchmarkTest", body: []byte("x")}).Code, int(code.Success))
 }

@@ -91,7 +91,12 @@ func (op *sendOp) admit(r *remoting.Request, mayBlock bool) step {
 	}
 	name, known, topic := p.Topics.Lookup(h.Topic)
 	op.topic, op.name, op.known = topic, name, known
-	if op.plain = known != nil && h.QueueID < known.Plain(); op.plain { // the usual one: its configuration is not even looked at
+	op.plain = false
+	if known != nil && topic != nil {
+		n := known.Plain()
+		op.plain = n > 0 && h.QueueID < n // a negative queue is any of them, if there are any
+	}
+	if op.plain { // the usual one: its configuration is not even looked at
 		known.Fetch(h.QueueID)
 		return goOn
 	}

@@ -129,12 +129,25 @@ func TestSendRefusals(t *testing.T) {
 		"delay level that is none":  {fields: sendFields("tA", props("DELAY=abc")), code: 1, remark: `property DELAY: strconv.ParseInt: parsing "abc": invalid syntax`},
 		"inner batch":               {fields: sendFields("tA", props("INNER_NUM=2")), code: 13, remark: illegal},
 		"batch queues":              {fields: sendFields("tBatchCQ", ""), code: 16, remark: "topic[tBatchCQ] has queues of type BatchCQ, which this broker does not serve yet"},
-		"no body":                   {fields: sendFields("tA", ""), body: "-", code: 1, remark: "the message has no body"},
-		"no queue":                  {fields: sendFields("tA", "", "queueId", "-"), code: 1, remark: "the custom field <queueId> is null"},
-		"no topic":                  {fields: sendFields("tA", "", "topic", "-"), code: 1, remark: "the custom field <topic> is null"},
-		"queue is no number":        {fields: sendFields("tA", "", "queueId", "1x"), code: 1, remark: "the custom field <queueId> is null"},
-		"no header at all":          {code: 1, remark: "the custom field <producerGroup> is null"},
-		"properties too long":       {fields: sendFields("tA", props("K="+strings.Repeat("v", 32700))), code: 13, remark: illegal},
+		"any queue of a reserved topic": {
+			fields: sendFields("SCHEDULE_TOPIC_XXXX", "", "queueId", "-1"), code: 16, remark: "Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden.",
+			change: func(g *rig) { g.addTopic("SCHEDULE_TOPIC_XXXX", nil) },
+		},
+		"any queue of a topic with a bad name": {
+			fields: sendFields("a.b", "", "queueId", "-1"), code: 29, remark: "The specified topic: a.b, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
+			change: func(g *rig) { g.addTopic("a.b", nil) },
+		},
+		"any queue of a compacted topic, without keys": {fields: sendFields("tCompact", "", "queueId", "-1"), code: 13, remark: "Required message key is missing"},
+		"any of batch queues": {
+			fields: sendFields("tBatchCQ", "", "queueId", "-1"), code: 16,
+			remark: "topic[tBatchCQ] has queues of type BatchCQ, which this broker does not serve yet",
+		},
+		"no body":             {fields: sendFields("tA", ""), body: "-", code: 1, remark: "the message has no body"},
+		"no queue":            {fields: sendFields("tA", "", "queueId", "-"), code: 1, remark: "the custom field <queueId> is null"},
+		"no topic":            {fields: sendFields("tA", "", "topic", "-"), code: 1, remark: "the custom field <topic> is null"},
+		"queue is no number":  {fields: sendFields("tA", "", "queueId", "1x"), code: 1, remark: "the custom field <queueId> is null"},
+		"no header at all":    {code: 1, remark: "the custom field <producerGroup> is null"},
+		"properties too long": {fields: sendFields("tA", props("K="+strings.Repeat("v", 32700))), code: 13, remark: illegal},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -321,11 +334,13 @@ func TestSendCreatesTopics(t *testing.T) {
 }
 
 func TestMultiTagTopic(t *testing.T) {
-	g := newRig(t)
-	g.addTopic("tA", func(c *body.TopicConfig) { c.TopicFilterType = body.MultiTag })
-	g.call(code.SendMessage, sendFields("tA", ""), "x")
-	if m := g.store.stored(t, "tA", 0)[0]; m.SysFlag != record.SysMultiTags {
-		t.Errorf("sysFlag %d", m.SysFlag)
+	for _, queue := range []string{"0", "-1"} {
+		g := newRig(t)
+		g.addTopic("tA", func(c *body.TopicConfig) { c.TopicFilterType, c.ReadQueueNums, c.WriteQueueNums = body.MultiTag, 1, 1 })
+		g.call(code.SendMessage, sendFields("tA", "", "queueId", queue), "x")
+		if m := g.store.stored(t, "tA", 0)[0]; m.SysFlag != record.SysMultiTags {
+			t.Errorf("queue %s: sysFlag %d", queue, m.SysFlag)
+		}
 	}
 }
 
@@ -466,12 +481,14 @@ func TestRetryAndDeadLetters(t *testing.T) {
 		"no limit in the header":           {kv: []string{"reconsumeTimes", "2", "maxReconsumeTimes", "-"}, version: 513, max: 1, dead: true},
 		"a group that consumes in order":   {kv: []string{"reconsumeTimes", "0", "maxReconsumeTimes", "16"}, version: 513, max: 16, locked: true, dead: true},
 		"without a delay level":            {kv: []string{"reconsumeTimes", "17", "maxReconsumeTimes", "16"}, version: 513, max: 1, props: props("UNIQ_KEY=RS", "RETRY_TOPIC=tP"), dead: true},
+		"any queue":                        {kv: []string{"queueId", "-1", "reconsumeTimes", "17", "maxReconsumeTimes", "16"}, version: 513, max: 99, dead: true},
 		"the Go client's 0 allows nothing": {kv: []string{"reconsumeTimes", "1", "maxReconsumeTimes", "0"}, version: 513, max: 16, dead: true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
 			g.addGroup("gR", func(s *body.SubscriptionGroupConfig) { s.RetryMaxTimes = c.max })
+			g.addTopic("%RETRY%gR", func(c *body.TopicConfig) { c.ReadQueueNums, c.WriteQueueNums = 1, 1 })
 			if c.locked {
 				g.Locks.Lock("gR", "c1", []body.MessageQueue{{Topic: "tP", BrokerName: "b", QueueID: 0}})
 			}
