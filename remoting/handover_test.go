@@ -9,5 +9,9 @@ func TestHandOver(t *testing.T) {
 	if !s.handed {
 		t.Error("the loop is not told")
 	}
+	s.handed = false
+	if d := (&Request{batch: &s}).Detach(); !s.handed || d.batch != nil {
+		t.Errorf("who detaches hands over: %v, %v", s.handed, d.batch)
+	}
 	(&Request{}).HandOver()
 }

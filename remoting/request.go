@@ -99,8 +99,10 @@ func (r *Request) Fail(code int32, format string, args ...any) {
 // Decode reads the custom header.
 func (r *Request) Decode(h header.Decoder) error { return h.DecodeFields(r.Fields) }
 
-// Detach copies the request into memory of its own, for whoever needs it after the handler has returned.
+// Detach copies the request into memory of its own, for whoever goes on with it after the handler has returned, which the event loop is
+// told (HandOver).
 func (r *Request) Detach() *Request {
+	r.HandOver()
 	d := new(Request)
 	r.copyTo(d, nil)
 	return d

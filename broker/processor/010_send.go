@@ -52,7 +52,6 @@ func (p *Processor) serveSend(r *remoting.Request, mayBlock bool) {
 	case moveOn:
 		op.release()
 		d := r.Detach()
-		r.HandOver()
 		if !p.Lanes.Send.Submit(func() { p.serveSend(d, true) }) {
 			p.newSend(r).fail(r, code.SystemBusy, remarkOverload)
 		}

@@ -55,7 +55,6 @@ func (p *Processor) servePull(r *remoting.Request, mayBlock bool) {
 		lane := op.lane()
 		op.free()
 		d := r.Detach()
-		r.HandOver()
 		if !lane.Submit(func() { p.servePull(d, true) }) {
 			r.Fail(code.SystemBusy, remarkOverload)
 		}
