@@ -261,9 +261,7 @@ func FuzzRecovery(f *testing.F) {
 	binary.BigEndian.PutUint64(far[20:], 1<<62)
 	f.Add(far, false, int64(0))
 	f.Fuzz(func(t *testing.T, log []byte, clean bool, logics int64) {
-		if len(log) > 8*size {
-			t.Skip()
-		}
+		log = log[:min(len(log), 8*size)]
 		r := newRig(t, func(o *Options) { o.MappedFileSizeCommitLog = size })
 		must(t, r.mem.MkdirAll(logDir))
 		for base := 0; base < len(log); base += size {

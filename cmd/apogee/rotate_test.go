@@ -58,22 +58,24 @@ func TestRotatingFile(t *testing.T) {
 }
 
 func TestRotatingFileGoesOnWhenItCannotRename(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("SKIPPED, a log that cannot be renamed is not tried: root may rename everywhere; run the tests as another user")
+	path := filepath.Join(t.TempDir(), "a.log")
+	if err := os.Mkdir(path+".1", 0o755); err != nil { // no file takes the name of a folder, whoever asks for it
+		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	r, err := openRotating(filepath.Join(dir, "a.log"), 10, 1)
+	r, err := openRotating(path, 10, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := os.Chmod(dir, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.Chmod(dir, 0o755) }()
-	for range 3 {
-		if _, err := r.Write([]byte("123456789\n")); err != nil {
+	var want string
+	for i := range 3 {
+		line := fmt.Sprintf("line %04d\n", i)
+		if _, err := r.Write([]byte(line)); err != nil {
 			t.Fatal(err)
 		}
+		want += line
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%q, %v; want all lines in the file that could not be renamed", got, err)
 	}
 }
