@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 )
@@ -94,19 +95,37 @@ func TestOffsetID(t *testing.T) {
 	}
 }
 
-// A connection keeps answers, requests of the other side and answers that nobody waits for apart.
-func TestConn(t *testing.T) {
+// dialed is a connection to a peer that does one thing and hangs up.
+func dialed(t *testing.T, peer func(net.Conn)) *Conn {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	go func() {
+	var served sync.WaitGroup
+	served.Go(func() {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
 		defer func() { _ = c.Close() }()
+		peer(c)
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		served.Wait()
+	})
+	c, err := Dial(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// A connection keeps answers, requests of the other side and answers that nobody waits for apart.
+func TestConn(t *testing.T) {
+	c := dialed(t, func(c net.Conn) {
 		f, err := ReadFrame(c)
 		if err != nil {
 			return
@@ -115,11 +134,7 @@ func TestConn(t *testing.T) {
 			b, _ := out.Encode()
 			_, _ = c.Write(b)
 		}
-	}()
-	c, err := Dial(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	f, err := c.Call(1, nil, nil)
 	if err != nil || f.Code != 7 {
 		t.Errorf("%v, %v", f, err)
@@ -135,22 +150,11 @@ func TestConn(t *testing.T) {
 	if _, err := c.Call(1, nil, nil); err == nil {
 		t.Error("a call on a closed connection succeeds")
 	}
-	c.Close()
 }
 
 // TestTogether has requests arrive in one piece, and answers come in another order.
 func TestTogether(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
+	c := dialed(t, func(c net.Conn) {
 		var out []byte
 		for range 3 {
 			f, err := ReadFrame(c)
@@ -161,12 +165,7 @@ func TestTogether(t *testing.T) {
 			out = append(b, out...)
 		}
 		_, _ = c.Write(out)
-	}()
-	c, err := Dial(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	})
 	answers, err := c.Together(Request{Code: 1, Body: []byte("a")}, Request{Code: 2, Body: []byte("b")}, Request{Code: 3})
 	if err != nil {
 		t.Fatal(err)
