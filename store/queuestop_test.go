@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,22 +46,42 @@ func checkMany(t testing.TB, s *Store, want map[string]bool) {
 	}
 }
 
-// TestStopMakesFilesInFewSteps counts what is asked of the file system for queues that are new when the broker stops.
-func TestStopMakesFilesInFewSteps(t *testing.T) {
-	const queues = 400
-	r := newRig(t, manyOptions)
+// reopen opens a store that has exactly these messages, and closes it.
+func (r *rig) reopen(want map[string]bool) {
+	r.t.Helper()
+	s := r.open()
+	checkMany(r.t, s, want)
+	must(r.t, s.Close())
+}
+
+// countingQueueOps counts what is asked of a file system for consume queues.
+func countingQueueOps(under vfs.FS) (counting vfs.FS, counts func() map[vfs.Op]int) {
 	var mu sync.Mutex
 	count := map[vfs.Op]int{}
-	s := r.on(vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
+	counting = vfs.Faulty(under, func(op vfs.Op, name string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if strings.Contains(name, "/consumequeue") {
 			count[op]++
 		}
 		return nil
-	})).open()
+	})
+	return counting, func() map[vfs.Op]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(count)
+	}
+}
+
+// TestStopMakesFilesInFewSteps counts what is asked of the file system for queues that are new when the broker stops.
+func TestStopMakesFilesInFewSteps(t *testing.T) {
+	const queues = 400
+	r := newRig(t, manyOptions)
+	fsys, counts := countingQueueOps(r.mem)
+	s := r.on(fsys).open()
 	want := manyQueues(t, s, queues)
 	must(t, s.Close())
+	count := counts()
 	for _, op := range []vfs.Op{vfs.OpMkdir, vfs.OpCreate, vfs.OpTruncate, vfs.OpWrite} {
 		if count[op] != queues {
 			t.Errorf("%s: %d times for %d queues", op, count[op], queues)
@@ -72,9 +93,7 @@ func TestStopMakesFilesInFewSteps(t *testing.T) {
 			t.Errorf("%s: %d times for %d queues", op, n, queues)
 		}
 	}
-	s = r.open()
-	checkMany(t, s, want)
-	must(t, s.Close())
+	r.reopen(want)
 }
 
 // TestCutsDuringStop ends a stop with many new queues at one of its file operations, by a power cut or a kill.
@@ -102,12 +121,9 @@ func TestCutsDuringStop(t *testing.T) {
 			return
 		}
 		for _, mem := range []*vfs.Mem{cut, kill} {
-			s := r.on(mem).open()
-			checkMany(t, s, want)
-			must(t, s.Close())
-			s = r.on(mem).open()
-			checkMany(t, s, want)
-			must(t, s.Close())
+			for range 2 {
+				r.on(mem).reopen(want)
+			}
 		}
 	}
 }
@@ -139,15 +155,11 @@ func TestStopDoesNotTakeForever(t *testing.T) {
 	if n := strings.Count(log.String(), "writing consume queues"); n == 0 || n > queues/4 {
 		t.Errorf("progress was told %d times", n)
 	}
-	next := r.open()
-	checkMany(t, next, want)
-	must(t, next.Close())
+	r.reopen(want)
 	if _, err := r.mem.Stat("/data/store/abort"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("abort file after a stop with enough time: %v", err)
 	}
-	next = r.open()
-	checkMany(t, next, want)
-	must(t, next.Close())
+	r.reopen(want)
 }
 
 // TestWriteErrorsOfManyQueues: a full disk fails them all, and is told of in a few lines.
@@ -193,17 +205,9 @@ func TestStartOpensWhatItNeeds(t *testing.T) {
 	s := r.open()
 	want := manyQueues(t, s, queues)
 	must(t, s.Close())
-	var mu sync.Mutex
-	count := map[vfs.Op]int{}
-	s = r.on(vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if strings.Contains(name, "/consumequeue") {
-			count[op]++
-		}
-		return nil
-	})).open()
-	got := fmt.Sprint(count)
+	fsys, counts := countingQueueOps(r.mem)
+	s = r.on(fsys).open()
+	got := fmt.Sprint(counts())
 	if want := fmt.Sprint(map[vfs.Op]int{vfs.OpReadDir: 1 + queues/4 + queues, vfs.OpOpen: queues, vfs.OpRead: queues}); got != want {
 		t.Errorf("start: %s, want %s", got, want)
 	}
