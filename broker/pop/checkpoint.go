@@ -1,0 +1,211 @@
+package pop
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"apogee/compat/fastjson"
+)
+
+// CheckPoint says which messages of a queue one pop took, and until when nobody else sees them (PopCheckPoint). Its body in the revive
+// topic, compact:
+//
+//	{"bm":0,"bn":"b1","c":"gA","d":[0,1,2],"it":60000,"n":3,"pt":1700000000000,"q":0,"reviveTime":1700000060000,"ro":0,"so":100,"sp":false,"t":"tA"}
+//
+// bm has a bit for each message that is acknowledged, d is each message's offset less the start offset; without d (old brokers) they
+// follow the start offset without holes. rp counts how often a check point was put again because reviving failed. sp (5.5) says that the
+// messages come back with the count of consumptions that they have.
+type CheckPoint struct {
+	Bits        uint32
+	Broker      string
+	Group       string
+	Diffs       []int32
+	Invisible   int64 // ms
+	Num         int32 // messages
+	PopTime     int64 // ms
+	Queue       int32
+	RePuts      int32  // rp
+	Topic       string // a retry topic, if it was one that was popped
+	StartOffset int64
+	Suspend     bool
+
+	ReviveOffset int64 // where it is in the revive queue; set by who reads it there
+}
+
+// ReviveTime is when the messages are visible again.
+func (c *CheckPoint) ReviveTime() int64 { return c.PopTime + c.Invisible }
+
+// Offset is the offset of the i-th message.
+func (c *CheckPoint) Offset(i int) int64 {
+	if len(c.Diffs) == 0 {
+		return c.StartOffset + int64(i)
+	}
+	return c.StartOffset + int64(c.Diffs[i])
+}
+
+// Index is which message an offset is, -1 if it is none of them.
+func (c *CheckPoint) Index(offset int64) int {
+	d := offset - c.StartOffset
+	if d < 0 {
+		return -1
+	}
+	if len(c.Diffs) == 0 {
+		if d < int64(c.Num) {
+			return int(d)
+		}
+		return -1
+	}
+	for i, have := range c.Diffs {
+		if int64(have) == d && i < int(c.Num) {
+			return i
+		}
+	}
+	return -1
+}
+
+// All is the bits of a check point that is acknowledged in full.
+func (c *CheckPoint) All() uint32 { return uint32(1<<uint(c.Num) - 1) }
+
+// checkPointJSON is the body. All but rp is always written.
+type checkPointJSON struct {
+	Bits       int32   `json:"bm"`
+	Broker     *string `json:"bn"`
+	Group      *string `json:"c"`
+	Diffs      []int32 `json:"d"`
+	Invisible  int64   `json:"it"`
+	Num        int32   `json:"n"`
+	PopTime    int64   `json:"pt"`
+	Queue      int32   `json:"q"`
+	ReviveTime int64   `json:"reviveTime"`
+	Revive     int64   `json:"ro"`
+	RePuts     *string `json:"rp"`
+	Start      int64   `json:"so"`
+	Suspend    bool    `json:"sp"`
+	Topic      *string `json:"t"`
+}
+
+// Append appends the body.
+func (c *CheckPoint) Append(dst []byte) []byte {
+	j := checkPointJSON{
+		Bits: int32(c.Bits), Broker: &c.Broker, Group: &c.Group, Diffs: c.Diffs, Invisible: c.Invisible, Num: c.Num, PopTime: c.PopTime,
+		Queue: c.Queue, ReviveTime: c.ReviveTime(), Revive: c.ReviveOffset, Start: c.StartOffset, Suspend: c.Suspend, Topic: &c.Topic,
+	}
+	if c.RePuts > 0 {
+		s := strconv.Itoa(int(c.RePuts))
+		j.RePuts = &s
+	}
+	return fastjson.Append(dst, &j)
+}
+
+// ErrCheckPoint is a check point or an ack that says nothing one could act on.
+var ErrCheckPoint = errors.New("record of the revive topic is not usable")
+
+// ParseCheckPoint reads a body. It shares nothing with it.
+func ParseCheckPoint(body []byte) (*CheckPoint, error) {
+	var j checkPointJSON
+	if err := fastjson.Unmarshal(body, &j); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCheckPoint, err)
+	}
+	if j.Topic == nil || j.Group == nil {
+		return nil, fmt.Errorf("%w: check point without topic or group", ErrCheckPoint)
+	}
+	if j.Num < 0 || j.Num > MaxBatch || len(j.Diffs) > 0 && len(j.Diffs) < int(j.Num) || j.Start < 0 || j.PopTime < 0 || j.Invisible > math.MaxInt64-j.PopTime {
+		return nil, fmt.Errorf("%w: check point of %d messages at %d, %d differences", ErrCheckPoint, j.Num, j.Start, len(j.Diffs))
+	}
+	c := &CheckPoint{
+		Bits: uint32(j.Bits), Group: *j.Group, Diffs: j.Diffs, Invisible: j.Invisible, Num: j.Num, PopTime: j.PopTime, Queue: j.Queue,
+		StartOffset: j.Start, Suspend: j.Suspend, Topic: *j.Topic,
+	}
+	if j.Broker != nil {
+		c.Broker = *j.Broker
+	}
+	if j.RePuts != nil && *j.RePuts != "" {
+		n, err := strconv.ParseInt(*j.RePuts, 10, 32)
+		if err != nil {
+			n = math.MaxInt8 // as Java reads what is no number
+		}
+		c.RePuts = int32(max(n, 0))
+	}
+	return c, nil
+}
+
+// Ack says that one message, or several of one check point, are consumed (AckMsg, BatchAckMsg). Bodies, compact:
+//
+//	{"ao":101,"bn":"b1","c":"gA","pt":1700000000000,"q":0,"so":100,"t":"tA"}
+//	{"ao":-1,"aol":[101,102],"bn":"b1","c":"gA","pt":1700000000000,"q":0,"so":100,"t":"tA"}
+type Ack struct {
+	Offset      int64
+	Offsets     []int64 // of a batch; nil for one message
+	Broker      string  // "" where the broker did not say
+	Group       string
+	PopTime     int64
+	Queue       int32
+	StartOffset int64
+	Topic       string
+}
+
+type ackJSON struct {
+	Offset  int64   `json:"ao"`
+	Offsets []int64 `json:"aol"`
+	Broker  *string `json:"bn"`
+	Group   *string `json:"c"`
+	PopTime int64   `json:"pt"`
+	Queue   int32   `json:"q"`
+	Start   int64   `json:"so"`
+	Topic   *string `json:"t"`
+}
+
+// Append appends the body.
+func (a *Ack) Append(dst []byte) []byte {
+	j := ackJSON{Offset: a.Offset, Offsets: a.Offsets, Group: &a.Group, PopTime: a.PopTime, Queue: a.Queue, Start: a.StartOffset, Topic: &a.Topic}
+	if a.Broker != "" {
+		j.Broker = &a.Broker
+	}
+	return fastjson.Append(dst, &j)
+}
+
+// ParseAck reads a body. It shares nothing with it.
+func ParseAck(body []byte) (*Ack, error) {
+	var j ackJSON
+	if err := fastjson.Unmarshal(body, &j); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCheckPoint, err)
+	}
+	if j.Topic == nil || j.Group == nil {
+		return nil, fmt.Errorf("%w: ack without topic or group", ErrCheckPoint)
+	}
+	a := &Ack{Offset: j.Offset, Offsets: j.Offsets, Group: *j.Group, PopTime: j.PopTime, Queue: j.Queue, StartOffset: j.Start, Topic: *j.Topic}
+	if j.Broker != nil {
+		a.Broker = *j.Broker
+	}
+	return a, nil
+}
+
+// Tag is the tag of an ack's record.
+func (a *Ack) Tag() string {
+	if a.Offsets != nil {
+		return TagBatchAck
+	}
+	return TagAck
+}
+
+// AppendUnique appends the unique key of a check point's record (PopMessageProcessor.genCkUniqueId).
+func (c *CheckPoint) AppendUnique(dst []byte) []byte {
+	dst = appendUnique(dst, c.Topic, c.Queue, c.StartOffset, c.Group, c.PopTime)
+	return append(append(append(append(dst, '@'), c.Broker...), '@'), TagCheckPoint...)
+}
+
+// AppendUnique appends the unique key of an ack's record, whether it is of one message or of several (genAckUniqueId).
+func (a *Ack) AppendUnique(dst []byte) []byte {
+	dst = appendUnique(dst, a.Topic, a.Queue, a.Offset, a.Group, a.PopTime)
+	return append(append(append(append(dst, '@'), a.Broker...), '@'), TagAck...)
+}
+
+func appendUnique(dst []byte, topic string, queue int32, offset int64, group string, popTime int64) []byte {
+	dst = append(append(dst, topic...), '@')
+	dst = append(strconv.AppendInt(dst, int64(queue), 10), '@')
+	dst = append(strconv.AppendInt(dst, offset, 10), '@')
+	dst = append(append(dst, group...), '@')
+	return strconv.AppendInt(dst, popTime, 10)
+}
