@@ -11,7 +11,7 @@ import (
 type TailOptions struct {
 	Dir      string        // on the disk that a store would be on
 	Rate     int           // messages a second
-	Duration time.Duration //
+	Duration time.Duration // how long messages are sent
 	Pause    time.Duration // of the loop after each look, for messages to gather; 0 is none
 }
 

@@ -243,7 +243,6 @@ func (t *bareTail) work(stamps []uint64, out []byte, at *int64) error {
 	for c := range tailConsumers {
 		size := 0
 		for i := c; i < len(stamps); i += tailConsumers {
-			// A lone message goes to the one and the other in turn.
 			binary.BigEndian.PutUint64(out[size:], stamps[i])
 			size += tailDelivery
 		}
@@ -251,7 +250,7 @@ func (t *bareTail) work(stamps []uint64, out []byte, at *int64) error {
 			continue
 		}
 		to := 1 + c
-		if len(stamps) == 1 {
+		if len(stamps) == 1 { // a lone message goes to the one and the other in turn
 			to = 1 + int(t.sent)%tailConsumers
 		}
 		if err := push(t.servers[to], out[:size]); err != nil {

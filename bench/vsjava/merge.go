@@ -58,7 +58,7 @@ func (n *remark) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*plain)(n))
 }
 
-// lists calls do for each piece of the report.
+// pieces calls do for each piece of the report.
 func (r *report) pieces(do func(*tag)) {
 	each(r.Rows, do)
 	each(r.Latency, do)
