@@ -173,16 +173,8 @@ func TestHeldVerdict(t *testing.T) {
 }
 
 func TestAgeLeavesTheLastSegments(t *testing.T) {
-	x := &subject{dir: t.TempDir()}
+	x := withSegments(t, t.TempDir(), 5)
 	dir := filepath.Join(x.storeDir(), "commitlog")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5 {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%020d", i*segmentBytes)), []byte("x"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := age(x, 2); err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ func growth(what string, steps []int, of func(*bench.Result) float64, run func(c
 	return func(ctx context.Context, p *pair) error {
 		row := flatRow{What: what, Owed: flatRise}
 		for _, n := range steps {
+			if err := p.prune(ctx); err != nil {
+				return err
+			}
 			r, err := p.turns(ctx, fmt.Sprintf("%s: %d", what, n), func(ctx context.Context, x *subject, turn int) (bench.Result, error) {
 				o := p.options(x)
 				o.Warmup, o.Duration = 500*time.Millisecond, p.flatLength()

@@ -183,6 +183,9 @@ func latencyAlike(percent float64) func(context.Context, *pair) error {
 // loaded measures at rates that come of the highest ones.
 func loaded(name string, rate func(*pair, *subject) float64) func(context.Context, *pair) error {
 	return func(ctx context.Context, p *pair) error {
+		if err := p.prune(ctx); err != nil {
+			return err
+		}
 		if err := p.highestRates(ctx); err != nil {
 			return err
 		}
@@ -208,10 +211,7 @@ func segmentConf() testkit.Props {
 
 // age makes segments old that will not be written any more: all but the last few.
 func age(x *subject, but int) error {
-	names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "[0-9]*"))
-	if err != nil {
-		return err
-	}
+	names := x.logFiles()
 	old := time.Now().Add(-100 * time.Hour) // more than any of the brokers reserves
 	for _, name := range names[:max(0, len(names)-but)] {
 		// The broker may have deleted it meanwhile.

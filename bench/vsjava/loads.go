@@ -104,6 +104,9 @@ func (l *loadRow) measure(ctx context.Context, p *pair) error {
 	do := func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
 		return l.run(ctx, l.options(p, x))
 	}
+	if err := p.prune(ctx); err != nil {
+		return err
+	}
 	if err := l.settle(ctx, p); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +12,12 @@ import (
 	"apogee/bench"
 )
 
-// Loads write a gigabyte a second, and a broker whose disk is nearly full refuses messages. So before a load the segments of both brokers but
-// the last few go if there is not room for some more loads. The brokers delete them themselves, as they would in production.
+// Loads write a gigabyte a second, and a broker whose disk is nearly full refuses messages. So before a row, and before each step of those that
+// have several, the segments of both brokers but the last few go if there is not room for some more loads. The brokers delete them
+// themselves, as they would in production.
 const (
-	roomWanted = 30 << 30
-	kept       = 2 // segments
+	roomWanted = 30 // GB
+	kept       = 2  // segments
 	pruning    = time.Minute
 )
 
@@ -30,33 +30,36 @@ func room(dir string) (int64, error) {
 	return int64(fs.Bavail) * fs.Bsize, nil
 }
 
+// prune makes room if the disk has less than is wanted. It is not for loads that need what was stored before them.
 func (p *pair) prune(ctx context.Context) error {
-	if p.dir == "" {
-		return nil
-	}
 	free, err := room(p.dir)
-	if err != nil || free >= roomWanted {
+	if err != nil || free >= int64(p.room)<<30 {
 		return err
 	}
-	p.progress("%d GB left on the disk: old segments are deleted", free>>30)
 	for _, x := range p.subjects {
-		if err := p.alone(x, func() error { return deleteSegments(ctx, x) }); err != nil {
+		err := p.alone(x, func() error {
+			before := len(x.logFiles())
+			err := deleteSegments(ctx, x, func() error { return bench.Request(x.broker.Addr(), codeDeleteExpired) })
+			p.progress("%d GB left on the disk: %s had %d segments, %d are left", free>>30, x.name(), before, len(x.logFiles()))
 			return err
+		})
+		if err != nil {
+			return fmt.Errorf("old segments of %s: %w", x.name(), err)
 		}
 	}
 	return p.refill(ctx) // what was in memory of them is free now
 }
 
-// deleteSegments has a broker delete all but the last few, and waits for it. One that does not in time has what is left.
-func deleteSegments(ctx context.Context, x *subject) error {
+// deleteSegments has a broker, which ask asks for it, delete all but the last few, and waits until it has. One that does not in time keeps
+// what is left.
+func deleteSegments(ctx context.Context, x *subject, ask func() error) error {
 	end := time.Now().Add(pruning)
 	for asked := (time.Time{}); time.Now().Before(end); {
-		names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "[0-9]*"))
-		if err != nil || len(names) <= kept+1 { // one may be made ahead
-			return err
+		if len(x.logFiles()) <= kept+1 { // one may be made ahead
+			return nil
 		}
 		if time.Since(asked) > 10*time.Second { // what is asked for is forgotten after a while
-			if err := errors.Join(age(x, kept), bench.Request(x.broker.Addr(), codeDeleteExpired)); err != nil {
+			if err := errors.Join(age(x, kept), ask()); err != nil {
 				return err
 			}
 			asked = time.Now()

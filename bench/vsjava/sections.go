@@ -107,10 +107,7 @@ func (s *session) runSections(ctx context.Context, g *group, chosen []section) i
 	s.plan.started(g)
 	for i, x := range chosen {
 		s.progress("section %s; %s", x.name, s.plan.left())
-		err := p.prune(ctx)
-		if err == nil {
-			err = x.run(ctx, p)
-		}
+		err := x.run(ctx, p)
 		s.report.stamp(x.name)
 		s.plan.ended(x)
 		if err != nil {

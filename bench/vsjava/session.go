@@ -30,6 +30,7 @@ type settings struct {
 	from       string
 	measures   bool // not only what from holds is wanted
 	dir        string
+	room       int // GB that the disk shall have free before a load
 }
 
 // session is one run of the program.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -115,9 +114,8 @@ func (p *pair) watchOne(ctx context.Context, x *subject) (steadyRow, error) {
 			if err := age(x, 2); err != nil {
 				return row, err
 			}
-			segments, _ := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "*"))
 			p.progress("%-7s %6.0f s  %7.1f MB anonymous  %7.1f MB resident  %d segments", x.name(), time.Since(began).Seconds(), float64(m.Anonymous)/1e6,
-				float64(m.Resident)/1e6, len(segments))
+				float64(m.Resident)/1e6, len(x.logFiles()))
 		}
 	}
 }

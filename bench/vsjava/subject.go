@@ -218,14 +218,19 @@ func firstSend(ctx context.Context, broker string) (time.Time, error) {
 	}
 }
 
+// logFiles are the segments of a broker's log, oldest first.
+func (x *subject) logFiles() []string {
+	names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "[0-9]*"))
+	if err != nil {
+		return nil // a folder whose name is a pattern: no figure is worth it
+	}
+	return names
+}
+
 // logBytes is how much log a broker keeps, to a segment.
 func (x *subject) logBytes() int64 {
-	names, err := filepath.Glob(filepath.Join(x.storeDir(), "commitlog", "*"))
-	if err != nil {
-		return 0
-	}
 	var n int64
-	for _, name := range names {
+	for _, name := range x.logFiles() {
 		if st, err := os.Stat(name); err == nil {
 			n += st.Size()
 		}

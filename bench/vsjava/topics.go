@@ -37,6 +37,9 @@ func topics(ctx context.Context, p *pair) error {
 	steps := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Owed: flatRise}
 	most := openFiles() - 1000 // the reference keeps a file open for each queue
 	for _, n := range p.topicSteps() {
+		if err := p.prune(ctx); err != nil {
+			return err
+		}
 		q := *p
 		name := fmt.Sprintf("%d topics", n)
 		if n*topicQueues > most {
