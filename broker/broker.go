@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/broker/balance"
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/delay"
@@ -67,6 +68,7 @@ type Broker struct {
 	consumers *client.Consumers
 	producers *client.Producers
 	locks     *client.Locks
+	modes     *meta.Modes
 	notifier  *client.Notifier
 	hold      *hold.Table
 	delay     *delay.Scheduler
@@ -176,7 +178,8 @@ func (b *Broker) open() (err error) {
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep,
 	})
-	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load()); err != nil {
+	b.modes = meta.NewModes(fs, dir)
+	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load()); err != nil {
 		return err
 	}
 	b.delay, err = delay.Open(delay.Options{
@@ -229,8 +232,9 @@ func (b *Broker) wire() {
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
-		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
+		Locks: b.locks, Modes: b.modes, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
+		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
 	b.client = remoting.NewClient(remoting.ClientOptions{
 		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
@@ -353,5 +357,5 @@ func (b *Broker) closePorts(ctx context.Context) {
 }
 
 func (b *Broker) persist() error {
-	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist())
+	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist(), b.modes.Persist())
 }

@@ -23,6 +23,26 @@ const (
 	PermPriority = 8
 )
 
+// RequestMode is how a group gets messages (MessageRequestMode).
+type RequestMode string
+
+// The modes.
+const (
+	ModePull RequestMode = "PULL"
+	ModePop  RequestMode = "POP"
+)
+
+// UnmarshalText accepts the two names.
+func (m *RequestMode) UnmarshalText(b []byte) error {
+	switch v := RequestMode(b); v {
+	case ModePull, ModePop:
+		*m = v
+		return nil
+	default:
+		return fmt.Errorf("allowed are %s and %s", ModePull, ModePop)
+	}
+}
+
 // Broker is the configuration of one broker. Fields tagged hot take effect when they change in a running broker; the others are
 // stored and take effect at the next start, as in Java.
 type Broker struct {
@@ -104,6 +124,12 @@ type Broker struct {
 	RegisterProducer bool          `prop:"enableRegisterProducer" default:"true" hot:"true"`
 	ChannelExpired   time.Duration `prop:"channelExpiredTimeout" unit:"ms" default:"120000" hot:"true"`
 
+	// Sharing queues out among consumers.
+	ServerBalancer bool          `prop:"serverLoadBalancerEnable" default:"true" hot:"true"`
+	RoutePeriod    time.Duration `prop:"loadBalancePollNameServerInterval" unit:"ms" default:"30000" hot:"true"` // how old a route may be
+	RequestMode    RequestMode   `prop:"defaultMessageRequestMode" default:"PULL" hot:"true"`
+	PopShareQueues int           `prop:"defaultPopShareQueueNum" default:"-1" hot:"true"`
+
 	// How much work may wait.
 	SendQueue     int `prop:"sendThreadPoolQueueCapacity" default:"10000"`
 	PullQueue     int `prop:"pullThreadPoolQueueCapacity" default:"100000"`
@@ -115,6 +141,7 @@ type Broker struct {
 	ReplyQueue    int `prop:"replyThreadPoolQueueCapacity" default:"10000"`
 	HeartbeatQ    int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
 	AdminQueue    int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
+	BalanceQueue  int `prop:"loadBalanceThreadPoolQueueCapacity" default:"100000"`
 	// TransactionQueue is shown in runtime info only.
 	TransactionQueue int `prop:"endTransactionPoolQueueCapacity" default:"100000"`
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/broker/balance"
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/hold"
@@ -91,10 +92,14 @@ type Deps struct {
 	Consumers *client.Consumers
 	Producers *client.Producers
 	Locks     *client.Locks
+	Modes     *meta.Modes
 	Hold      *hold.Table
 	Stats     *stats.Stats
 	Rates     *stats.Rates
 	Lanes     *Lanes
+
+	// TopicRoutes is what the name servers say of topics.
+	TopicRoutes *balance.Routes
 
 	FS     vfs.FS
 	LogDir string // where the commit log is
@@ -147,6 +152,7 @@ type Lanes struct {
 	Consumer  *remoting.Lane // lists, offsets of unknown groups
 	Admin     *remoting.Lane
 	Reply     *remoting.Lane // waits for clients
+	Balance   *remoting.Lane // assignments, which may have to ask name servers
 
 	Answers *Answers // of sends that had to wait for the disk
 }
@@ -160,6 +166,7 @@ const (
 	clientWorkers    = 4
 	adminWorkers     = 8
 	replyWorkers     = 32
+	balanceWorkers   = 8
 )
 
 // NewLanes starts the lanes with the capacities that the configuration gives.
@@ -174,13 +181,14 @@ func NewLanes(c *config.Broker) *Lanes {
 		Consumer:  remoting.NewLane("consumerManage", clientWorkers, c.ConsumerQueue),
 		Admin:     remoting.NewLane("admin", adminWorkers, c.AdminQueue),
 		Reply:     remoting.NewLane("reply", replyWorkers, c.ReplyQueue),
+		Balance:   remoting.NewLane("loadBalance", balanceWorkers, c.BalanceQueue),
 		Answers:   NewAnswers(),
 	}
 }
 
 // Close ends the lanes once what they hold is done.
 func (l *Lanes) Close() {
-	for _, lane := range []*remoting.Lane{l.Send, l.Pull, l.LitePull, l.Query, l.Heartbeat, l.Client, l.Consumer, l.Admin, l.Reply} {
+	for _, lane := range []*remoting.Lane{l.Send, l.Pull, l.LitePull, l.Query, l.Heartbeat, l.Client, l.Consumer, l.Admin, l.Reply, l.Balance} {
 		lane.Close()
 	}
 	l.Answers.Close()

@@ -19,6 +19,7 @@ const (
 	laneConsumer
 	laneAdmin
 	laneReply
+	laneBalance
 )
 
 func (l *Lanes) lane(id laneID) *remoting.Lane {
@@ -41,6 +42,8 @@ func (l *Lanes) lane(id laneID) *remoting.Lane {
 		return l.Admin
 	case laneReply:
 		return l.Reply
+	case laneBalance:
+		return l.Balance
 	default:
 		return nil
 	}
@@ -116,6 +119,9 @@ var table = []route{
 	{code: code.GetSubscriptionGroupConfig, lane: laneAdmin, handle: (*Processor).groupConfig},
 	{code: code.UpdateAndGetGroupForbidden, lane: laneAdmin, handle: (*Processor).groupForbidden},
 	{code: code.LitePullMessage, handle: (*Processor).pull, slow: true},
+	{code: code.QueryAssignment, lane: laneBalance, handle: (*Processor).queryAssignment},
+	{code: code.SetMessageRequestMode, lane: laneBalance, handle: (*Processor).setRequestMode},
+	{code: code.GetAllMessageRequestMode, lane: laneAdmin, handle: (*Processor).allRequestModes},
 	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
 }
 

@@ -68,6 +68,27 @@ type SetMessageRequestModeRequestBody struct {
 	PopShareQueueNum int32  `json:"popShareQueueNum"`
 }
 
+// QueryAssignmentRequestBody is the body of QUERY_ASSIGNMENT (400): a consumer asks for its queues.
+type QueryAssignmentRequestBody struct {
+	Topic         string       `json:"topic,omitempty"`
+	ConsumerGroup string       `json:"consumerGroup,omitempty"`
+	ClientID      string       `json:"clientId,omitempty"`
+	StrategyName  string       `json:"strategyName,omitempty"`
+	MessageModel  MessageModel `json:"messageModel,omitempty"`
+}
+
+// QueryAssignmentResponseBody is the answer to it. Nil leaves the list out: the client is to keep what it has.
+type QueryAssignmentResponseBody struct {
+	MessageQueueAssignments []MessageQueueAssignment `json:"messageQueueAssignments"`
+}
+
+// MessageQueueAssignment is a queue and how to read it. Queue id -1 stands for all queues of the broker.
+type MessageQueueAssignment struct {
+	MessageQueue MessageQueue      `json:"messageQueue"`
+	Mode         string            `json:"mode,omitempty"`
+	Attachments  map[string]string `json:"attachments"`
+}
+
 // ConsumerFilterWrapper is the file consumerFilter.json.
 type ConsumerFilterWrapper struct {
 	FilterDataByTopic map[string]FilterDataMapByTopic `json:"filterDataByTopic" fastjson:"nonnull"`
