@@ -211,13 +211,8 @@ func (p *pair) turns(ctx context.Context, name string, do load, limit func(conte
 	}
 	out := results{Name: name}
 	for n := range p.runs {
-		for i := range p.subjects {
-			x := p.subjects[(i+n)%len(p.subjects)]
-			res, err := p.once(ctx, name, n, x, do)
-			if err != nil {
-				return out, err
-			}
-			out.add(x.name(), res)
+		if err := p.turn(ctx, &out, n, do); err != nil {
+			return out, err
 		}
 		if limit == nil {
 			continue
@@ -234,6 +229,19 @@ func (p *pair) turns(ctx context.Context, name string, do load, limit func(conte
 	}
 	p.report.Loads = append(p.report.Loads, out)
 	return out, nil
+}
+
+// turn makes one run on each broker.
+func (p *pair) turn(ctx context.Context, out *results, n int, do load) error {
+	for i := range p.subjects {
+		x := p.subjects[(i+n)%len(p.subjects)]
+		res, err := p.once(ctx, out.Name, n, x, do)
+		if err != nil {
+			return err
+		}
+		out.add(x.name(), res)
+	}
+	return nil
 }
 
 func (p *pair) once(ctx context.Context, name string, n int, x *subject, do load) (res bench.Result, err error) {

@@ -32,43 +32,67 @@ func openFiles() int {
 	return int(min(l.Max, 1<<30))
 }
 
-// topics measures sends to ever more topics, all of which exist from the beginning.
+// topics measures sends to ever more topics, all of which exist from the beginning. The steps are made in turn, as often as there are runs:
+// whatever slows the machine down meanwhile then meets all of them.
 func topics(ctx context.Context, p *pair) error {
-	steps := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Owed: flatRise}
+	var steps []*topicStep
 	most := openFiles() - 1000 // the reference keeps a file open for each queue
 	for _, n := range p.topicSteps() {
-		if err := p.prune(ctx); err != nil {
-			return err
-		}
-		q := *p
-		name := fmt.Sprintf("%d topics", n)
+		s := &topicStep{pair: *p, n: n, results: results{Name: fmt.Sprintf("%d topics", n)}}
 		if n*topicQueues > most {
-			q.subjects = p.only(apogeeName)
-			p.warn("%s: not on Java, which keeps a file open for each queue; a process here may have %d", name, openFiles())
+			s.subjects = p.only(apogeeName)
+			p.warn("%s: not on Java, which keeps a file open for each queue; a process here may have %d", s.results.Name, openFiles())
 		}
-		set := func(o *bench.Options) {
-			o.Topic, o.Topics, o.Queues, o.Create = manyTopic, n, topicQueues, false
-			if n == 1 {
-				o.Topic = bench.TopicName(manyTopic, 0)
+		if err := s.touch(ctx, n*topicQueues, s.set); err != nil {
+			return fmt.Errorf("%s: %w", s.results.Name, err)
+		}
+		steps = append(steps, s)
+	}
+	for n := range p.runs {
+		for _, s := range steps {
+			if err := s.measure(ctx, n); err != nil {
+				return err
 			}
 		}
-		if err := q.touch(ctx, n*topicQueues, set); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		r, err := q.turns(ctx, name, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
-			o := p.options(x)
-			set(&o)
-			return bench.Send(ctx, o)
-		}, nil)
-		if err != nil {
-			return err
-		}
-		steps.add(n, r, cpu.of)
 	}
-	steps.judge()
-	p.report.Flat = append(p.report.Flat, steps)
-	p.report.add(steps.row("topics × 4 queues in turn: 1 to 10,000"))
+	row := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Owed: flatRise}
+	for _, s := range steps {
+		row.add(s.n, s.results, cpu.of)
+		p.report.Loads = append(p.report.Loads, s.results)
+	}
+	row.judge()
+	p.report.Flat = append(p.report.Flat, row)
+	p.report.add(row.row("topics × 4 queues in turn: 1 to 10,000"))
 	return nil
+}
+
+// topicStep is one number of topics.
+type topicStep struct {
+	pair
+	n       int
+	results results
+}
+
+func (s *topicStep) set(o *bench.Options) {
+	o.Topic, o.Topics, o.Queues, o.Create = manyTopic, s.n, topicQueues, false
+	if s.n == 1 {
+		o.Topic = bench.TopicName(manyTopic, 0)
+	}
+}
+
+// measure makes one run on each broker.
+func (s *topicStep) measure(ctx context.Context, run int) error {
+	if err := s.prune(ctx); err != nil {
+		return err
+	}
+	if err := s.refill(ctx); err != nil {
+		return err
+	}
+	return s.turn(ctx, &s.results, run, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
+		o := s.options(x)
+		s.set(&o)
+		return bench.Send(ctx, o)
+	})
 }
 
 // touch sends to each queue, so that no file is made while measuring.
