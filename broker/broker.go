@@ -65,6 +65,7 @@ type Broker struct {
 	topics    *meta.Topics
 	groups    *meta.Groups
 	offsets   *meta.Offsets
+	broadcast *meta.Broadcast
 	consumers *client.Consumers
 	producers *client.Producers
 	locks     *client.Locks
@@ -78,6 +79,7 @@ type Broker struct {
 	proc      *processor.Processor
 
 	client    *remoting.Client
+	members   *members
 	registrar *registrar
 	server    *remoting.Server
 	second    *remoting.Server // the "VIP" port: everything but pulls
@@ -228,16 +230,22 @@ func (b *Broker) wire() {
 	b.hold = hold.New(hold.Options{Now: now})
 	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
 	b.lanes = processor.NewLanes(c)
-	b.proc = processor.New(processor.Deps{
-		Config: b.live, Settings: b.settings, Log: log, Now: now,
-		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay,
-		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Modes: b.modes, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
-		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
-		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
+	b.broadcast = meta.NewBroadcast(meta.BroadcastOptions{
+		Now: now, Offsets: b.offsets, First: b.firstOffset,
+		Online: func(group, clientID string) bool { _, ok := b.consumers.Member(group, clientID); return ok },
+		Expire: func() time.Duration { return b.live.Get().BroadcastExpire }, ExpireMax: func() time.Duration { return b.live.Get().BroadcastExpireMax },
 	})
 	b.client = remoting.NewClient(remoting.ClientOptions{
 		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
+	})
+	b.members = newMembers(b.client, b.live, b.Address)
+	b.proc = processor.New(processor.Deps{
+		Config: b.live, Settings: b.settings, Log: log, Now: now,
+		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Peers: b.members,
+		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Consumers: b.consumers, Producers: b.producers,
+		Locks: b.locks, Modes: b.modes, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
+		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
 	b.registrar = newRegistrar(b.client, b.live, b.topics, log)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"apogee/broker/meta"
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/remoting"
@@ -14,7 +15,11 @@ import (
 const (
 	firstPersist = 10 * time.Second // of offsets, after the start
 	expiryPeriod = 10 * time.Second // of the scan for clients that have gone silent
+	slowPeriod   = 3 * time.Minute  // of the look for groups that read too slowly
 )
+
+// minMembersEvery keeps syncBrokerMemberGroupPeriod=0 from asking without pause.
+const minMembersEvery = 100 * time.Millisecond
 
 // startServices starts what runs until Shutdown.
 func (b *Broker) startServices() {
@@ -22,6 +27,11 @@ func (b *Broker) startServices() {
 	b.services.Go(func() { b.notifier.Run(b.ctx) })
 	b.services.Go(func() { every(b.ctx, firstPersist, b.live.Get().FlushOffsets, b.persistOrLog) })
 	b.services.Go(func() { every(b.ctx, expiryPeriod, expiryPeriod, b.expireClients) })
+	b.services.Go(func() { every(b.ctx, meta.BroadcastScan, meta.BroadcastScan, b.broadcast.Scan) })
+	b.services.Go(func() { every(b.ctx, slowPeriod, slowPeriod, b.proc.DisableSlow) })
+	b.services.Go(func() {
+		every(b.ctx, 0, max(b.live.Get().MembersEvery, minMembersEvery), func() { b.members.refresh(b.ctx) })
+	})
 	b.services.Go(func() {
 		every(b.ctx, stats.SamplePeriod, stats.SamplePeriod, func() { b.stats.Sample(b.env.Now()) })
 	})
@@ -57,6 +67,14 @@ func (b *Broker) expireClients() {
 		ch.Close()
 	}
 	b.locks.Expire()
+}
+
+// firstOffset is where a broadcasting client starts that nobody knows.
+func (b *Broker) firstOffset(topic string, queue int32) int64 {
+	if b.store.MinOffset(topic, queue) <= 0 && b.store.InMemory(topic, queue, 0) {
+		return 0
+	}
+	return max(0, b.store.MaxOffset(topic, queue))
 }
 
 func (b *Broker) sampleRates() {

@@ -28,7 +28,7 @@ func Cases() []Case {
 	var all []Case
 	for _, part := range [][]Case{
 		messagingCases, consumptionCases, filteringCases, delayCases, orderingCases, storageCases, namesrvCases, adminCases,
-		clientCases, deploymentCases, operatorCases, balanceCases,
+		clientCases, deploymentCases, operatorCases, balanceCases, groupCases,
 	} {
 		all = append(all, part...)
 	}

@@ -12,7 +12,7 @@ import (
 
 // operatorCases are of several areas: what operators ask of clients and brokers, and what stands in front of the protocol.
 var operatorCases = []Case{
-	{Area: "messaging", Feature: "Request-reply (RPC)", Run: requestReply},
+	{Area: "messaging", Feature: "Request-reply (RPC)", Run: requestReply, Limit: 3 * time.Minute},
 	{Area: "consumption", Feature: "Clone group offset", Run: cloneOffset},
 	{Area: "consumption", Feature: "Consume message directly (admin)", Run: consumeDirectly},
 	{Area: "consumption", Feature: "Consumer running info and jstack", Run: runningInfo},
@@ -66,6 +66,7 @@ func requestReply(t *T) {
 	if f.Code != int(code.SystemError) || !strings.Contains(f.Remark, "nobody@1") {
 		t.Errorf("reply to nobody: %v", f)
 	}
+	officialReply(t)
 }
 
 func cloneOffset(t *T) {

@@ -295,6 +295,20 @@ func (c *Consumers) Member(group, clientID string) (Member, bool) {
 	return Member{}, false
 }
 
+// Listener is the client id of a connection in a broadcasting group of push consumers, "" where it is in none.
+func (c *Consumers) Listener(group string, ch Channel) string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	g := c.groups[group]
+	if g == nil || g.view.Model != body.Broadcasting || g.view.ConsumeType != body.ConsumePassively {
+		return ""
+	}
+	if e := c.find(g, ch); e != nil {
+		return e.ClientID
+	}
+	return ""
+}
+
 // Names are the groups with at least one member, in order.
 func (c *Consumers) Names() []string {
 	c.mu.RLock()

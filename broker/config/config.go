@@ -118,6 +118,20 @@ type Broker struct {
 	FlushOffsets      time.Duration `prop:"flushConsumerOffsetInterval" unit:"ms" default:"5000"`
 	OffsetVersionStep int64         `prop:"consumerOffsetUpdateVersionStep" default:"500"`
 
+	// Where clients of broadcasting groups are, for when they go from a proxy to the broker or back.
+	BroadcastOffsets   bool          `prop:"enableBroadcastOffsetStore" default:"true" hot:"true"`
+	BroadcastExpire    time.Duration `prop:"broadcastOffsetExpireSecond" unit:"s" default:"120" hot:"true"`    // of clients that are gone
+	BroadcastExpireMax time.Duration `prop:"broadcastOffsetExpireMaxSecond" unit:"s" default:"300" hot:"true"` // of those that are here and pull nothing
+
+	// Groups that read too far behind the end of the log are switched off.
+	DisableSlow bool  `prop:"disableConsumeIfConsumerReadSlowly" default:"false" hot:"true"`
+	SlowBehind  int64 `prop:"consumerFallbehindThreshold" default:"17179869184" hot:"true"` // bytes
+
+	// Locks of orderly consumers that most replicas have to grant.
+	StrictLocks  bool          `prop:"lockInStrictMode" default:"false" hot:"true"`
+	Replicas     int           `prop:"totalReplicas" default:"1" hot:"true"`
+	MembersEvery time.Duration `prop:"syncBrokerMemberGroupPeriod" unit:"ms" default:"1000"`
+
 	// Clients.
 	NotifyIDsChanged bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
 	NotifyRealTime   bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`

@@ -120,6 +120,7 @@ func (op *pullOp) admit() bool {
 	if !op.subscribe() {
 		return false
 	}
+	op.findListener()
 	if cfg.RejectPull && op.group.GroupName != meta.ToolsGroup && !meta.IsSystemGroup(op.group.GroupName) {
 		if g := p.Consumers.Group(h.ConsumerGroup); g == nil || g.ConsumeType == body.ConsumeActively {
 			return op.refuse(code.SubscriptionNotExist, "", "the consumer's group info not exist, or the pull consumer is rejected by server."+faq)

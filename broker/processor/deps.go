@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -73,6 +74,13 @@ type Settings interface {
 	Update(f *properties.File) error
 }
 
+// Peers are the brokers of this broker's name: itself and its replicas.
+type Peers interface {
+	// Members are their addresses by broker id.
+	Members() map[int64]string
+	Call(ctx context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error)
+}
+
 // Deps is what a Processor works with. All of it is set and stays.
 type Deps struct {
 	Config   *config.Live
@@ -85,10 +93,12 @@ type Deps struct {
 	Queues Queues
 	Upkeep Upkeep
 	Delays Delays
+	Peers  Peers
 
 	Topics    *meta.Topics
 	Groups    *meta.Groups
 	Offsets   *meta.Offsets
+	Broadcast *meta.Broadcast
 	Consumers *client.Consumers
 	Producers *client.Producers
 	Locks     *client.Locks
@@ -116,7 +126,8 @@ type Processor struct {
 	started time.Time
 
 	messaging
-	beats sync.Pool // *beatOp
+	beats  sync.Pool // *beatOp
+	behind behind
 }
 
 // Address is what the broker calls itself: in message ids, and in answers that name it.

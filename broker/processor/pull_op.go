@@ -3,10 +3,12 @@ package processor
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"apogee/broker/config"
 	"apogee/broker/hold"
+	"apogee/broker/meta"
 	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/code"
@@ -31,6 +33,9 @@ type pullOp struct {
 	settled bool // the first run is through: commits are done, the filter is made
 	suspend bool // a 19 may be held back
 	cold    bool // what it reads is not in memory, and it may wait for that
+
+	listener string // client id of one that broadcasts, else ""
+	proxied  bool   // a proxy pulls for it
 
 	get    store.GetRequest
 	res    store.GetResult
@@ -61,6 +66,7 @@ func (op *pullOp) free() {
 	op.replier, op.conn, op.cfg, op.group, op.topic = remoting.Replier{}, nil, nil, nil, nil
 	op.hdr = header.PullMessageRequest{}
 	op.get.Filter, op.get.Topic = nil, ""
+	op.listener, op.proxied = "", false
 	op.reply = remoting.Reply{}
 	op.p.pulls.Put(op)
 }
@@ -130,6 +136,13 @@ func (op *pullOp) read() {
 	if op.cfg.ServerSideReset {
 		if off, ok := op.p.Offsets.TakeReset(op.group.GroupName, op.topic.TopicName, h.QueueID); ok {
 			op.answerReset(off)
+			return
+		}
+	}
+	if op.listener != "" {
+		if off, ok := op.p.Broadcast.Start(op.listening(), h.QueueID, h.QueueOffset); ok {
+			op.res.Min, op.res.Max = 0, 0 // Java does not look
+			op.answerOffset(off)
 			return
 		}
 	}
@@ -218,10 +231,36 @@ func (op *pullOp) Wake(why hold.Reason, out *remoting.Batch) {
 // answerReset tells the client to go on elsewhere, as an operator has ordered.
 func (op *pullOp) answerReset(off int64) {
 	topic, queue := op.topic.TopicName, op.hdr.QueueID
-	op.res.Status, op.res.Next, op.res.Count, op.res.Regions = store.OffsetReset, off, 0, op.res.Regions[:0]
 	op.res.Min, op.res.Max = op.p.Queues.MinOffset(topic, queue), op.p.Queues.MaxOffset(topic, queue)
+	op.answerOffset(off)
+}
+
+func (op *pullOp) answerOffset(off int64) {
+	op.res.Status, op.res.Next, op.res.Count, op.res.Regions = store.OffsetReset, off, 0, op.res.Regions[:0]
 	op.res.FromSlave = false
 	op.send()
+}
+
+// sourceProxyBroadcast is RequestSource PROXY_FOR_BROADCAST.
+const sourceProxyBroadcast = 1
+
+// findListener finds out for which client of a broadcasting group this is.
+func (op *pullOp) findListener() {
+	h := &op.hdr
+	switch {
+	case !op.cfg.BroadcastOffsets:
+		op.listener = ""
+	case h.RequestSource.Valid && h.RequestSource.Value == sourceProxyBroadcast:
+		if !op.settled { // the name goes with the frame
+			op.listener, op.proxied = strings.Clone(h.ProxyFrowardClientID), true
+		}
+	case op.conn != nil:
+		op.listener = op.p.Consumers.Listener(h.ConsumerGroup, op.conn)
+	}
+}
+
+func (op *pullOp) listening() meta.Listener {
+	return meta.Listener{Topic: op.topic.TopicName, Group: op.group.GroupName, ClientID: op.listener, Proxied: op.proxied}
 }
 
 // send answers with what was read.
@@ -229,6 +268,16 @@ func (op *pullOp) send() {
 	res, group, topic := &op.res, op.group, op.topic
 	if res.Status != store.OffsetReset {
 		op.p.Offsets.CommitPull(group.GroupName, topic.TopicName, op.hdr.QueueID, res.Next)
+	}
+	if op.listener != "" {
+		at := op.hdr.QueueOffset
+		if pullCode(res.Status, at) == code.PullOffsetMoved {
+			at = res.Next
+		}
+		op.p.Broadcast.Moved(op.listening(), op.hdr.QueueID, at)
+	}
+	if op.cfg.DisableSlow {
+		op.p.behind.note(group.GroupName, topic.TopicName, op.hdr.QueueID, res, op.p.Upkeep)
 	}
 	if op.cfg.FlowControl && op.conn != nil && !op.conn.Writable() {
 		res.Release() // Java drops it too: the client's time-out is the flow control

@@ -162,6 +162,12 @@ func TestReply(t *testing.T) {
 			}
 		})
 	}
+	// The reply helper of the official Go client leaves the body out.
+	e, empty := newRig(t), &requester{body: "unset"}
+	e.Producers.Register("pg", empty, client.Identity{ClientID: "cidX"})
+	if a := e.call(code.SendReplyMessageV2, short(sendFields("DefaultCluster_REPLY_TOPIC", all)), ""); a.code != 0 || empty.body != "" || empty.got["topic"] == "" {
+		t.Errorf("reply without a body: answer %v, pushed %v %q", a, empty.got, empty.body)
+	}
 	g := newRig(t, func(c *config.Broker) { c.StoreReply = false })
 	a := g.call(code.SendReplyMessage, sendFields("DefaultCluster_REPLY_TOPIC", all), "rbody")
 	if stored := g.store.stored(t, "DefaultCluster_REPLY_TOPIC", 0); len(stored) != 0 || a.code != 1 || a.ext["msgId"] != "0" {

@@ -1,0 +1,88 @@
+package processor
+
+import (
+	"encoding/binary"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"apogee/store"
+)
+
+// behind is how far groups read behind the end of the log (GROUP_GET_FALL_SIZE), as of the last pull of each queue. It is kept only while
+// disableConsumeIfConsumerReadSlowly is on.
+type behind struct {
+	mu sync.Mutex // guards m
+	m  map[behindKey]int64
+}
+
+type behindKey struct {
+	group, topic string
+	queue        int32
+}
+
+// physicalAt is where in a record its place in the log stands.
+const physicalAt = 28
+
+// note takes what a pull has read. The end of what was read counts; Java takes the start of the last message.
+func (b *behind) note(group, topic string, queue int32, res *store.GetResult, upkeep Upkeep) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // mapped memory: a bad disk costs this request only
+	var bytes int64
+	switch {
+	case res.Status == store.Found && len(res.Regions) > 0:
+		last := res.Regions[len(res.Regions)-1]
+		if len(last) < physicalAt+8 {
+			return
+		}
+		end := int64(binary.BigEndian.Uint64(last[physicalAt:])) + int64(len(last))
+		bytes = max(0, upkeep.Stats().MaxPhysical-end)
+	case res.Status == store.OffsetOverflowOne:
+	default:
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := behindKey{group, topic, queue}
+	if _, ok := b.m[key]; !ok {
+		key.group, key.topic = strings.Clone(group), strings.Clone(topic)
+		if b.m == nil {
+			b.m = make(map[behindKey]int64)
+		}
+	}
+	b.m[key] = bytes
+}
+
+// slow are the groups that are further behind than limit, with by how much. Groups that keep says nothing of are forgotten.
+func (b *behind) slow(limit int64, keep func(group string) bool) map[string]int64 {
+	out := make(map[string]int64)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, bytes := range b.m {
+		switch {
+		case !keep(k.group):
+			delete(b.m, k)
+		case bytes > limit:
+			out[k.group] = max(out[k.group], bytes)
+		}
+	}
+	return out
+}
+
+// DisableSlow switches off the groups that read further behind than consumerFallbehindThreshold (BrokerController.protectBroker). An operator
+// has to switch them on again.
+func (p *Processor) DisableSlow() {
+	cfg := p.cfg()
+	if !cfg.DisableSlow {
+		return
+	}
+	exists := func(group string) bool { _, ok := p.Groups.Get(group); return ok }
+	for group, bytes := range p.behind.slow(cfg.SlowBehind, exists) {
+		if g, ok := p.Groups.Get(group); !ok || !g.ConsumeEnable {
+			continue
+		}
+		p.Log.Warn("group reads too far behind and is disabled", "group", group, "bytes", bytes)
+		if err := p.Groups.Disable(group); err != nil {
+			p.Log.Error("group disabled but not on disk", "group", group, "err", err)
+		}
+	}
+}
