@@ -25,13 +25,14 @@ type metronome struct{ minute, hour, day int64 }
 // earlyTick is how much too early a tick of the sampler may be, in ms.
 const earlyTick = 500
 
-// next says what is due. The first call starts the beats of hours and days without sampling them.
+// next says what is due. The first call starts the beats of hours and days without sampling them. A clock that was put back starts a
+// beat anew: to wait until it is where it was would be to show no news for so long.
 func (m *metronome) next(ms int64) beats {
 	if m.hour == 0 {
 		m.minute, m.hour, m.day = ms-minutePeriod.Milliseconds(), ms, ms
 	}
 	due := func(last *int64, period time.Duration) bool {
-		if ms-*last < period.Milliseconds()-earlyTick {
+		if passed := ms - *last; passed >= 0 && passed < period.Milliseconds()-earlyTick {
 			return false
 		}
 		*last = ms

@@ -52,6 +52,20 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+func TestWindowsGoOnWhenTheClockIsPutBack(t *testing.T) {
+	s := newStats()
+	for n, at := range []time.Time{start, start.Add(-time.Hour)} {
+		for range 7 {
+			s.Put("T", int64(5+5*n), 500)
+			s.Sample(at)
+			at = at.Add(SamplePeriod)
+		}
+	}
+	if v, _ := s.View("TOPIC_PUT_NUMS", "T"); v.Minute != (Sum{Sum: 60, Times: 6, TPS: 1, Average: 10}) {
+		t.Errorf("%+v", v.Minute)
+	}
+}
+
 func TestNamesOfStatistics(t *testing.T) {
 	s := newStats()
 	s.Topic("T").Add(2, 3, 30)
