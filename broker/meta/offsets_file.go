@@ -34,15 +34,25 @@ func NewOffsets(opts OffsetOptions) *Offsets {
 }
 
 // Load reads the offsets. A directory whose offsets are all in the light queues' file, because it was written with enableLmq, keeps
-// that file even where the switch is off now: Java would start with no offsets at all.
+// that file even where the switch is off now, and one that has none because it was written without takes over what the other file has: Java
+// would start with no offsets at all.
 func (o *Offsets) Load() error {
-	dir := ConfigDir(o.opts.Dir)
-	if !o.lmq && o.absent(path.Join(dir, offsetFile)) && !o.absent(path.Join(dir, lmqOffsetFile)) {
+	plain, light := o.file.name, path.Join(ConfigDir(o.opts.Dir), lmqOffsetFile)
+	switch {
+	case !o.lmq && o.absent(plain) && !o.absent(light):
 		o.opts.Log.Warn("offsets are in the file for light queues, which stays in use", "file", lmqOffsetFile)
 		o.lmq = true
+	case o.lmq && o.absent(light) && !o.absent(plain):
+		o.opts.Log.Warn("offsets are in the file without light queues, and go into the one with them", "file", offsetFile)
+		if err := o.file.load(o.decode); err != nil {
+			return err
+		}
+		o.file.name = light
+		o.file.changes.Add(1)
+		return nil
 	}
 	if o.lmq {
-		o.file.name = path.Join(dir, lmqOffsetFile)
+		o.file.name = light
 	}
 	return o.file.load(o.decode)
 }

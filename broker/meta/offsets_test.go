@@ -230,6 +230,41 @@ func TestGoldenOffsets(t *testing.T) {
 	}
 }
 
+// A directory that was written without enableLmq has its offsets where that is switched on.
+func TestOffsetsWhenLMQIsSwitchedOn(t *testing.T) {
+	fs := vfs.NewMem(now)
+	o := newOffsets(fs, false)
+	o.Commit("G", "T", 3, 7)
+	o.Commit("%LMQ%G", "%LMQ%T", 0, 9)
+	o.CommitPull("G", "T", 3, 8)
+	if err := o.Persist(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // from the one file, then from the other
+		o = newOffsets(fs, true)
+		if err := o.Load(); err != nil {
+			t.Fatal(err)
+		}
+		off, _ := o.Query("G", "T", 3)
+		pull, _ := o.QueryPull("G", "T", 3)
+		light, _ := o.Query("%LMQ%G", "%LMQ%T", 0)
+		if off != 7 || pull != 8 || light != 9 {
+			t.Fatalf("offset %d, pulled %d, of the light queue %d; want 7, 8 and 9", off, pull, light)
+		}
+		if err := o.Persist(); err != nil {
+			t.Fatal(err)
+		}
+		var is body.ConsumerOffsetSerializeWrapper
+		decode(t, read(t, fs, lmqOffsetFile), &is)
+		if is.LMQOffsetTable["%LMQ%T@%LMQ%G"] != 9 || is.OffsetTable["T@G"][3] != 7 {
+			t.Fatalf("written: %v, %v", is.LMQOffsetTable, is.OffsetTable)
+		}
+		if err := vfs.RemoveAll(fs, "/store/config/"+offsetFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestBadKeyIsNoFile(t *testing.T) {
 	for _, text := range []string{`{"offsetTable":{"noat":{0:1}}}`, `{"lmqOffsetTable":{"noat":1}}`} {
 		if err := newOffsets(vfs.NewMem(now), true).decode([]byte(text)); err == nil {
