@@ -280,14 +280,21 @@ func rollOver(ctx context.Context, p *pair) error {
 // firstDeletion is how long after its start a broker begins to look for files to delete.
 const firstDeletion = 65 * time.Second
 
+// awaitDeletions waits until each broker has begun.
+func (p *pair) awaitDeletions(ctx context.Context) error {
+	for _, x := range p.subjects {
+		if err := p.alone(x, func() error { return sleep(ctx, time.Until(x.since.Add(firstDeletion))) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // retention deletes segments that were filled just before each run.
 func retention(ctx context.Context, p *pair) error {
 	length := max(p.length, 8*time.Second)
-	for _, x := range p.subjects {
-		x.thaw()
-		if err := sleep(ctx, time.Until(x.since.Add(firstDeletion))); err != nil {
-			return err
-		}
+	if err := p.awaitDeletions(ctx); err != nil {
+		return err
 	}
 	fill := func(ctx context.Context, x *subject) error {
 		return p.batches(ctx, x, "OldTopic", 10*segmentBytes)

@@ -8,7 +8,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +71,33 @@ func TestDeleteSegmentsEnds(t *testing.T) {
 	err = deleteSegments(t.Context(), withSegments(t, t.TempDir(), kept+1), func() error { return odd })
 	if err != nil {
 		t.Errorf("nothing to delete: %v", err)
+	}
+}
+
+// signalled is a server that notes what it is sent.
+type signalled struct {
+	testkit.Server
+	got []os.Signal
+}
+
+func (s *signalled) Signal(sig os.Signal) error {
+	s.got = append(s.got, sig)
+	return nil
+}
+
+// Brokers that have been awake for long enough are both frozen when the load begins.
+func TestAwaitDeletionsFreezes(t *testing.T) {
+	p := &pair{dir: t.TempDir()}
+	for range 2 {
+		p.subjects = append(p.subjects, &subject{broker: &signalled{}, since: time.Now().Add(-2 * firstDeletion)})
+	}
+	if err := p.awaitDeletions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range p.subjects {
+		if got, want := x.broker.(*signalled).got, []os.Signal{syscall.SIGCONT, syscall.SIGSTOP}; !slices.Equal(got, want) {
+			t.Errorf("broker %d got %v, want %v", i, got, want)
+		}
 	}
 }
 
