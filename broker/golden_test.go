@@ -46,9 +46,9 @@ type manifest struct {
 	} `json:"topics"`
 }
 
-// later says which topics need what is not there yet: queues of batches and compaction.
+// later says which topics need what is not there yet: compaction.
 func later(topic string) bool {
-	return strings.HasPrefix(topic, "BatchCq_") || strings.HasPrefix(topic, "Compact_")
+	return strings.HasPrefix(topic, "Compact_")
 }
 
 // A directory that Java wrote is served as Java served it.

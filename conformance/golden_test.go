@@ -111,8 +111,6 @@ type golden struct {
 func (g *golden) later(topic string) string {
 	attributes, _ := g.m.TopicConfig.TopicConfigTable[topic]["attributes"].(map[string]any)
 	switch {
-	case attributes["queue.type"] == "BatchCQ":
-		return "its queues are of batches"
 	case attributes["cleanup.policy"] == "COMPACTION":
 		return "it is compacted"
 	}

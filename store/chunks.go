@@ -21,7 +21,8 @@ const (
 	chunkClasses = 9 // 16, 32, up to 2048, and the largest
 )
 
-func (ch *chunk) end() int64 { return ch.base + int64(len(ch.buf)/unitSize) }
+// end is the entry after the last that it has room for.
+func (ch *chunk) end(width int64) int64 { return ch.base + int64(len(ch.buf))/width }
 
 // chunkHeap is the memory of chunks. Ten thousand queues fill and empty megabytes of them each second: they are used again, since
 // the collector would let the heap grow by as much as they are and more before it looks for them.
@@ -43,14 +44,15 @@ func chunkClass(units int) int {
 	return bits.TrailingZeros(uint(units / chunkLeast))
 }
 
-// get is a chunk for so many entries: one of the sizes there are.
-func (h *chunkHeap) get(units int, base int64) *chunk {
+// get is a chunk for so many entries of 20 bytes, one of the sizes there are, cut to whole entries of the width.
+func (h *chunkHeap) get(units int, base int64, width int) *chunk {
 	h.bytes.Add(int64(units) * unitSize)
 	ch := h.used(chunkClass(units))
 	if ch == nil {
-		ch = &chunk{buf: make([]byte, units*unitSize)}
+		ch = &chunk{buf: make([]byte, units*unitSize)} // of exactly this capacity, which is its class
 	}
 	ch.base = base
+	ch.buf = ch.buf[:cap(ch.buf)/width*width]
 	return ch
 }
 
@@ -78,10 +80,10 @@ func (h *chunkHeap) put(ch *chunk, read bool) {
 	defer h.mu.Unlock()
 	for ch != nil {
 		prev := ch.prev.Load()
-		h.bytes.Add(-int64(len(ch.buf)))
+		h.bytes.Add(-int64(cap(ch.buf)))
 		if !read {
 			ch.prev.Store(nil)
-			class := chunkClass(len(ch.buf) / unitSize)
+			class := chunkClass(cap(ch.buf) / unitSize)
 			h.free[class] = append(h.free[class], ch)
 		}
 		ch = prev

@@ -16,21 +16,21 @@ func TestChunksAreUsedAgain(t *testing.T) {
 			t.Fatalf("two sizes in class %d", class)
 		}
 		classes[class] = true
-		a := h.get(units, 5)
-		b := h.get(units, 6)
+		a := h.get(units, 5, unitSize)
+		b := h.get(units, 6, unitSize)
 		b.prev.Store(a)
-		if a.end() != int64(5+units) || h.Load() != int64(2*units*unitSize) {
-			t.Fatalf("chunk of %d units: ends at %d, %d bytes in use", units, a.end(), h.Load())
+		if a.end(unitSize) != int64(5+units) || h.Load() != int64(2*units*unitSize) {
+			t.Fatalf("chunk of %d units: ends at %d, %d bytes in use", units, a.end(unitSize), h.Load())
 		}
 		h.put(b, false)
-		again := map[*chunk]bool{h.get(units, 1): true, h.get(units, 1): true}
+		again := map[*chunk]bool{h.get(units, 1, unitSize): true, h.get(units, 1, unitSize): true}
 		if !again[a] || !again[b] {
 			t.Fatalf("chunks of %d units are not used again", units)
 		}
 		a.prev.Store(nil)
 		b.prev.Store(a)
 		h.put(b, true) // somebody reads them
-		if c := h.get(units, 1); c == a || c == b || c.prev.Load() != nil {
+		if c := h.get(units, 1, unitSize); c == a || c == b || c.prev.Load() != nil {
 			t.Fatalf("a chunk of %d units is used again while it is read", units)
 		}
 		h.put(nil, false)
@@ -49,7 +49,7 @@ func TestChunksThatNobodyNeedsAreFreed(t *testing.T) {
 	fill := func(n int) {
 		var last *chunk
 		for range n {
-			ch := h.get(chunkLeast, 0)
+			ch := h.get(chunkLeast, 0, unitSize)
 			ch.prev.Store(last)
 			last = ch
 		}

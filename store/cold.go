@@ -42,13 +42,13 @@ func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
 		return false
 	}
 	c := &q.cq
-	if offset < c.min.Load() || offset >= c.max.Load() {
+	if lo, hi := c.bounds(); offset < lo || offset >= hi {
 		return false // nothing will be read
 	}
-	if ch := c.tail.Load(); (ch == nil || offset < ch.base) && s.coldUnit(q, offset) {
+	if ch := c.tail.Load(); q.kind == SimpleQueue && (ch == nil || offset < ch.base) && s.coldUnit(q, offset) {
 		return true
 	}
-	phys, size, _, ok := c.unit(offset)
+	phys, size, ok := c.recordOf(offset)
 	if !ok || s.commit.end()-phys <= hotTail {
 		return false
 	}

@@ -83,6 +83,10 @@ func (l *commitLog) put(r *PutResult, at *Place, m *record.Message, lay record.L
 	}
 	var dig digest
 	s.digest(&dig, q, m)
+	if dig.inner && (q.kind != BatchQueue || innerCount(m) == 0) {
+		*r = s.refuse(MessageIllegal, errInnerBatch)
+		return
+	}
 	for {
 		l.lock.Lock()
 		if q.gone {
@@ -104,6 +108,11 @@ func (l *commitLog) put(r *PutResult, at *Place, m *record.Message, lay record.L
 // putLocked is put under the append lock. It does nothing and says again if what is staged has to be committed first.
 func (l *commitLog) putLocked(r *PutResult, q *queue, m *record.Message, lay record.Layout, dig *digest, c Completion) (again bool) {
 	var further []*queue
+	if dig.inner {
+		if lay, r.Status, r.Err = l.baseLocked(m, q); r.Status != PutOK {
+			return false
+		}
+	}
 	if dig.multi {
 		if further, lay, r.Status, r.Err = l.assignLocked(m); r.Status != PutOK {
 			return false
@@ -134,13 +143,17 @@ func (l *commitLog) appendLocked(r *PutResult, q *queue, m *record.Message, lay 
 	m.StoreSize = int32(lay.Total)
 	m.PhysicalOffset = l.tail.base + l.pos
 	l.encode(l.stagedLocked(lay.Total), m, lay)
+	r.Count = 1
+	if dig.inner {
+		r.Count = int(innerCount(m))
+	}
 	if counted {
-		q.next++
+		q.next += int64(r.Count)
 	} else {
 		q = nil // no entry
 	}
 	l.s.dispatch.push(q, dig, m.QueueOffset, m.PhysicalOffset, now, m.StoreSize)
-	r.PhysicalOffset, r.QueueOffset, r.StoreTimestamp, r.Count = m.PhysicalOffset, m.QueueOffset, now, 1
+	r.PhysicalOffset, r.QueueOffset, r.StoreTimestamp = m.PhysicalOffset, m.QueueOffset, now
 	l.stageLocked(r, int64(lay.Total), c)
 }
 

@@ -51,7 +51,7 @@ func blankUnit(phys int64, size int32) bool { return phys == 0 && size == blankS
 // Readers take no lock: max is published after the entry's bytes, a chunk is unlinked only after its entries are in files, and used
 // again only if nobody reads then.
 type consumeQueue struct {
-	files *mappedQueue // nil: the queue has no entries of this kind (a BatchCQ topic), nothing is dispatched or served
+	files *mappedQueue // nil: its topic cannot be the name of a directory, nothing is dispatched or served
 
 	max  atomic.Int64          // the next entry
 	tail atomic.Pointer[chunk] // newest chunk, nil where all is in files
@@ -78,6 +78,9 @@ type consumeQueue struct {
 
 	reads   atomic.Int32 // file reads since the last look, for unmapping
 	reading atomic.Int32 // readers that may have a chunk: those that have been taken out of the queue before it was 0 are nobody's
+
+	width int64        // bytes of an entry
+	inner *batchBounds // of a batch queue only
 }
 
 // put appends the entry of a record whose queue offset is unit, and returns the offset after it; added is false for what the
@@ -115,9 +118,9 @@ const heapPlenty = 8 << 20
 func (c *consumeQueue) grow(base int64, heap *chunkHeap) {
 	n, last := chunkLeast, c.tail.Load()
 	if last != nil && heap.Load() < heapPlenty {
-		n = min(2*len(last.buf)/unitSize, chunkMost)
+		n = min(2*cap(last.buf)/unitSize, chunkMost)
 	}
-	ch := heap.get(n, base)
+	ch := heap.get(n, base, int(c.width))
 	ch.prev.Store(last)
 	c.tail.Store(ch)
 	c.room = ch.buf
@@ -154,8 +157,8 @@ func (c *consumeQueue) readChunks(unit, max int64, dst []byte) int {
 	defer c.reading.Add(-1)
 	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
 		if unit >= ch.base {
-			to := min(max, ch.end())
-			return copy(dst, ch.buf[(unit-ch.base)*unitSize:(to-ch.base)*unitSize]) / unitSize
+			to := min(max, ch.end(c.width))
+			return copy(dst, ch.buf[(unit-ch.base)*c.width:(to-ch.base)*c.width]) / int(c.width)
 		}
 	}
 	return 0
@@ -163,12 +166,12 @@ func (c *consumeQueue) readChunks(unit, max int64, dst []byte) int {
 
 // readFile is read from the files.
 func (c *consumeQueue) readFile(unit int64, dst []byte) (int, error) {
-	off := unit * unitSize
+	off := unit * c.width
 	f := c.files.find(off)
 	if f == nil {
 		return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 	}
-	n := min(int64(len(dst)), f.end()-off, c.saved.Load()*unitSize-off) / unitSize * unitSize
+	n := min(int64(len(dst)), f.end()-off, c.saved.Load()*c.width-off) / c.width * c.width
 	if n <= 0 {
 		return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 	}
@@ -178,12 +181,12 @@ func (c *consumeQueue) readFile(unit int64, dst []byte) (int, error) {
 			return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 		}
 		// No mapping to be had, perhaps too many: read it the plain way.
-		return int(n / unitSize), readFileAt(f, dst, off-f.base)
+		return int(n / c.width), readFileAt(f, dst, off-f.base)
 	}
 	c.mapped()
 	err := f.readAt(off-f.base, dst)
 	f.release()
-	return int(n / unitSize), err
+	return int(n / c.width), err
 }
 
 // mapped notes that files of the queue have been mapped for reading.
@@ -208,13 +211,30 @@ func readFileAt(f *mappedFile, dst []byte, pos int64) error {
 	return errors.Join(err, file.Close())
 }
 
+// recordOf is where the record of the message at an offset lies.
+func (c *consumeQueue) recordOf(off int64) (phys int64, size int32, ok bool) {
+	if c.inner == nil {
+		phys, size, _, ok = c.unit(off)
+		return phys, size, ok
+	}
+	if lo, hi := c.bounds(); off < lo || off >= hi {
+		return 0, 0, false
+	}
+	unit, ok := c.locate(off)
+	if !ok {
+		return 0, 0, false
+	}
+	phys, size, _, ok = c.unit(unit)
+	return phys, size, ok
+}
+
 // unit is one entry; ok is false where there is none to be had.
 func (c *consumeQueue) unit(n int64) (phys int64, size int32, tags int64, ok bool) {
 	if n < c.min.Load() {
 		return 0, 0, 0, false
 	}
-	var b [unitSize]byte
-	if got, err := c.read(n, b[:]); got != 1 || err != nil {
+	var b [batchUnitSize]byte
+	if got, err := c.read(n, b[:c.width]); got != 1 || err != nil {
 		return 0, 0, 0, false
 	}
 	phys, size, tags = readUnit(b[:])

@@ -62,6 +62,7 @@ type digest struct {
 	nkeys int8     // how many; tooManyKeys: read them from the record
 	timed bool
 	multi bool // goes to further queues (LMQ): read them from the record
+	inner bool // a batch in one record
 }
 
 const tooManyKeys = -1
@@ -247,7 +248,11 @@ func (d *dispatcher) enterSlip(e *slip) {
 			}
 		}
 	}
-	if e.queue != nil {
+	switch {
+	case e.queue == nil:
+	case e.queue.kind == BatchQueue:
+		d.enterBatchSlip(e)
+	default:
 		d.enter(e.queue, e.unit, e.phys, e.size, e.tags, e.time)
 	}
 }
@@ -269,11 +274,21 @@ func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTi
 	if next != unit+1 { // Java calls it a bug in its log; the entry stands where its record does not say
 		d.s.log.Error("queue offset of a record is not the next one", "topic", q.topic, "queue", q.id, "off", phys, "says", unit, "next", next-1)
 	}
+	d.noteEntry(q)
+	d.report(q, next, phys, size, tags, storeTime)
+}
+
+// noteEntry counts an entry, and has the saver look at its queue.
+func (d *dispatcher) noteEntry(q *queue) {
 	d.fresh++
-	if !c.listed.Load() {
+	if c := &q.cq; !c.listed.Load() {
 		c.listed.Store(true)
 		d.unsaved = append(d.unsaved, q)
 	}
+}
+
+// report notes an arrival.
+func (d *dispatcher) report(q *queue, next, phys int64, size int32, tags, storeTime int64) {
 	if d.s.options().OnArrive == nil || d.pos.Load() == noMark {
 		return
 	}

@@ -53,7 +53,7 @@ type Store struct {
 }
 
 // storeFiles are the paths of the small files.
-type storeFiles struct{ abort, lock, checkpoint, queues, index string }
+type storeFiles struct{ abort, lock, checkpoint, queues, batchQueues, index string }
 
 type phase int
 
@@ -101,11 +101,12 @@ func Open(opts Options) (*Store, error) {
 		s.flags.set(flagSlave)
 	}
 	s.files = storeFiles{
-		abort:      path.Join(o.RootDir, "abort"),
-		lock:       path.Join(o.RootDir, "lock"),
-		checkpoint: path.Join(o.RootDir, "checkpoint"),
-		queues:     path.Join(o.RootDir, "consumequeue"),
-		index:      path.Join(o.RootDir, "index"),
+		abort:       path.Join(o.RootDir, "abort"),
+		lock:        path.Join(o.RootDir, "lock"),
+		checkpoint:  path.Join(o.RootDir, "checkpoint"),
+		queues:      path.Join(o.RootDir, "consumequeue"),
+		batchQueues: path.Join(o.RootDir, "batchconsumequeue"),
+		index:       path.Join(o.RootDir, "index"),
 	}
 	if err := mkdirDurable(s.fs, o.RootDir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)

@@ -23,7 +23,7 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Count, res.Bytes, res.FromSlave = 0, 0, false
 	g := getter{s: s, o: s.options(), req: req, res: res}
 	switch q := s.queues.get(req.Topic, req.QueueID); {
-	case q == nil && s.kindOf(req.Topic) != SimpleQueue, q != nil && !q.readable():
+	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && !q.readable():
 		res.Status, res.Next = NoMatchedLogicQueue, g.corrected(0)
 	case q == nil:
 		res.Next = g.corrected(0) // Java makes the queue and finds nothing in it
@@ -67,7 +67,7 @@ func (g *getter) corrected(off int64) int64 {
 func (g *getter) get() {
 	c, off, res := &g.q.cq, g.req.Offset, g.res
 	g.end = g.s.commit.end()
-	res.Min, res.Max = c.min.Load(), c.max.Load()
+	res.Min, res.Max = c.bounds()
 	switch {
 	case res.Max == 0:
 		res.Status, res.Next = NoMessageInQueue, g.corrected(0)
@@ -89,6 +89,18 @@ func (g *getter) get() {
 	}
 	g.next, g.skipUntil = off, noRoll
 	res.Status = NoMatchedMessage
+	if g.q.kind == BatchQueue {
+		g.getBatch()
+	} else {
+		g.getUnits()
+	}
+	res.Next = g.next
+	res.FromSlave = g.end-g.last > g.nearby
+}
+
+// getUnits is the part of get that looks at the entries of a simple queue.
+func (g *getter) getUnits() {
+	c, res := &g.q.cq, g.res
 	// An entry file at a time: a read goes on into the next file only while it has found nothing.
 	perFile := c.files.fileSize / unitSize
 	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max; n++ {
@@ -98,8 +110,6 @@ func (g *getter) get() {
 			break
 		}
 	}
-	res.Next = g.next
-	res.FromSlave = g.end-g.last > g.nearby
 }
 
 // scan looks at entries up to an offset; false if they cannot be had.
@@ -119,7 +129,7 @@ func (g *getter) scan(to int64) bool {
 				return true
 			}
 			phys, size, tags := readUnit(units[i*unitSize:])
-			if g.full(phys, int64(size)) {
+			if g.full(phys, int64(size), 1) {
 				return true
 			}
 			g.next++
@@ -130,14 +140,14 @@ func (g *getter) scan(to int64) bool {
 	return true
 }
 
-// full tells whether the result takes no record of that size and place (isTheBatchFull). The first one always fits.
-func (g *getter) full(phys, size int64) bool {
+// full tells whether the result takes no record of that size, place and number of messages (isTheBatchFull). The first one always fits.
+func (g *getter) full(phys, size int64, n int) bool {
 	res := g.res
 	if res.Count == 0 || res.Bytes == 0 {
 		return false
 	}
 	bytes := int64(res.Bytes) + size
-	if res.Count+1 > int(g.req.MaxCount) || bytes > g.most {
+	if res.Count+n > int(g.req.MaxCount) || bytes > g.most {
 		return true
 	}
 	if g.end-phys <= g.nearby {
@@ -192,7 +202,7 @@ func (s *Store) nearby(o *Options) int64 {
 }
 
 // readable tells whether Get serves the queue: compaction topics are read through a log of their own, which is not there yet.
-func (q *queue) readable() bool { return q.cq.served() && q.kind == SimpleQueue }
+func (q *queue) readable() bool { return q.cq.served() && q.kind != CompactionQueue }
 
 // region finds a record, and holds its file for this result; nil if it is not in the log.
 func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile) {

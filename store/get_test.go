@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -72,7 +71,7 @@ func TestGetStatus(t *testing.T) {
 	}{
 		{"no such topic", "None", 0, 7, NoMessageInQueue, 0, 7},
 		{"no such queue", "Topic", 1, 0, NoMessageInQueue, 0, 0},
-		{"a batch topic", "Batch", 0, 5, NoMatchedLogicQueue, 0, 5},
+		{"a batch topic", "Batch", 0, 5, NoMessageInQueue, 0, 5},
 		{"a compaction topic", "Compact", 0, 0, NoMatchedLogicQueue, 0, 0},
 		{"before the first", "Topic", 0, 2, OffsetTooSmall, 3, 2},
 		{"negative", "Topic", 0, -1, OffsetTooSmall, 3, -1},
@@ -107,19 +106,6 @@ func TestGetStatus(t *testing.T) {
 }
 
 func TestPutRefusesQueuesThatAreNotServed(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.QueueKind = func(string) QueueKind { return BatchQueue } })
-	s := r.open()
-	defer s.Close()
-	m := message("Batch", 0, "x")
-	if res := s.Put(m, nil); res.Status != MessageIllegal || !errors.Is(res.Err, errNotServed) {
-		t.Errorf("put: %+v", res)
-	}
-	if res := s.PutBatch(m, []BatchItem{{Body: m.Body}}, nil); res.Status != MessageIllegal || !errors.Is(res.Err, errNotServed) {
-		t.Errorf("batch: %+v", res)
-	}
-	if s.commit.end() != 0 {
-		t.Error("something was written")
-	}
 	for _, name := range []string{"..", "a/b", "."} {
 		r := newRig(t)
 		s := r.open()

@@ -10,7 +10,8 @@ import (
 // MinOffset is the first offset of a queue that can be read; -1 for a queue that is not there.
 func (s *Store) MinOffset(topic string, queueID int32) int64 {
 	if q := s.queues.get(topic, queueID); q != nil && q.cq.served() {
-		return q.cq.min.Load()
+		lo, _ := q.cq.bounds()
+		return lo
 	}
 	return -1
 }
@@ -18,7 +19,7 @@ func (s *Store) MinOffset(topic string, queueID int32) int64 {
 // MaxOffset is the offset after the last message that can be read; 0 for a queue that is not there.
 func (s *Store) MaxOffset(topic string, queueID int32) int64 {
 	if q := s.queues.get(topic, queueID); q != nil && q.cq.served() {
-		return q.cq.max.Load()
+		return q.cq.end()
 	}
 	return 0
 }
@@ -32,6 +33,9 @@ func (s *Store) OffsetByTime(topic string, queueID int32, ms int64, upper bool) 
 		return 0
 	}
 	c := &q.cq
+	if c.inner != nil {
+		return c.batchOffsetByTime(ms, upper)
+	}
 	min, max := c.min.Load(), c.max.Load()
 	if min >= max {
 		return max
@@ -57,7 +61,7 @@ func (s *Store) StoreTime(topic string, queueID int32, offset int64) int64 {
 	if q == nil || !q.cq.served() {
 		return -1
 	}
-	phys, size, _, ok := q.cq.unit(offset)
+	phys, size, ok := q.cq.recordOf(offset)
 	if !ok {
 		return -1
 	}
@@ -91,7 +95,7 @@ func (s *Store) InMemory(topic string, queueID int32, offset int64) bool {
 	if q == nil || !q.cq.served() {
 		return false
 	}
-	phys, _, _, ok := q.cq.unit(offset)
+	phys, _, ok := q.cq.recordOf(offset)
 	return ok && s.commit.end()-phys <= s.nearby(s.options())
 }
 

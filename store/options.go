@@ -100,22 +100,23 @@ type Options struct {
 	FlushIntervalConsumeQueueMs int64 `prop:"flushIntervalConsumeQueue" default:"1000" hot:"true"`
 
 	// Consume queues, index, reads.
-	MappedFileSizeConsumeQueue    int64  `prop:"mappedFileSizeConsumeQueue" default:"6000000"`
-	MessageDelayLevel             string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
-	MessageIndexEnable            bool   `prop:"messageIndexEnable" default:"true"`
-	IndexFileWriteEnable          bool   `prop:"indexFileWriteEnable" default:"true"`
-	IndexFileReadEnable           bool   `prop:"indexFileReadEnable" default:"true"`
-	MaxHashSlotNum                int32  `prop:"maxHashSlotNum" default:"5000000"`
-	MaxIndexNum                   int32  `prop:"maxIndexNum" default:"20000000"`
-	MaxMsgsNumBatch               int    `prop:"maxMsgsNumBatch" default:"64" hot:"true"`
-	MaxTransferBytesInMemory      int32  `prop:"maxTransferBytesOnMessageInMemory" default:"262144" hot:"true"`
-	MaxTransferCountInMemory      int32  `prop:"maxTransferCountOnMessageInMemory" default:"32" hot:"true"`
-	MaxTransferBytesInDisk        int32  `prop:"maxTransferBytesOnMessageInDisk" default:"65536" hot:"true"`
-	MaxTransferCountInDisk        int32  `prop:"maxTransferCountOnMessageInDisk" default:"8" hot:"true"`
-	AccessMessageInMemoryMaxRatio int    `prop:"accessMessageInMemoryMaxRatio" default:"40" hot:"true"`
-	MaxFilterMessageSize          int    `prop:"maxFilterMessageSize" default:"16000" hot:"true"`
-	TravelCQFileNumWhenGetMessage int    `prop:"travelCqFileNumWhenGetMessage" default:"1" hot:"true"`
-	OffsetCheckInSlave            bool   `prop:"offsetCheckInSlave" default:"false" hot:"true"`
+	MappedFileSizeConsumeQueue      int64  `prop:"mappedFileSizeConsumeQueue" default:"6000000"`
+	MapperFileSizeBatchConsumeQueue int64  `prop:"mapperFileSizeBatchConsumeQueue" default:"13800000"`
+	MessageDelayLevel               string `prop:"messageDelayLevel" default:"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"`
+	MessageIndexEnable              bool   `prop:"messageIndexEnable" default:"true"`
+	IndexFileWriteEnable            bool   `prop:"indexFileWriteEnable" default:"true"`
+	IndexFileReadEnable             bool   `prop:"indexFileReadEnable" default:"true"`
+	MaxHashSlotNum                  int32  `prop:"maxHashSlotNum" default:"5000000"`
+	MaxIndexNum                     int32  `prop:"maxIndexNum" default:"20000000"`
+	MaxMsgsNumBatch                 int    `prop:"maxMsgsNumBatch" default:"64" hot:"true"`
+	MaxTransferBytesInMemory        int32  `prop:"maxTransferBytesOnMessageInMemory" default:"262144" hot:"true"`
+	MaxTransferCountInMemory        int32  `prop:"maxTransferCountOnMessageInMemory" default:"32" hot:"true"`
+	MaxTransferBytesInDisk          int32  `prop:"maxTransferBytesOnMessageInDisk" default:"65536" hot:"true"`
+	MaxTransferCountInDisk          int32  `prop:"maxTransferCountOnMessageInDisk" default:"8" hot:"true"`
+	AccessMessageInMemoryMaxRatio   int    `prop:"accessMessageInMemoryMaxRatio" default:"40" hot:"true"`
+	MaxFilterMessageSize            int    `prop:"maxFilterMessageSize" default:"16000" hot:"true"`
+	TravelCQFileNumWhenGetMessage   int    `prop:"travelCqFileNumWhenGetMessage" default:"1" hot:"true"`
+	OffsetCheckInSlave              bool   `prop:"offsetCheckInSlave" default:"false" hot:"true"`
 
 	// Cleaning.
 	CleanResourceIntervalMs       int64   `prop:"cleanResourceInterval" default:"10000"`
@@ -210,6 +211,7 @@ func (o Options) prepared() (Options, error) {
 	}
 	// The getter rounds up to whole entries (spec: store.md 1).
 	o.MappedFileSizeConsumeQueue = (o.MappedFileSizeConsumeQueue + 19) / 20 * 20
+	o.MapperFileSizeBatchConsumeQueue = (o.MapperFileSizeBatchConsumeQueue + batchUnitSize - 1) / batchUnitSize * batchUnitSize
 	return o, o.check()
 }
 
@@ -230,6 +232,7 @@ func (o *Options) check() error {
 	}{
 		{"mappedFileSizeCommitLog", o.MappedFileSizeCommitLog, vfs.PageSize},
 		{"mappedFileSizeConsumeQueue", o.MappedFileSizeConsumeQueue, 20},
+		{"mapperFileSizeBatchConsumeQueue", o.MapperFileSizeBatchConsumeQueue, batchUnitSize},
 		{"maxMessageSize", int64(o.MaxMessageSize), 1},
 		{"maxHashSlotNum", int64(o.MaxHashSlotNum), 1},
 		{"maxIndexNum", int64(o.MaxIndexNum), 2},

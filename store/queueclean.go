@@ -27,7 +27,7 @@ func (s *Store) cleanQueue(c *consumeQueue, minPhysical int64) error {
 	}
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
-	for l := c.files.list(); len(l) > 1 && l[0].end() <= c.min.Load()*unitSize; l = c.files.list() {
+	for l := c.files.list(); len(l) > 1 && l[0].end() <= c.min.Load()*c.width; l = c.files.list() {
 		if err := c.files.removeFirst(); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (s *Store) destroyQueue(q *queue) error {
 	if err := c.files.destroy(); err != nil {
 		return err
 	}
-	dir := path.Join(s.files.queues, q.topic)
+	dir := path.Dir(c.files.dir)
 	if infos, err := s.fs.ReadDir(dir); err == nil && len(infos) == 0 {
 		return s.fs.Remove(dir)
 	}

@@ -30,11 +30,17 @@ const (
 func (s *Store) prepareQueue(q *queue) {
 	q.keyHash = keyHash(q.topic)
 	q.kind = s.kindOf(q.topic)
-	if q.kind == BatchQueue || !dirName(q.topic) {
+	q.cq.width = unitSize
+	if !dirName(q.topic) {
 		return
 	}
-	dir := path.Join(s.files.queues, q.topic, strconv.Itoa(int(q.id)))
-	q.cq.files = newMappedQueue(s.fs, dir, s.options().MappedFileSizeConsumeQueue, 3)
+	root, size := s.files.queues, s.options().MappedFileSizeConsumeQueue
+	if q.kind == BatchQueue {
+		q.cq.width, q.cq.inner = batchUnitSize, &batchBounds{}
+		q.cq.inner.min.Store(-1)
+		root, size = s.files.batchQueues, s.options().MapperFileSizeBatchConsumeQueue
+	}
+	q.cq.files = newMappedQueue(s.fs, path.Join(root, q.topic, strconv.Itoa(int(q.id))), size, 3)
 }
 
 func (s *Store) kindOf(topic string) QueueKind {
@@ -52,7 +58,7 @@ func dirName(topic string) bool {
 // loadQueues finds the consume queues on disk and puts them into s.queues; it makes s.dispatch.
 //
 // What cannot be a queue is left alone: a queue whose topic is of another kind (Java refuses to start), other files and
-// directories. The directory batchconsumequeue is not looked at.
+// directories.
 func (s *Store) loadQueues() error {
 	var err error
 	if s.delays, err = parseDelays(s.options().MessageDelayLevel); err != nil {
@@ -60,7 +66,12 @@ func (s *Store) loadQueues() error {
 	}
 	s.queues.prepare = s.prepareQueue
 	s.dispatch = newDispatcher(s)
-	topics, err := s.fs.ReadDir(s.files.queues)
+	return errors.Join(s.loadQueuesOf(s.files.queues), s.loadQueuesOf(s.files.batchQueues))
+}
+
+// loadQueuesOf loads the queues of one of the two directories.
+func (s *Store) loadQueuesOf(root string) error {
+	topics, err := s.fs.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -71,12 +82,16 @@ func (s *Store) loadQueues() error {
 		if !topics[i].Dir {
 			return nil
 		}
-		return s.loadTopic(topics[i].Name)
+		return s.loadTopic(root, topics[i].Name)
 	})
 }
 
-func (s *Store) loadTopic(topic string) error {
-	ids, err := s.fs.ReadDir(path.Join(s.files.queues, topic))
+func (s *Store) loadTopic(root, topic string) error {
+	if (s.kindOf(topic) == BatchQueue) != (root == s.files.batchQueues) {
+		s.log.Warn("consume queues of a topic of another kind left alone", "topic", topic, "dir", root)
+		return nil
+	}
+	ids, err := s.fs.ReadDir(path.Join(root, topic))
 	if err != nil {
 		return err
 	}
@@ -88,7 +103,6 @@ func (s *Store) loadTopic(topic string) error {
 		}
 		q := s.queues.getOrCreate(topic, int32(id))
 		if !q.cq.served() {
-			s.log.Warn("consume queue of a topic of another kind left alone", "topic", topic, "queue", id)
 			continue
 		}
 		if err := q.cq.files.load(s.lastExit); err != nil {
@@ -181,14 +195,14 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		if f.base != end {
 			break // a file is missing, or the one before is not full
 		}
-		r, err := scanUnits(f, buf)
+		r, err := scanUnits(f, c.width, buf)
 		if err != nil {
 			return last, err
 		}
 		if r.real > 0 {
 			last = r.last
 			if first < 0 {
-				first = (end + r.firstAt) / unitSize
+				first = (end + r.firstAt) / c.width
 				if c.minPhys == 0 {
 					c.minPhys = r.firstPhys
 				}
@@ -200,10 +214,10 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		}
 	}
 	c.physEnd = last.end
-	c.max.Store(end / unitSize)
-	c.saved.Store(end / unitSize)
-	c.synced = end / unitSize
-	c.min.Store(min(c.files.minOffset(), end) / unitSize)
+	c.max.Store(end / c.width)
+	c.saved.Store(end / c.width)
+	c.synced = end / c.width
+	c.min.Store(min(c.files.minOffset(), end) / c.width)
 	if c.minPhys > 0 {
 		c.min.Store(first)
 	}
@@ -211,17 +225,18 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		return last, err
 	}
 	if last.start > durable {
-		c.synced = list[0].base / unitSize
+		c.synced = list[0].base / c.width
 		for _, f := range c.files.from(list[0].base) {
 			f.flushed.Store(0)
 		}
 		c.files.markUnsynced()
 	}
-	return last, nil
+	return last, c.rebound()
 }
 
 // unitScan is what the valid units at the start of a file are.
 type unitScan struct {
+	width     int64 // of a unit
 	size      int64 // bytes
 	real      int   // how many are not blank
 	firstAt   int64 // position of the first of those
@@ -229,8 +244,9 @@ type unitScan struct {
 	last      extent // record of the last of those
 }
 
-func scanUnits(f *mappedFile, buf []byte) (r unitScan, err error) {
-	buf = buf[:min(int64(len(buf)), f.size)]
+func scanUnits(f *mappedFile, width int64, buf []byte) (r unitScan, err error) {
+	r.width = width
+	buf = buf[:min(int64(len(buf))/width*width, f.size)]
 	n, err := vfs.ReadAt(f.fs, f.path, buf, 0)
 	if err != nil || !r.take(buf[:n]) || n < len(buf) || r.size >= f.size {
 		return r, err
@@ -240,7 +256,7 @@ func scanUnits(f *mappedFile, buf []byte) (r unitScan, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	buf = make([]byte, 3200*unitSize)
+	buf = make([]byte, 3200*width)
 	for r.size < f.size {
 		piece := buf[:min(int64(len(buf)), f.size-r.size)]
 		n, err := file.ReadAt(piece, r.size)
@@ -256,9 +272,10 @@ func scanUnits(f *mappedFile, buf []byte) (r unitScan, err error) {
 
 // take adds units up to the first that cannot be one, and tells whether there is none such.
 func (r *unitScan) take(units []byte) bool {
-	for p := 0; p+unitSize <= len(units); p += unitSize {
+	w := int(r.width)
+	for p := 0; p+w <= len(units); p += w {
 		phys, size, _ := readUnit(units[p:])
-		if phys < 0 || size <= 0 {
+		if phys < 0 || size <= 0 || w == batchUnitSize && !validBatchUnit(units[p:]) {
 			return false
 		}
 		if !blankUnit(phys, size) {
@@ -267,7 +284,7 @@ func (r *unitScan) take(units []byte) bool {
 			}
 			r.last = extent{phys, phys + int64(size)}
 		}
-		r.size += unitSize
+		r.size += r.width
 	}
 	return true
 }
@@ -321,7 +338,7 @@ func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
 	if err != nil {
 		return err
 	}
-	end, err := c.search(c.files.minOffset()/unitSize, c.max.Load(), func(phys int64, _ int32) bool { return phys >= physical })
+	end, err := c.search(c.files.minOffset()/c.width, c.max.Load(), func(phys int64, _ int32) bool { return phys >= physical })
 	if err != nil {
 		return err
 	}
@@ -337,12 +354,15 @@ func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
 	if end == old {
 		return nil
 	}
-	if f := c.files.find(end * unitSize); f != nil {
-		if err := clearFile(f, end*unitSize-f.base, min(old*unitSize-f.base, f.size)); err != nil {
+	if err := c.rebound(); err != nil {
+		return err
+	}
+	if f := c.files.find(end * c.width); f != nil {
+		if err := clearFile(f, end*c.width-f.base, min(old*c.width-f.base, f.size)); err != nil {
 			return err
 		}
 	}
-	return c.files.truncate(end * unitSize)
+	return c.files.truncate(end * c.width)
 }
 
 func clearFile(f *mappedFile, from, to int64) error {
@@ -364,10 +384,10 @@ func clearFile(f *mappedFile, from, to int64) error {
 
 // search is the first unit in [from, to) that pred holds for, to if there is none; it must hold for all that follow one it holds for.
 func (c *consumeQueue) search(from, to int64, pred func(phys int64, size int32) bool) (int64, error) {
-	var b [unitSize]byte
+	var b [batchUnitSize]byte
 	for from < to {
 		mid := from + (to-from)/2
-		if n, err := c.read(mid, b[:]); err != nil {
+		if n, err := c.read(mid, b[:c.width]); err != nil {
 			return 0, err
 		} else if n == 0 {
 			return 0, errNoUnit
@@ -389,8 +409,11 @@ func (s *Store) settleQueues(minPhysical int64) error {
 		if !c.served() {
 			return nil
 		}
-		all[i].next = c.max.Load()
-		return c.correctMin(minPhysical, c.physEnd)
+		if err := c.correctMin(minPhysical, c.physEnd); err != nil {
+			return err
+		}
+		all[i].next = c.end()
+		return nil
 	})
 }
 
@@ -407,13 +430,16 @@ func (c *consumeQueue) correctMin(minPhysical, physEnd int64) error {
 	max := c.max.Load()
 	if physEnd <= minPhysical { // all gone: no need to read it
 		c.min.Store(max)
-		return nil
+		return c.reboundMin(max)
 	}
-	from, err := c.search(first.base/unitSize, max, func(phys int64, size int32) bool { return phys >= minPhysical && !blankUnit(phys, size) })
+	from, err := c.search(first.base/c.width, max, func(phys int64, size int32) bool { return phys >= minPhysical && !blankUnit(phys, size) })
 	if err != nil {
 		return err
 	}
 	c.min.Store(from)
+	if err := c.reboundMin(from); err != nil {
+		return err
+	}
 	c.minPhys, _, _, _ = c.unit(from)
 	return nil
 }

@@ -24,7 +24,7 @@ type queue struct {
 
 	cq consumeQueue // the dispatcher's; readers use what it publishes
 
-	_ [16]byte // makes it three cache lines, of which a message needs the first two: the allocator aligns such sizes
+	// Together these are three cache lines, of which a message needs the first two: the allocator aligns such sizes.
 }
 
 // Place is where somebody keeps a queue of the store that he puts to again and again, so that it need not be looked up. It is empty at first; the

@@ -25,12 +25,12 @@ func (c *consumeQueue) save(heap *chunkHeap, buf []byte) (n int64, err error) {
 // write brings the files up to entry to. Under saveMu.
 func (c *consumeQueue) write(to int64, buf []byte) error {
 	for from := c.saved.Load(); from < to; from = c.saved.Load() {
-		off := from * unitSize
+		off := from * c.width
 		base, file, err := c.fileFor(off)
 		if err != nil {
 			return err
 		}
-		piece := c.gather(from, min(to, (base+c.files.fileSize)/unitSize, from+int64(len(buf)/unitSize)), buf)
+		piece := c.gather(from, min(to, (base+c.files.fileSize)/c.width, from+int64(len(buf))/c.width), buf)
 		if file != nil {
 			err = vfs.WriteAt(file.fs, file.path, piece, off-base)
 		} else {
@@ -40,7 +40,7 @@ func (c *consumeQueue) write(to int64, buf []byte) error {
 			return err
 		}
 		file.wrote.Store(off - base + int64(len(piece)))
-		c.saved.Store(from + int64(len(piece)/unitSize))
+		c.saved.Store(from + int64(len(piece))/c.width)
 	}
 	return nil
 }
@@ -48,16 +48,16 @@ func (c *consumeQueue) write(to int64, buf []byte) error {
 // gather is entries that are not in files, in one piece: a queue that is written out after a while has them in several chunks.
 func (c *consumeQueue) gather(from, to int64, buf []byte) []byte {
 	for ch := c.tail.Load(); ; ch = ch.prev.Load() {
-		first, last := max(from, ch.base), min(to, ch.end())
+		first, last := max(from, ch.base), min(to, ch.end(c.width))
 		if first < last {
-			entries := ch.buf[(first-ch.base)*unitSize : (last-ch.base)*unitSize]
+			entries := ch.buf[(first-ch.base)*c.width : (last-ch.base)*c.width]
 			if first == from && last == to {
 				return entries
 			}
-			copy(buf[(first-from)*unitSize:], entries)
+			copy(buf[(first-from)*c.width:], entries)
 		}
 		if ch.base <= from {
-			return buf[:(to-from)*unitSize]
+			return buf[:(to-from)*c.width]
 		}
 	}
 }
@@ -128,8 +128,8 @@ func (c *consumeQueue) sync() error {
 		return nil
 	}
 	saved := c.saved.Load()
-	for _, f := range c.files.from(c.synced * unitSize) {
-		if err := syncFile(f, min(saved*unitSize-f.base, f.size)); err != nil {
+	for _, f := range c.files.from(c.synced * c.width) {
+		if err := syncFile(f, min(saved*c.width-f.base, f.size)); err != nil {
 			return err
 		}
 	}
@@ -145,8 +145,8 @@ func (c *consumeQueue) isSynced() {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	saved := c.saved.Load()
-	for _, f := range c.files.from(c.synced * unitSize) {
-		f.flushed.Store(min(saved*unitSize-f.base, f.size))
+	for _, f := range c.files.from(c.synced * c.width) {
+		f.flushed.Store(min(saved*c.width-f.base, f.size))
 	}
 	c.files.dirsSynced()
 	c.synced = saved

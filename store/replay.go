@@ -86,7 +86,11 @@ func (d *dispatcher) enterRecord(h *record.Header, _ []byte) error {
 	words := record.ReadWords(stringView(h.Properties))
 	code := record.TagsCode(stringView(h.Topic), words.Tags, words.Delay, h.StoreTimestamp, d.s.delays)
 	q := d.s.queues.getOrCreate(stringView(h.Topic), h.QueueID)
-	d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
+	if q.kind == BatchQueue {
+		d.enterBatch(q, h, code)
+	} else {
+		d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
+	}
 	if words.Multi {
 		d.enterMulti(h, code)
 	}
@@ -100,6 +104,7 @@ func (s *Store) digest(d *digest, q *queue, m *record.Message) {
 	if words.Multi {
 		d.multi = multiDispatched(s.options(), m.Topic)
 	}
+	d.inner = m.SysFlag&record.SysInnerBatch != 0
 	if words.Delay != "" && q.topic == record.ScheduleTopic {
 		// The due time counts from the store time, which is not known yet.
 		if level := record.DelayLevel(words.Delay, len(s.delays)); level > 0 {

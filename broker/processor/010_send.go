@@ -13,6 +13,7 @@ import (
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
+	"apogee/store"
 	"apogee/store/record"
 )
 
@@ -32,7 +33,7 @@ import (
 // Every answer carries MSG_REGION and TRACE_ON. A one-way send is stored and not answered, and waits for no flush.
 //
 // Not here yet: transactions and arbitrary timers are refused, since a half message that nobody can commit, or a timed message that is
-// delivered at once, would do harm; static topics; queues of type BatchCQ.
+// delivered at once, would do harm; static topics.
 func (p *Processor) send(r *remoting.Request) { p.serveSend(r, false) }
 
 // serveSend works a send. On the event loop it must not block: where it would, it goes on in the lane with a copy of the request.
@@ -126,11 +127,6 @@ func (op *sendOp) admitOther(r *remoting.Request, mayBlock bool) step {
 	}
 	if h.QueueID >= max(topic.ReadQueueNums, topic.WriteQueueNums) {
 		op.fail(r, code.InvalidParameter, fmt.Sprintf("request queueId[%d] is illegal, %s Producer: %s", h.QueueID, topicText(topic), remoteText(r.Conn())))
-		return ended
-	}
-	if len(topic.Attributes) > 0 && topic.Attributes["queue.type"] == "BatchCQ" {
-		// A plain record would not be dispatched to a batch queue by Java either; here it would land in a queue of the wrong kind.
-		op.fail(r, code.NoPermission, fmt.Sprintf("topic[%s] has queues of type BatchCQ, which this broker does not serve yet", topic.TopicName))
 		return ended
 	}
 	if op.name = topic.TopicName; op.name == h.Topic {
@@ -235,9 +231,8 @@ func (op *sendOp) special(r *remoting.Request) step {
 		op.fail(r, code.NoPermission, remark)
 		return ended
 	}
-	if props.innerNum != "" && m.SysFlag&record.SysInnerBatch == 0 || m.SysFlag&record.SysInnerBatch != 0 {
-		// Inner batches belong to BatchCQ topics, which were refused before (HookUtils.checkInnerBatch).
-		op.fail(r, code.MessageIllegal, fmt.Sprintf("the message is illegal, maybe msg body or properties length not matched. msg body length limit %dB, msg properties length limit 32KB.", op.p.maxMessage()))
+	if inner := m.SysFlag&record.SysInnerBatch != 0; inner && !op.innerBatches() || !inner && props.innerNum != "" {
+		op.fail(r, code.MessageIllegal, op.p.putRemark(&store.PutResult{Status: store.MessageIllegal}))
 		return ended
 	}
 	if props.priority != "" {
@@ -251,6 +246,11 @@ func (op *sendOp) special(r *remoting.Request) step {
 		op.swap()
 	}
 	return goOn
+}
+
+// innerBatches tells whether the topic's records may be batches that nobody has named a delivery time for (HookUtils.checkInnerBatch).
+func (op *sendOp) innerBatches() bool {
+	return len(op.topic.Attributes) > 0 && op.topic.Attributes["queue.type"] == "BatchCQ" && op.level() <= 0 && !op.props.timer
 }
 
 // swap makes spare the properties.

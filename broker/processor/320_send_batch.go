@@ -2,9 +2,12 @@ package processor
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"apogee/broker/meta"
+	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/store"
@@ -17,6 +20,9 @@ import (
 // Answers, after the checks of a single send: 13 for a retry topic or a name of more than 127 characters, 13 for an envelope with a
 // delay level or a transaction type or of an inner batch, 1 for a body that is no batch or too long. msgId is a comma list of offset ids, queueOffset that of
 // the first; transactionId is there only if the envelope has a unique key.
+//
+// A batch whose envelope has a unique key, to a topic with queues of type BatchCQ, becomes one record, an inner batch: its body is that of
+// the request, its properties are those of the envelope, and the answer has batchUniqId.
 func (op *sendOp) prepareBatch(r *remoting.Request) step {
 	m, props := &op.msg, &op.props
 	switch {
@@ -36,6 +42,9 @@ func (op *sendOp) prepareBatch(r *remoting.Request) step {
 		op.fail(r, code.SystemError, fmt.Sprintf("message body size exceeded: %d bytes, the limit is %d", len(r.Body), op.p.maxMessage()))
 		return ended
 	}
+	if props.uniqKey != "" && op.innerBatches() {
+		return op.prepareInner(r)
+	}
 	m.Body, m.Properties = nil, ""
 	for rest := r.Body; len(rest) > 0; {
 		var b record.BatchRecord
@@ -46,5 +55,24 @@ func (op *sendOp) prepareBatch(r *remoting.Request) step {
 		}
 		op.items = append(op.items, store.BatchItem{Flag: b.Flag, Body: b.Body, Properties: viewOf(b.Properties)})
 	}
+	return goOn
+}
+
+// prepareInner makes the batch one record.
+func (op *sendOp) prepareInner(r *remoting.Request) step {
+	n, err := record.CountBatch(r.Body)
+	if err != nil || n > math.MaxInt16 {
+		op.fail(r, code.MessageIllegal, op.p.putRemark(&store.PutResult{Status: store.MessageIllegal}))
+		return ended
+	}
+	m := &op.msg
+	m.SysFlag |= record.SysNeedUnwrap | record.SysInnerBatch
+	if op.topic.TopicFilterType == body.MultiTag {
+		m.SysFlag |= record.SysMultiTags
+	}
+	op.buf = append(op.buf, op.view.suffix...)
+	op.buf = record.AppendProperty(op.buf, record.PropInnerNum, strconv.Itoa(n))
+	m.Properties = viewOf(op.buf)
+	op.inner, op.batch = true, false
 	return goOn
 }

@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"apogee/broker/stats"
+	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/store"
+	"apogee/store/record"
 )
 
 // defective panics at one of its commits.
@@ -177,5 +179,59 @@ func BenchmarkServeSend(b *testing.B) {
 			}
 			left -= bytes.Count(answers[:n], []byte(`"opaque":`)) // none is cut there: each batch leaves with one write
 		}
+	}
+}
+
+// TestInnerBatch sends batches to a topic with queues of batches.
+func TestInnerBatch(t *testing.T) {
+	body2 := record.AppendBatch(record.AppendBatch(nil, record.BatchRecord{Body: []byte("a")}), record.BatchRecord{Body: []byte("b"), Properties: []byte("KEYS\x01k\x02")})
+	badSize := bytes.Clone(body2)
+	badSize[3]++
+	for name, c := range map[string]struct {
+		body  []byte
+		props string
+		code  int32
+		inner string
+	}{
+		"inner":            {body2, props("UNIQ_KEY=u", "WAIT=true"), 0, "2"},
+		"no unique key":    {body2, props("WAIT=true"), 0, ""},
+		"sizes do not add": {badSize, props("UNIQ_KEY=u"), code.MessageIllegal, ""},
+		"cut off":          {body2[:len(body2)-1], props("UNIQ_KEY=u"), code.MessageIllegal, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t)
+			g.addTopic("tB", func(c *body.TopicConfig) { c.Attributes = map[string]string{"queue.type": "BatchCQ"} })
+			a := g.call(code.SendBatchMessage, short(sendFields("tB", c.props, "batch", "true")), string(c.body))
+			if a.code != c.code {
+				t.Fatalf("answer %v", a)
+			}
+			if c.code != 0 {
+				if len(g.store.log) != 0 {
+					t.Error("it was stored all the same")
+				}
+				return
+			}
+			want := 1
+			if c.inner == "" {
+				want = 2
+			} else if a.ext["batchUniqId"] != "u" || strings.Contains(a.ext["msgId"], ",") {
+				t.Errorf("answer %v", a)
+			}
+			if len(g.store.log) != want {
+				t.Fatalf("%d records", len(g.store.log))
+			}
+			for _, rec := range g.store.log {
+				var h record.Header
+				if err := record.Parse(rec, &h); err != nil {
+					t.Fatal(err)
+				}
+				if got := record.Property(string(h.Properties), record.PropInnerNum); got != c.inner {
+					t.Errorf("INNER_NUM %q", got)
+				}
+				if flags := h.SysFlag & (record.SysInnerBatch | record.SysNeedUnwrap); (flags == 0xC0) != (c.inner != "") {
+					t.Errorf("flags %x", flags)
+				}
+			}
+		})
 	}
 }

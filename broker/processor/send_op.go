@@ -33,6 +33,7 @@ type sendOp struct {
 	plain bool                      // nothing in the topic's configuration matters to the message
 	queue int32                     // as answered; a delayed message is stored in another
 	batch bool
+	inner bool // a batch in one record
 	msg   record.Message
 	items []store.BatchItem
 
@@ -75,7 +76,7 @@ func (p *Processor) newSend(r *remoting.Request) *sendOp {
 	op.replier, op.oneway = r.Replier(), r.Oneway()
 	op.view = p.sendView()
 	op.turns.Store(0)
-	op.completed, op.lost, op.batch = false, false, false
+	op.completed, op.lost, op.batch, op.inner = false, false, false, false
 	return op
 }
 
@@ -210,6 +211,9 @@ func (op *sendOp) finish() *remoting.Reply {
 	}
 	op.answer = header.SendMessageResponse{
 		MsgID: viewOf(op.id), QueueID: op.queue, QueueOffset: op.res.QueueOffset, TransactionID: viewOf(op.uniq),
+	}
+	if op.inner {
+		op.answer.BatchUniqID = viewOf(op.uniq)
 	}
 	op.reply.Header = &op.answer
 	return &op.reply

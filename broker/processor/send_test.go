@@ -128,7 +128,8 @@ func TestSendRefusals(t *testing.T) {
 		"timer message in the past": {fields: sendFields("tA", props("TIMER_DELIVER_MS=1")), code: 1, remark: "accurate timer message is not enabled, timerWheelEnable is false"},
 		"delay level that is none":  {fields: sendFields("tA", props("DELAY=abc")), code: 1, remark: `property DELAY: strconv.ParseInt: parsing "abc": invalid syntax`},
 		"inner batch":               {fields: sendFields("tA", props("INNER_NUM=2")), code: 13, remark: illegal},
-		"batch queues":              {fields: sendFields("tBatchCQ", ""), code: 16, remark: "topic[tBatchCQ] has queues of type BatchCQ, which this broker does not serve yet"},
+		"inner batch by its flag":   {fields: sendFields("tA", props("INNER_NUM=2"), "sysFlag", "128"), code: 13, remark: illegal},
+		"delayed inner batch":       {fields: sendFields("tBatchCQ", props("INNER_NUM=2", "DELAY=1"), "sysFlag", "128"), code: 13, remark: illegal},
 		"any queue of a reserved topic": {
 			fields: sendFields("SCHEDULE_TOPIC_XXXX", "", "queueId", "-1"), code: 16, remark: "Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden.",
 			change: func(g *rig) { g.addTopic("SCHEDULE_TOPIC_XXXX", nil) },
@@ -138,10 +139,6 @@ func TestSendRefusals(t *testing.T) {
 			change: func(g *rig) { g.addTopic("a.b", nil) },
 		},
 		"any queue of a compacted topic, without keys": {fields: sendFields("tCompact", "", "queueId", "-1"), code: 13, remark: "Required message key is missing"},
-		"any of batch queues": {
-			fields: sendFields("tBatchCQ", "", "queueId", "-1"), code: 16,
-			remark: "topic[tBatchCQ] has queues of type BatchCQ, which this broker does not serve yet",
-		},
 		"no body":             {fields: sendFields("tA", ""), body: "-", code: 1, remark: "the message has no body"},
 		"no queue":            {fields: sendFields("tA", "", "queueId", "-"), code: 1, remark: "the custom field <queueId> is null"},
 		"no topic":            {fields: sendFields("tA", "", "topic", "-"), code: 1, remark: "the custom field <topic> is null"},

@@ -47,6 +47,19 @@ func CutBatch(b []byte) (r BatchRecord, rest []byte, err error) {
 	return r, b[tail+n:], nil
 }
 
+// CountBatch is how many messages a batch body has. Unlike those who cut it, whoever reads such a body as a whole goes by the sizes in it: each
+// must be that of its message.
+func CountBatch(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		_, rest, err := CutBatch(b)
+		if err != nil || int(int32(binary.BigEndian.Uint32(b))) != len(b)-len(rest) {
+			return 0, ErrBatch
+		}
+		b, n = rest, n+1
+	}
+	return n, nil
+}
+
 // AppendBatch appends one message in that form; for tests and clients.
 func AppendBatch(dst []byte, r BatchRecord) []byte {
 	be := binary.BigEndian

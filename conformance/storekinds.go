@@ -1,0 +1,107 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"apogee/conformance/wire"
+	"apogee/internal/testkit"
+	"apogee/remoting/code"
+)
+
+// kindCases are the kinds of messages and topics that the store keeps in ways of their own.
+var kindCases = []Case{
+	{Area: "messaging", Feature: "Inner batch on BatchCQ topic", Run: innerBatch},
+	{Area: "messaging", Feature: "Auto-batch producer", Run: autoBatch, Limit: 3 * time.Minute},
+}
+
+// javaProgram runs one of our programs with the official Java client, and fails the case unless it says that all passed.
+func (t *T) javaProgram(name string, args ...string) {
+	java, err := testkit.FindJava()
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	root, err := testkit.Root()
+	t.Must(err, "find the program")
+	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Second)
+	defer cancel()
+	all := append([]string{"java", filepath.Join(root, "conformance", "java", name)}, args...)
+	out, err := java.Run(ctx, filepath.Join(t.tempDir(), "java-"+name), nil, all...)
+	if err != nil || !strings.Contains(out, "ALL PASSED") {
+		if len(out) > 2500 {
+			out = "..." + out[len(out)-2500:]
+		}
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+func innerBatch(t *T) {
+	b := t.dial(t.shared.broker)
+	topic := t.Name("BatchCQ")
+	b.topic(topic, topicConf{attributes: "+queue.type=BatchCQ"})
+	send := func(unique string, bodies ...string) *wire.Frame {
+		var items []wire.BatchItem
+		for i, body := range bodies {
+			items = append(items, wire.BatchItem{Body: []byte(body), Properties: wire.Properties("KEYS", fmt.Sprint("k", i))})
+		}
+		m := message{topic: topic, batch: true}
+		if unique != "" {
+			m.properties = wire.Properties("UNIQ_KEY", unique)
+		}
+		return b.ok(code.SendBatchMessage, m.short(), wire.Batch(items...))
+	}
+	f := send("U1", "a", "b", "c")
+	Equal(t, "batchUniqId", f.Ext["batchUniqId"], "U1")
+	Equal(t, "queueOffset", f.Int("queueOffset"), int64(0))
+	Equal(t, "ids of one record", strings.Count(f.Ext["msgId"], ","), 0)
+	f = send("U2", "d", "e")
+	Equal(t, "offset of the next batch", f.Int("queueOffset"), int64(3))
+	f = b.send(message{topic: topic, body: []byte("f")}) // a message of its own
+	Equal(t, "offset of a message", f.Int("queueOffset"), int64(5))
+	f = send("", "g", "h") // an envelope without a unique key: records of their own
+	Equal(t, "offset of an old batch", f.Int("queueOffset"), int64(6))
+	Equal(t, "ids of two records", strings.Count(f.Ext["msgId"], ","), 1)
+	Equal(t, "batchUniqId of an old batch", f.Ext["batchUniqId"], "")
+
+	t.Until(10*time.Second, "max offset", func() (bool, string) {
+		f := b.ok(code.GetMaxOffset, wire.Ext("topic", topic, "queueId", 0), nil)
+		return f.Int("offset") == 8, f.Ext["offset"]
+	})
+	recs := b.records(topic, 0, 0)
+	Equal(t, "records", len(recs), 5)
+	props := recs[0].Properties
+	Equal(t, "INNER_NUM", props["INNER_NUM"], "3")
+	Equal(t, "INNER_BASE of the second", recs[1].Properties["INNER_BASE"], "3")
+	Equal(t, "flags", recs[0].SysFlag, 0xC0)
+	Equal(t, "min offset", b.ok(code.GetMinOffset, wire.Ext("topic", topic, "queueId", 0), nil).Int("offset"), int64(0))
+
+	for off, want := range map[int64]int64{0: 3, 1: 3, 2: 3, 3: 5, 4: 5, 5: 6, 7: 8} { // from inside a batch the whole of it comes
+		f := b.ok(code.PullMessage, pullExt("conformance_reader", topic, 0, off, "maxMsgNums", 1), nil)
+		Equal(t, fmt.Sprintf("next offset after a pull at %d", off), f.Int("nextBeginOffset"), want)
+		got, err := wire.Records(f.Body)
+		t.Must(err, "messages at %d", off)
+		Equal(t, fmt.Sprintf("records of a pull of one at %d", off), len(got), 1)
+	}
+	f = b.call(code.PullMessage, pullExt("conformance_reader", topic, 0, 0, "maxMsgNums", 6), nil)
+	got, err := wire.Records(f.Body)
+	t.Must(err, "messages")
+	Equal(t, "records of a pull of six messages", len(got), 3)
+	f = b.call(code.PullMessage, pullExt("conformance_reader", topic, 0, 8), nil)
+	Equal(t, "pull at the end", f.Code, int(code.PullNotFound))
+
+	plain := t.Name("Plain")
+	b.topic(plain, topicConf{})
+	b.want(code.MessageIllegal, code.SendMessageV2, message{topic: plain, sysFlag: 0x80, properties: wire.Properties("INNER_NUM", "2")}.short(), []byte("x"))
+	b.want(code.MessageIllegal, code.SendMessageV2, message{topic: topic, properties: wire.Properties("INNER_NUM", "2")}.short(), []byte("x"))
+}
+
+func autoBatch(t *T) {
+	b := t.dial(t.shared.broker)
+	batch, plain := t.Name("AutoBatchCQ"), t.Name("AutoBatch")
+	b.topic(batch, topicConf{attributes: "+queue.type=BatchCQ"})
+	b.topic(plain, topicConf{})
+	t.javaProgram("Kinds.java", t.shared.namesrv, batch, plain)
+}
