@@ -37,7 +37,8 @@ type inode struct {
 	durable   []byte
 	allocated map[int64]bool // page numbers with blocks behind them
 	modTime   time.Time
-	mapped    int // live mappings: data must stay where it is
+	mapped    int  // live mappings: data must stay where it is
+	removed   bool // its blocks are not counted any more
 }
 
 // dirOp is one entry's change: what stood under name before it.
@@ -137,9 +138,15 @@ func (m *Mem) Remove(name string) error {
 	if n.dir && len(m.children(name)) > 0 {
 		return &fs.PathError{Op: "remove", Path: name, Err: unix.ENOTEMPTY}
 	}
-	m.used -= uint64(len(n.allocated)) * PageSize
+	m.forget(n)
 	m.link(name, nil)
 	return nil
+}
+
+// forget takes the blocks of what has no name any more off those that are used. Who has the file open may go on.
+func (m *Mem) forget(n *inode) {
+	n.removed = true
+	m.used -= uint64(len(n.allocated)) * PageSize
 }
 
 func (m *Mem) Rename(oldname, newname string) error {
@@ -153,7 +160,7 @@ func (m *Mem) Rename(oldname, newname string) error {
 		return &fs.PathError{Op: "rename", Path: oldname, Err: unix.EISDIR} // no caller renames directories
 	}
 	if old := m.nodes[path.Clean(newname)]; old != nil && old != n {
-		m.used -= uint64(len(old.allocated)) * PageSize
+		m.forget(old)
 	}
 	m.link(newname, n)
 	m.link(oldname, nil)
@@ -299,6 +306,9 @@ func (m *Mem) take(n *inode, name string, off, size int64) error {
 		}
 	}
 	need := uint64(len(fresh)) * PageSize
+	if n.removed {
+		need = 0
+	}
 	if m.capacity != 0 && m.used+need > m.capacity {
 		return &fs.PathError{Op: "allocate", Path: name, Err: ErrNoSpace}
 	}
@@ -307,6 +317,18 @@ func (m *Mem) take(n *inode, name string, off, size int64) error {
 		n.allocated[p] = true
 	}
 	return nil
+}
+
+// give takes blocks away that which is true of.
+func (m *Mem) give(n *inode, which func(page int64) bool) {
+	for p := range n.allocated {
+		if which(p) {
+			delete(n.allocated, p)
+			if !n.removed {
+				m.used -= PageSize
+			}
+		}
+	}
 }
 
 // WroteUnallocated lists files in which bytes were written, through a mapping, where no blocks had been allocated: on a real

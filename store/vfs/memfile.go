@@ -3,7 +3,6 @@ package vfs
 import (
 	"io"
 	"io/fs"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,15 +68,7 @@ func (f *memFile) resize(size int64) error {
 func (f *memFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	linked := f.fs.nodes[path.Clean(f.name)] == f.node // a removed file's blocks are not counted any more
-	for p := range f.node.allocated {
-		if p*PageSize >= size {
-			delete(f.node.allocated, p)
-			if linked {
-				f.fs.used -= PageSize
-			}
-		}
-	}
+	f.fs.give(f.node, func(p int64) bool { return p*PageSize >= size })
 	f.node.modTime = f.fs.now()
 	return f.resize(size)
 }
@@ -91,12 +82,7 @@ func (f *memFile) Allocate(off, n int64) error {
 func (f *memFile) Zero(off, n int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	for p := range f.node.allocated {
-		if p*PageSize >= off && (p+1)*PageSize <= off+n {
-			delete(f.node.allocated, p)
-			f.fs.used -= PageSize
-		}
-	}
+	f.fs.give(f.node, func(p int64) bool { return p*PageSize >= off && (p+1)*PageSize <= off+n })
 	clear(f.node.data[off:min(off+n, int64(len(f.node.data)))])
 	f.node.modTime = f.fs.now()
 	return nil

@@ -336,6 +336,32 @@ func TestUsageRatioRoundsUp(t *testing.T) {
 	}
 }
 
+// A file that is open counts under the name that it has now, and not at all once it has none.
+func TestMemCountsBlocksOfFilesThatMove(t *testing.T) {
+	m := newMem()
+	used := func(want uint64) {
+		t.Helper()
+		if u, err := m.DiskUsage("/"); err != nil || u.Used != want*vfs.PageSize {
+			t.Fatalf("%d bytes used, %v; want %d pages", u.Used, err, want)
+		}
+	}
+	f, err := m.Create("/f")
+	must(t, err)
+	must(t, f.Truncate(8*vfs.PageSize))
+	must(t, f.Allocate(0, 8*vfs.PageSize))
+	must(t, m.Rename("/f", "/g"))
+	must(t, f.Truncate(4*vfs.PageSize))
+	used(4)
+	must(t, m.Remove("/g"))
+	used(0)
+	must(t, f.Zero(0, vfs.PageSize))
+	used(0)
+	must(t, f.Allocate(0, vfs.PageSize))
+	used(0)
+	must(t, f.Truncate(0))
+	used(0)
+}
+
 func TestMemFullDisk(t *testing.T) {
 	m := newMem()
 	m.SetCapacity(4 * vfs.PageSize)
