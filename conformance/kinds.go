@@ -1,0 +1,91 @@
+package conformance
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+
+	"apogee/conformance/wire"
+	"apogee/internal/testkit"
+	"apogee/remoting/code"
+)
+
+// kindCases are kinds of messages that need something of the broker besides its store.
+var kindCases = []Case{
+	{Area: "messaging", Feature: "Requests that name a logical queue", Run: logicalQueues},
+	{Area: "observability", Feature: "Message trace topic", Own: true, Run: traceTopic, Limit: 4 * time.Minute},
+}
+
+// traceTopic looks at what the official client writes about a message that it sends and consumes.
+func traceTopic(t *T) {
+	c := t.ownCluster(testkit.Props{"traceTopicEnable": "true"})
+	b := t.dial(c.broker)
+	topic, group := t.Name("Traced"), t.Name("G")
+	b.topic(topic, topicConf{})
+	trace := func() *primitive.TraceConfig {
+		return &primitive.TraceConfig{Access: primitive.Local, Resolver: resolver(c.namesrv)}
+	}
+	var got inbox
+	t.push(c, group, topic, "*", got.into, consumer.WithTrace(trace()))
+	res := t.sendSync(t.producer(c, producer.WithTrace(trace())), message1(topic, "watched"))
+	t.awaitBodies(&got, 60*time.Second, "watched")
+	lines := map[string]bool{}
+	t.Until(60*time.Second, "trace of sending and consuming", func() (bool, string) {
+		for _, rec := range b.records("RMQ_SYS_TRACE_TOPIC", 0, 0) {
+			for line := range strings.SplitSeq(string(rec.Body), "\x02") {
+				if strings.Contains(line, res.MsgID) {
+					lines[strings.SplitN(line, "\x01", 2)[0]] = true
+				}
+			}
+			if !strings.Contains(rec.Properties["KEYS"], res.MsgID) {
+				continue
+			}
+			Equal(t, "region", rec.Properties["MSG_REGION"], "DefaultRegion")
+		}
+		return lines["Pub"] && lines["SubBefore"] && lines["SubAfter"], fmt.Sprint(lines)
+	})
+	// Tools look for the trace of a message by its id, which is a key of the trace.
+	f := b.ok(code.QueryMessage, wire.Ext("topic", "RMQ_SYS_TRACE_TOPIC", "key", res.MsgID, "maxNum", 32, "beginTimestamp", 0, "endTimestamp", time.Now().Add(time.Hour).UnixMilli()), nil)
+	found, err := wire.Records(f.Body)
+	t.Must(err, "messages by key")
+	if len(found) < 2 {
+		t.Errorf("%d trace messages by key, want those of the sender and of the consumer", len(found))
+	}
+	conf := b.json(code.GetTopicConfig, wire.Ext("topic", "RMQ_SYS_TRACE_TOPIC"), nil)
+	Equal(t, "queues of the trace topic", wire.Num(wire.At(conf, "readQueueNums")), "1")
+}
+
+// logicalQueues: clients of 5.x say of each queue that it is a logical one, and whose; a topic that is not static does not care.
+func logicalQueues(t *T) {
+	b := t.dial(t.shared.broker)
+	topic, group := t.Name("Logical"), t.Name("G")
+	b.topic(topic, topicConf{read: 2})
+	b.group(group, "")
+	lo := func(ext map[string]string) map[string]string {
+		ext["lo"], ext["bname"] = "true", t.shared.brokerName
+		return ext
+	}
+	m := message{topic: topic, queue: 1, body: []byte("logical")}
+	ext := m.short()
+	ext["n"] = t.shared.brokerName
+	f := b.ok(code.SendMessageV2, lo(ext), m.body)
+	Equal(t, "queue offset", f.Int("queueOffset"), int64(0))
+	b.await(topic, 1, 1, 10*time.Second)
+	f = b.ok(code.PullMessage, lo(pullExt(group, topic, 1, 0)), nil)
+	Equal(t, "next offset", f.Int("nextBeginOffset"), int64(1))
+	recs, err := wire.Records(f.Body)
+	t.Must(err, "messages")
+	Equal(t, "messages", len(recs), 1)
+	at := func(c int32, more ...any) int64 {
+		return b.ok(c, lo(wire.Ext(append([]any{"topic", topic, "queueId", 1}, more...)...)), nil).Int("offset")
+	}
+	Equal(t, "end", at(code.GetMaxOffset), int64(1))
+	Equal(t, "start", at(code.GetMinOffset), int64(0))
+	Equal(t, "offset of a time", at(code.SearchOffsetByTimestamp, "timestamp", 0), int64(0))
+	b.ok(code.UpdateConsumerOffset, lo(wire.Ext("consumerGroup", group, "topic", topic, "queueId", 1, "commitOffset", 1)), nil)
+	Equal(t, "committed", at(code.QueryConsumerOffset, "consumerGroup", group), int64(1))
+}
