@@ -14,8 +14,8 @@ import (
 	"apogee/remoting/code"
 )
 
-// kindCases are kinds of messages that need something of the broker besides its store.
-var kindCases = []Case{
+// traceCases are what clients tell of queues and messages besides the messages.
+var traceCases = []Case{
 	{Area: "messaging", Feature: "Requests that name a logical queue", Run: logicalQueues},
 	{Area: "observability", Feature: "Message trace topic", Own: true, Run: traceTopic, Limit: 4 * time.Minute},
 }
