@@ -100,12 +100,23 @@ func CommandLine(program string, args []string, without map[string]bool) string 
 		valued, known := without[name]
 		switch {
 		case !known || !strings.HasPrefix(args[i], "-"):
-			said = append(said, args[i])
+			said = append(said, quoted(args[i]))
 		case valued && !inline:
 			i++
 		}
 	}
 	return strings.Join(said, " ")
+}
+
+// quoted is an argument as a shell takes it.
+func quoted(arg string) string {
+	plain := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-_=.,:/@%+", r)
+	}
+	if arg != "" && strings.IndexFunc(arg, func(r rune) bool { return !plain(r) }) < 0 {
+		return arg
+	}
+	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
 // Commit names the state of the sources, if git is there to tell.

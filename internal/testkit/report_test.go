@@ -99,6 +99,7 @@ func TestCommandLine(t *testing.T) {
 		{"p -quick -run send", []string{"-quick", "-json", "out", "--dir=/x", "-run", "send", "-quiet"}},
 		{"p -run json", []string{"--quiet=true", "-run", "json"}},
 		{"p", []string{"-json"}},
+		{"p -run '^sync|the same 50 %' -x '' 'it'\\''s'", []string{"-run", "^sync|the same 50 %", "-x", "", "it's"}},
 	} {
 		if got := CommandLine("p", row.args, without); got != row.want {
 			t.Errorf("%q: %q, want %q", row.args, got, row.want)
