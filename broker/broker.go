@@ -26,6 +26,7 @@ import (
 	"apogee/broker/meta"
 	"apogee/broker/processor"
 	"apogee/broker/stats"
+	"apogee/broker/transaction"
 	"apogee/compat/body"
 	"apogee/compat/properties"
 	"apogee/internal/clock"
@@ -61,6 +62,7 @@ type Broker struct {
 	storeOpts store.Options
 
 	maxMessage atomic.Int64 // maxMessageSize, which can change at run time
+	reserved   atomic.Int64 // fileReservedTime in hours, likewise
 
 	topics    *meta.Topics
 	groups    *meta.Groups
@@ -73,6 +75,7 @@ type Broker struct {
 	notifier  *client.Notifier
 	hold      *hold.Table
 	delay     *delay.Scheduler
+	trans     *transaction.Service
 	stats     *stats.Stats
 	rates     *stats.Rates
 	lanes     *processor.Lanes
@@ -116,6 +119,7 @@ func New(cfg *Config, storeOpts store.Options, env Env) (*Broker, error) {
 		permission: b.permissionChanged,
 	}
 	b.maxMessage.Store(int64(storeOpts.MaxMessageSize))
+	b.reserved.Store(storeOpts.FileReservedTimeHours)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b, nil
 }
@@ -124,6 +128,7 @@ func New(cfg *Config, storeOpts store.Options, env Env) (*Broker, error) {
 func (b *Broker) reconfigure(o store.Options) {
 	b.store.Reconfigure(o)
 	b.maxMessage.Store(int64(o.MaxMessageSize))
+	b.reserved.Store(o.FileReservedTimeHours)
 }
 
 // Start opens the directory and the ports and registers. When it returns without an error, clients find the broker. After an error
@@ -145,6 +150,7 @@ func (b *Broker) Start() (err error) {
 	if err := b.listen(); err != nil {
 		return err
 	}
+	b.trans.Start()
 	b.registrar.full(b.ctx)
 	b.startServices()
 	return nil
@@ -188,6 +194,10 @@ func (b *Broker) open() (err error) {
 		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, FlushEvery: c.FlushDelayOffset,
 		VersionStep: c.DelayOffsetStep, Flushed: func() int64 { return b.store.Stats().Flushed },
 	})
+	if err != nil {
+		return err
+	}
+	b.trans, err = b.openTransactions()
 	return err
 }
 
@@ -241,7 +251,7 @@ func (b *Broker) wire() {
 	b.members = newMembers(b.client, b.live, b.Address)
 	b.proc = processor.New(processor.Deps{
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
-		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Peers: b.members,
+		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Consumers: b.consumers, Producers: b.producers,
 		Locks: b.locks, Modes: b.modes, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
@@ -331,6 +341,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.delay != nil {
 		also(b.delay.Stop())
 	}
+	if b.trans != nil {
+		also(b.trans.Stop())
+	}
 	if b.lanes != nil {
 		b.lanes.Close()
 		b.client.Close()
@@ -339,9 +352,13 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		if b.offsets != nil && b.delay != nil { // loaded, hence not to be overwritten by emptiness
 			also(b.persist())
 		}
-		also(b.store.Close())
+		err := b.store.Close()
+		also(err)
 		if b.delay != nil {
 			also(b.delay.Save())
+		}
+		if b.trans != nil && err == nil { // what the check has put is on disk now
+			also(b.settleTransactions())
 		}
 	}
 	return errs

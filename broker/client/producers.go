@@ -14,6 +14,7 @@ type Producers struct {
 	mu sync.Mutex // guards what follows
 	roster
 	byClient map[string]*entry
+	turn     uint // of Available
 }
 
 // NewProducers makes an empty table.
@@ -108,6 +109,33 @@ func (p *Producers) All() map[string][]Member {
 		out[name] = g.sorted()
 	}
 	return out
+}
+
+// Available picks a producer of a group that can be asked something, nil if none is connected: the one whose turn it is, or one of the two
+// after it if that cannot take anything now (ProducerManager.getAvailableChannel).
+func (p *Producers) Available(name string) Channel {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.groups[name]
+	if g == nil || len(g.entries) == 0 {
+		return nil
+	}
+	p.turn++
+	var open Channel
+	for i := range uint(3) {
+		ch := g.entries[(p.turn+i)%uint(len(g.entries))].Channel
+		c, ok := ch.(interface {
+			Closed() bool
+			Writable() bool
+		})
+		switch {
+		case !ok || !c.Closed() && c.Writable():
+			return ch
+		case !c.Closed():
+			open = ch
+		}
+	}
+	return open
 }
 
 // Channel finds the connection of a producer by its client id, nil if it is not connected.

@@ -107,6 +107,14 @@ type Broker struct {
 	FlushDelayOffset time.Duration `prop:"flushDelayOffsetInterval" unit:"ms" default:"10000"`
 	DelayOffsetStep  int64         `prop:"delayOffsetUpdateVersionStep" default:"200" hot:"true"`
 
+	// Transactions.
+	TransactionTimeout       time.Duration `prop:"transactionTimeOut" unit:"ms" default:"6000" hot:"true"`
+	TransactionCheckMax      int           `prop:"transactionCheckMax" default:"15" hot:"true"`
+	TransactionCheckInterval time.Duration `prop:"transactionCheckInterval" unit:"ms" default:"30000" hot:"true"`
+	TransactionFlushCounts   time.Duration `prop:"transactionMetricFlushInterval" unit:"ms" default:"10000" hot:"true"`
+	TransactionOpSize        int           `prop:"transactionOpMsgMaxSize" default:"4096" hot:"true"`
+	TransactionOpInterval    time.Duration `prop:"transactionOpBatchInterval" unit:"ms" default:"3000" hot:"true"`
+
 	// Pulling and offsets.
 	LongPolling       bool          `prop:"longPollingEnable" default:"true" hot:"true"`
 	ShortPolling      time.Duration `prop:"shortPollingTimeMills" unit:"ms" default:"1000" hot:"true"`
@@ -145,18 +153,17 @@ type Broker struct {
 	PopShareQueues int           `prop:"defaultPopShareQueueNum" default:"-1" hot:"true"`
 
 	// How much work may wait.
-	SendQueue     int `prop:"sendThreadPoolQueueCapacity" default:"10000"`
-	PullQueue     int `prop:"pullThreadPoolQueueCapacity" default:"100000"`
-	LitePullQueue int `prop:"litePullThreadPoolQueueCapacity" default:"100000"`
-	AckQueue      int `prop:"ackThreadPoolQueueCapacity" default:"100000"`
-	QueryQueue    int `prop:"queryThreadPoolQueueCapacity" default:"20000"`
-	ClientQueue   int `prop:"clientManagerThreadPoolQueueCapacity" default:"1000000"`
-	ConsumerQueue int `prop:"consumerManagerThreadPoolQueueCapacity" default:"1000000"`
-	ReplyQueue    int `prop:"replyThreadPoolQueueCapacity" default:"10000"`
-	HeartbeatQ    int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
-	AdminQueue    int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
-	BalanceQueue  int `prop:"loadBalanceThreadPoolQueueCapacity" default:"100000"`
-	// TransactionQueue is shown in runtime info only.
+	SendQueue        int `prop:"sendThreadPoolQueueCapacity" default:"10000"`
+	PullQueue        int `prop:"pullThreadPoolQueueCapacity" default:"100000"`
+	LitePullQueue    int `prop:"litePullThreadPoolQueueCapacity" default:"100000"`
+	AckQueue         int `prop:"ackThreadPoolQueueCapacity" default:"100000"`
+	QueryQueue       int `prop:"queryThreadPoolQueueCapacity" default:"20000"`
+	ClientQueue      int `prop:"clientManagerThreadPoolQueueCapacity" default:"1000000"`
+	ConsumerQueue    int `prop:"consumerManagerThreadPoolQueueCapacity" default:"1000000"`
+	ReplyQueue       int `prop:"replyThreadPoolQueueCapacity" default:"10000"`
+	HeartbeatQ       int `prop:"heartbeatThreadPoolQueueCapacity" default:"50000"`
+	AdminQueue       int `prop:"adminBrokerThreadPoolQueueCapacity" default:"10000"`
+	BalanceQueue     int `prop:"loadBalanceThreadPoolQueueCapacity" default:"100000"`
 	TransactionQueue int `prop:"endTransactionPoolQueueCapacity" default:"100000"`
 
 	// Running it.

@@ -27,13 +27,14 @@ import (
 //   - 29 for a queue beyond both queue numbers; a negative one means any. The topic's own write permission is not looked at, as in Java:
 //     producers learn it from the route
 //   - to a retry topic: 26 without the group; into the dead letters after too many attempts, or while the group holds queue locks
-//   - 13 for a compacted topic without KEYS, 16 for half messages, 1 for timer messages
+//   - 13 for a compacted topic without KEYS, 16 for half messages if rejectTransactionMessage says so, 1 for timer messages
 //   - then the store's word: 0, 10, 11, 12 with the header; 13, 14, 2, 1 without
 //
 // Every answer carries MSG_REGION and TRACE_ON. A one-way send is stored and not answered, and waits for no flush.
 //
-// Not here yet: transactions and arbitrary timers are refused, since a half message that nobody can commit, or a timed message that is
-// delivered at once, would do harm; static topics.
+// A half message goes to the half topic and waits there for its end (037).
+//
+// Not here yet: arbitrary timers are refused, since a timed message that is delivered at once would do harm; static topics.
 func (p *Processor) send(r *remoting.Request) { p.serveSend(r, false) }
 
 // serveSend works a send. On the event loop it must not block: where it would, it goes on in the lane with a copy of the request.
@@ -213,6 +214,9 @@ func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 	if s := op.special(r); s != goOn {
 		return s
 	}
+	if op.tran.step == tranHalf {
+		return op.prepareHalf(r)
+	}
 	return op.schedule(r)
 }
 
@@ -223,15 +227,12 @@ func (op *sendOp) special(r *remoting.Request) step {
 		op.fail(r, code.MessageIllegal, "Required message key is missing")
 		return ended
 	}
-	if props.tran && (m.ReconsumeTimes <= 0 || op.level() <= 0) {
-		remark := fmt.Sprintf("the broker[%s] sending transaction message is forbidden", op.view.cfg.IP1)
-		if !op.view.cfg.RejectTransaction {
-			remark += ": transactions are not served yet"
-		}
-		op.fail(r, code.NoPermission, remark)
+	half := props.tran && (m.ReconsumeTimes <= 0 || op.level() <= 0)
+	if half && op.view.cfg.RejectTransaction {
+		op.fail(r, code.NoPermission, fmt.Sprintf("the broker[%s] sending transaction message is forbidden", op.view.cfg.IP1))
 		return ended
 	}
-	if inner := m.SysFlag&record.SysInnerBatch != 0; inner && !op.innerBatches() || !inner && props.innerNum != "" {
+	if inner := m.SysFlag&record.SysInnerBatch != 0; inner && (half || !op.innerBatches()) || !inner && props.innerNum != "" {
 		op.fail(r, code.MessageIllegal, op.p.putRemark(&store.PutResult{Status: store.MessageIllegal}))
 		return ended
 	}
@@ -244,6 +245,9 @@ func (op *sendOp) special(r *remoting.Request) step {
 		target := string(op.spare)
 		op.spare = record.SetProperty(op.spare[:0], m.Properties, record.PropMultiDispatch, target)
 		op.swap()
+	}
+	if half {
+		op.tran.step = tranHalf
 	}
 	return goOn
 }

@@ -65,6 +65,20 @@ type Delays interface {
 	JSON() []byte
 }
 
+// Transactions hear of half messages and of their ends.
+type Transactions interface {
+	// Prepared says that a half message for a topic was stored.
+	Prepared(topic string)
+	// Begin says that the half message at an offset of its queue is about to be committed; Done follows when it is, or Abandon.
+	Begin(queue int32, off int64)
+	Abandon(queue int32, off int64)
+	Done(queue int32, off int64, topic string)
+	// RolledBack ends a half message that shall never be seen.
+	RolledBack(queue int32, off int64, topic string) error
+	// Resumed says that a message that was given up is a half message again.
+	Resumed(topic string)
+}
+
 // Settings is the configuration as operators see it.
 type Settings interface {
 	// Text is every key and its value, key=value a line.
@@ -94,6 +108,8 @@ type Deps struct {
 	Upkeep Upkeep
 	Delays Delays
 	Peers  Peers
+
+	Transactions Transactions
 
 	Topics    *meta.Topics
 	Groups    *meta.Groups
@@ -165,6 +181,8 @@ type Lanes struct {
 	Reply     *remoting.Lane // waits for clients
 	Balance   *remoting.Lane // assignments, which may have to ask name servers
 
+	Transaction *remoting.Lane // ends of half messages that are not in memory
+
 	Answers *Answers // of sends that had to wait for the disk
 }
 
@@ -178,6 +196,7 @@ const (
 	adminWorkers     = 8
 	replyWorkers     = 32
 	balanceWorkers   = 8
+	endWorkers       = 8
 )
 
 // NewLanes starts the lanes with the capacities that the configuration gives.
@@ -194,12 +213,14 @@ func NewLanes(c *config.Broker) *Lanes {
 		Reply:     remoting.NewLane("reply", replyWorkers, c.ReplyQueue),
 		Balance:   remoting.NewLane("loadBalance", balanceWorkers, c.BalanceQueue),
 		Answers:   NewAnswers(),
+
+		Transaction: remoting.NewLane("endTransaction", endWorkers, c.TransactionQueue),
 	}
 }
 
 // Close ends the lanes once what they hold is done.
 func (l *Lanes) Close() {
-	for _, lane := range []*remoting.Lane{l.Send, l.Pull, l.LitePull, l.Query, l.Heartbeat, l.Client, l.Consumer, l.Admin, l.Reply, l.Balance} {
+	for _, lane := range []*remoting.Lane{l.Send, l.Pull, l.LitePull, l.Query, l.Heartbeat, l.Client, l.Consumer, l.Admin, l.Reply, l.Balance, l.Transaction} {
 		lane.Close()
 	}
 	l.Answers.Close()

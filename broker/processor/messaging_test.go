@@ -285,6 +285,7 @@ type rig struct {
 	t     testing.TB
 	store *memStore
 	conf  *config.Broker
+	late  string // when the half message of a test was born
 }
 
 func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
@@ -310,7 +311,7 @@ func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
 		Cluster: conf.ClusterName, Broker: conf.Name, AutoCreate: true, DefaultQueues: 8, ClusterTopic: true, BrokerTopic: true, ReviveQueues: 8, DelayLevel: 18, Timer: true,
 	})
 	deps := Deps{
-		Config: live, Log: log, Now: time.Now, Store: st, Reader: st, Queues: st, Upkeep: st,
+		Config: live, Log: log, Now: time.Now, Transactions: new(notedTransactions), Store: st, Reader: st, Queues: st, Upkeep: st,
 		Topics: meta.NewTopics(meta.TopicOptions{
 			FS: fsys, Dir: "/store", Now: time.Now, Log: log, System: system,
 			AutoCreate: func() bool { return live.Get().AutoCreateTopic },

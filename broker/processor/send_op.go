@@ -34,6 +34,7 @@ type sendOp struct {
 	queue int32                     // as answered; a delayed message is stored in another
 	batch bool
 	inner bool // a batch in one record
+	tran  ending
 	msg   record.Message
 	items []store.BatchItem
 
@@ -77,6 +78,7 @@ func (p *Processor) newSend(r *remoting.Request) *sendOp {
 	op.view = p.sendView()
 	op.turns.Store(0)
 	op.completed, op.lost, op.batch, op.inner = false, false, false, false
+	op.tran = ending{}
 	return op
 }
 
@@ -102,7 +104,7 @@ func (p *Processor) keep(op *sendOp) {
 // drop lets go of what an op that has forgotten the frame still holds.
 func (op *sendOp) drop() {
 	op.replier, op.topic, op.known, op.next = remoting.Replier{}, nil, nil, nil
-	op.name = ""
+	op.name, op.tran = "", ending{}
 	if cap(op.id) > maxKeptIDs {
 		op.id = nil
 	}
@@ -153,8 +155,13 @@ func (op *sendOp) put(r *remoting.Request) {
 func (op *sendOp) end(counts *counts) bool {
 	if err := op.p.Store.Commit(&op.res); err != nil {
 		op.res.Status, op.res.Err, op.lost = store.UnknownError, err, true
-	} else if _, stored := putCode(op.res.Status); stored {
+	}
+	_, stored := putCode(op.res.Status)
+	if stored {
 		counts.add(op.counters(), int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+	}
+	if op.tran.step != tranNone {
+		op.settle(stored)
 	}
 	if op.res.Pending {
 		if op.turns.Add(1) == 1 {
@@ -202,6 +209,9 @@ func (op *sendOp) makeID() {
 func (op *sendOp) finish() *remoting.Reply {
 	if op.completed && !op.lost {
 		op.res.Status = op.outcome
+	}
+	if op.tran.step == tranCommit {
+		return op.finishEnd()
 	}
 	c, stored := putCode(op.res.Status)
 	op.reply = remoting.Reply{Code: c, Shared: op.view.shared}

@@ -117,9 +117,7 @@ func TestSendRefusals(t *testing.T) {
 			remark: "subscription group not exist, gone \nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.",
 			change: func(g *rig) { g.set(func(c *config.Broker) { c.AutoCreateGroup = false }) },
 		},
-		"compacted topic without keys":      {fields: sendFields("tCompact", ""), code: 13, remark: "Required message key is missing"},
-		"half message":                      {fields: sendFields("tA", props("TRAN_MSG=true")), code: 16, remark: "the broker[127.0.0.1] sending transaction message is forbidden: transactions are not served yet"},
-		"half message, delayed, first time": {fields: sendFields("tA", props("TRAN_MSG=TRUE", "DELAY=2")), code: 16, remark: "the broker[127.0.0.1] sending transaction message is forbidden: transactions are not served yet"},
+		"compacted topic without keys": {fields: sendFields("tCompact", ""), code: 13, remark: "Required message key is missing"},
 		"half message where they are rejected": {
 			fields: sendFields("tA", props("TRAN_MSG=true")), code: 16, remark: "the broker[127.0.0.1] sending transaction message is forbidden",
 			change: func(g *rig) { g.set(func(c *config.Broker) { c.RejectTransaction = true }) },

@@ -12,13 +12,11 @@ import (
 
 // notServed are the codes that a Java broker answers and this one does not (yet): it answers 3.
 var notServed = map[string]string{
-	"EndTransaction":              "transactions",
 	"GetTimerCheckPoint":          "timer messages",
 	"GetTimerMetrics":             "timer messages",
 	"RecallMessage":               "timer messages",
 	"SwitchTimerEngine":           "timer messages",
 	"UpdateAndCreateStaticTopic":  "static topics",
-	"ResumeCheckHalfMessage":      "transactions",
 	"CheckRocksDBCQWriteProgress": "RocksDB queues",
 	"ExportRocksDBConfigToJSON":   "RocksDB configuration",
 	"NotifyMinBrokerIDChange":     "replication",

@@ -863,6 +863,8 @@ func (h *CheckTransactionStateRequest) DecodeFields(f Fields) error {
 			h.TransactionID = v
 		case "offsetMsgId":
 			h.OffsetMsgID = v
+		case "bname":
+			h.BrokerName = v
 		}
 	}
 	switch {

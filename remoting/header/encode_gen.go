@@ -310,6 +310,9 @@ func (h *CheckTransactionStateRequest) EncodeFields(e Encoder) {
 	if h.OffsetMsgID != "" {
 		e.String("offsetMsgId", h.OffsetMsgID)
 	}
+	if h.BrokerName != "" {
+		e.String("bname", h.BrokerName)
+	}
 }
 
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.

@@ -226,6 +226,7 @@ type CheckTransactionStateRequest struct {
 	MsgID                string `rmq:"msgId"`
 	TransactionID        string `rmq:"transactionId"`
 	OffsetMsgID          string `rmq:"offsetMsgId"`
+	BrokerName           string `rmq:"bname"`
 }
 
 // NotifyConsumerIDsChangedRequest is the header of request NOTIFY_CONSUMER_IDS_CHANGED (40).

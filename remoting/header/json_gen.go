@@ -336,6 +336,9 @@ func (h *CheckTransactionStateRequest) AppendJSON(b []byte) []byte {
 	if h.OffsetMsgID != "" {
 		b = appendText(append(b, `,"offsetMsgId":"`...), h.OffsetMsgID)
 	}
+	if h.BrokerName != "" {
+		b = appendText(append(b, `,"bname":"`...), h.BrokerName)
+	}
 	return b
 }
 
