@@ -16,6 +16,7 @@ import (
 var kindCases = []Case{
 	{Area: "messaging", Feature: "Inner batch on BatchCQ topic", Run: innerBatch},
 	{Area: "messaging", Feature: "Auto-batch producer", Run: autoBatch, Limit: 3 * time.Minute},
+	{Area: "messaging", Feature: "LMQ (light message queue) multi dispatch", Run: lightQueues, Own: true, Limit: 3 * time.Minute},
 }
 
 // javaProgram runs one of our programs with the official Java client, and fails the case unless it says that all passed.
@@ -104,4 +105,50 @@ func autoBatch(t *T) {
 	b.topic(batch, topicConf{attributes: "+queue.type=BatchCQ"})
 	b.topic(plain, topicConf{})
 	t.javaProgram("Kinds.java", t.shared.namesrv, batch, plain)
+}
+
+func lightQueues(t *T) {
+	c := t.ownCluster(testkit.Props{"enableLmq": "true", "enableMultiDispatch": "true", "enableLmqQuota": "true", "maxLmqConsumeQueueNum": "3"})
+	b := t.dial(c.broker)
+	b.topic("Parent", topicConf{})
+	send := func(names, body string) message {
+		return message{topic: "Parent", body: []byte(body), properties: wire.Properties("INNER_MULTI_DISPATCH", names, "TAGS", "mqtt")}
+	}
+	b.send(message{topic: "Parent", body: []byte("0")})
+	b.send(send("%LMQ%a,%LMQ%b", "1"))
+	b.send(send("%LMQ%b", "2"))
+	b.send(send("%LMQ%a,%LMQ%b", "3"))
+
+	texts := func(recs []wire.Record) string {
+		var l []string
+		for _, r := range recs {
+			l = append(l, fmt.Sprintf("%s:%s:%s", r.Topic, r.Body, r.Properties["INNER_MULTI_QUEUE_OFFSET"]))
+		}
+		return strings.Join(l, " ")
+	}
+	Equal(t, "records of a", texts(b.await("%LMQ%a", 0, 2, 10*time.Second)), "Parent:1:0,0 Parent:3:1,2")
+	Equal(t, "records of b", texts(b.await("%LMQ%b", 0, 3, 10*time.Second)), "Parent:1:0,0 Parent:2:1 Parent:3:1,2")
+	Equal(t, "records of the parent", len(b.await("Parent", 0, 4, 10*time.Second)), 4)
+	Equal(t, "records of b from 2 on", texts(b.records("%LMQ%b", 0, 2)), "Parent:3:1,2")
+	Equal(t, "max offset of b", b.ok(code.GetMaxOffset, wire.Ext("topic", "%LMQ%b", "queueId", 0), nil).Int("offset"), int64(3))
+	Equal(t, "min offset of b", b.ok(code.GetMinOffset, wire.Ext("topic", "%LMQ%b", "queueId", 0), nil).Int("offset"), int64(0))
+
+	ext := wire.Ext("consumerGroup", "%LMQ%g", "topic", "%LMQ%b", "queueId", 0)
+	update := wire.Ext("consumerGroup", "%LMQ%g", "topic", "%LMQ%b", "queueId", 0, "commitOffset", 2)
+	b.ok(code.UpdateConsumerOffset, update, nil)
+	Equal(t, "consumer offset", b.ok(code.QueryConsumerOffset, ext, nil).Int("offset"), int64(2))
+
+	held, err := b.Begin(int(code.PullMessage), pullExt("%LMQ%g", "%LMQ%c", 0, 0, "sysFlag", pullSub|pullSuspend, "suspendTimeoutMillis", 15000), nil)
+	t.Must(err, "pull")
+	b.send(send("%LMQ%c", "4"))
+	select {
+	case f := <-held:
+		Equal(t, "answer to a held pull", f.Code, int(code.Success))
+	case <-time.After(10 * time.Second):
+		t.Errorf("a held pull of a light queue was not answered")
+	}
+
+	b.want(code.LMQQuotaExceeded, code.SendMessageV2, send("%LMQ%d", "5").short(), []byte("5"))
+	b.send(send("%LMQ%a,%LMQ%b,%LMQ%c", "6")) // those that are there
+	Equal(t, "records of c", texts(b.await("%LMQ%c", 0, 2, 10*time.Second)), "Parent:4:0 Parent:6:2,3,1")
 }

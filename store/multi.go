@@ -15,7 +15,10 @@ const (
 	systemPrefix = "rmq_sys_"
 )
 
-var errLmqTooLarge = errors.New("record of several queues is longer than maxMessageSize")
+var (
+	errLmqTooLarge = errors.New("record of several queues is longer than maxMessageSize")
+	errLmqQuota    = errors.New("there are as many light queues as maxLmqConsumeQueueNum allows")
+)
 
 // multiDispatched tells whether records of a topic go to further queues as well (MultiDispatchUtils). Java also serves names
 // without the prefix, if only by number; no such queue can have got an offset.
@@ -28,8 +31,12 @@ func multiDispatched(o *Options, topic string) bool {
 // offsets are; queues.next is raised by the caller when m has been written.
 func (l *commitLog) assignLocked(m *record.Message) (queues []*queue, lay record.Layout, status PutStatus, err error) {
 	o := l.s.options()
+	names := strings.Split(record.Property(m.Properties, record.PropMultiDispatch), ",")
+	if o.EnableLmqQuota && !l.s.lmqQuota(o, names) {
+		return nil, lay, LmqConsumeQueueNumExceeded, errLmqQuota
+	}
 	var offsets []byte
-	for i, name := range strings.Split(record.Property(m.Properties, record.PropMultiDispatch), ",") {
+	for i, name := range names {
 		if i > 0 {
 			offsets = append(offsets, ',')
 		}
@@ -56,6 +63,17 @@ func (l *commitLog) assignLocked(m *record.Message) (queues []*queue, lay record
 	return queues, lay, PutOK, nil
 }
 
+// lmqQuota tells whether a record may go to further queues: to those that are there, and to new ones as long as there are fewer than are
+// allowed (5.5: HookUtils.handleLmqQuota).
+func (s *Store) lmqQuota(o *Options, names []string) bool {
+	for _, name := range names {
+		if strings.HasPrefix(name, lmqPrefix) && int(s.queues.light.Load()) >= o.MaxLmqConsumeQueueNum && s.queues.get(name, 0) == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // enterMulti gives the further queues that a record names their entries of it, at the offsets that were fixed when it was put.
 func (d *dispatcher) enterMulti(h *record.Header, code int64) {
 	if !multiDispatched(d.s.options(), stringView(h.Topic)) {
@@ -63,7 +81,11 @@ func (d *dispatcher) enterMulti(h *record.Header, code int64) {
 	}
 	props := stringView(h.Properties)
 	names := strings.Split(record.Property(props, record.PropMultiDispatch), ",")
-	offsets := strings.Split(record.Property(props, record.PropMultiDispatchQueue), ",")
+	assigned := record.Property(props, record.PropMultiDispatchQueue)
+	if assigned == "" {
+		return // a message of a batch: those go to their queue only
+	}
+	offsets := strings.Split(assigned, ",")
 	if len(names) != len(offsets) {
 		d.s.log.Error("record names queues and offsets of different number", "off", h.PhysicalOffset)
 		return

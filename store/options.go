@@ -93,6 +93,8 @@ type Options struct {
 	DuplicationEnable           bool  `prop:"duplicationEnable" default:"false"` // refused: belongs to replication by copying
 	EnableLmq                   bool  `prop:"enableLmq" default:"false"`
 	EnableMultiDispatch         bool  `prop:"enableMultiDispatch" default:"false"`
+	EnableLmqQuota              bool  `prop:"enableLmqQuota" default:"false" hot:"true"`
+	MaxLmqConsumeQueueNum       int   `prop:"maxLmqConsumeQueueNum" default:"20000" hot:"true"`
 	ReadUncommitted             bool  `prop:"readUnCommitted" default:"false"`
 	MaxTopicLength              int   `prop:"maxTopicLength" default:"127"`
 	FlushCommitLogThoroughMs    int64 `prop:"flushCommitLogThoroughInterval" default:"10000" hot:"true"`

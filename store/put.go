@@ -25,6 +25,8 @@ const (
 	OSPageCacheBusy
 	UnknownError
 	InSyncReplicasNotEnough
+	PutToRemoteBrokerFail
+	LmqConsumeQueueNumExceeded
 )
 
 // PutResult tells where a message went.

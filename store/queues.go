@@ -67,6 +67,8 @@ type queueTable struct {
 
 	mu  sync.RWMutex // guards changes of topics, and odd
 	odd map[queueKey]*queue
+
+	light atomic.Int32 // how many are light queues (LMQ)
 }
 
 // topicQueues is the queues of one topic, by id.
@@ -175,6 +177,9 @@ func (t *queueTable) getOrCreate(topic string, id int32) *queue {
 
 func (t *queueTable) make(topic string, id int32) *queue {
 	q := &queue{topic: topic, id: id}
+	if strings.HasPrefix(topic, lmqPrefix) {
+		t.light.Add(1)
+	}
 	if t.prepare != nil {
 		t.prepare(q)
 	}
@@ -188,6 +193,7 @@ func (t *queueTable) remove(q *queue) {
 	if oddID(q.id) {
 		if key := (queueKey{q.topic, q.id}); t.odd[key] == q {
 			delete(t.odd, key)
+			t.gone(q)
 		}
 		return
 	}
@@ -196,9 +202,16 @@ func (t *queueTable) remove(q *queue) {
 		return
 	}
 	if p := of.place(q.id); p != nil && p.CompareAndSwap(q, nil) {
+		t.gone(q)
 		if of.count--; of.count == 0 {
 			t.topics.Remove(q.topic)
 		}
+	}
+}
+
+func (t *queueTable) gone(q *queue) {
+	if strings.HasPrefix(q.topic, lmqPrefix) {
+		t.light.Add(-1)
 	}
 }
 

@@ -29,6 +29,8 @@ func putCode(s store.PutStatus) (answer int32, stored bool) {
 		return code.ServiceNotAvailable, false
 	case store.OSPageCacheBusy:
 		return code.SystemBusy, false
+	case store.LmqConsumeQueueNumExceeded:
+		return code.LMQQuotaExceeded, false
 	default:
 		return code.SystemError, false
 	}
@@ -50,6 +52,8 @@ func (p *Processor) putRemark(res *store.PutResult) string {
 		return "[PC_SYNCHRONIZED]broker busy, start flow control for a while"
 	case store.CreateMappedFileFailed:
 		return "create mapped file failed, server is busy or broken." + cause
+	case store.LmqConsumeQueueNumExceeded:
+		return "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded." + cause
 	case store.InSyncReplicasNotEnough:
 		return "in-sync replicas are not enough" + cause
 	case store.UnknownError:
