@@ -24,6 +24,7 @@ import (
 	"apogee/broker/delay"
 	"apogee/broker/hold"
 	"apogee/broker/meta"
+	"apogee/broker/pop"
 	"apogee/broker/processor"
 	"apogee/broker/stats"
 	"apogee/broker/transaction"
@@ -74,6 +75,7 @@ type Broker struct {
 	modes     *meta.Modes
 	notifier  *client.Notifier
 	hold      *hold.Table
+	pop       *pop.Service
 	delay     *delay.Scheduler
 	trans     *transaction.Service
 	stats     *stats.Stats
@@ -147,6 +149,7 @@ func (b *Broker) Start() (err error) {
 		return err
 	}
 	b.delay.Start()
+	b.pop.Start()
 	if err := b.listen(); err != nil {
 		return err
 	}
@@ -184,7 +187,7 @@ func (b *Broker) open() (err error) {
 		AutoCreateSystem: func() bool { return b.live.Get().CreateSystemGroup },
 	})
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
-		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep,
+		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep, Sync: b.syncMoved,
 	})
 	b.modes = meta.NewModes(fs, dir)
 	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load()); err != nil {
@@ -238,6 +241,7 @@ func (b *Broker) wire() {
 	b.producers = client.NewProducers(now)
 	b.locks = client.NewLocks(now)
 	b.hold = hold.New(hold.Options{Now: now})
+	b.pop = b.newPop()
 	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
 	b.lanes = processor.NewLanes(c)
 	b.broadcast = meta.NewBroadcast(meta.BroadcastOptions{
@@ -253,7 +257,7 @@ func (b *Broker) wire() {
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Modes: b.modes, Hold: b.hold, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
 		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
@@ -343,6 +347,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	}
 	if b.trans != nil {
 		also(b.trans.Stop())
+	}
+	if b.pop != nil {
+		b.pop.Stop()
 	}
 	if b.lanes != nil {
 		b.lanes.Close()

@@ -42,6 +42,7 @@ type GetRequest struct {
 	MaxCount int32
 	MaxBytes int32
 	Filter   Filter
+	Each     bool // fill GetResult.Offsets
 }
 
 // GetResult is what a read found. Regions are ranges of mapped files, adjacent records joined; they are valid until Release.
@@ -53,7 +54,8 @@ type GetResult struct {
 	Count     int
 	Bytes     int
 	Regions   [][]byte
-	FromSlave bool // suggestPullingFromSlave
+	Offsets   []int64 // of each message, where the request asks for them
+	FromSlave bool    // suggestPullingFromSlave
 
 	held      []*mappedFile // the files that the regions lie in
 	jointFile *mappedFile   // where the last region ends

@@ -249,3 +249,30 @@ func (f *flusher) stop() error {
 	f.settle(UnknownError, func(waiter) bool { return true })
 	return err
 }
+
+// syncWait is a completion that somebody waits for.
+type syncWait chan PutStatus
+
+func (w syncWait) Complete(status PutStatus) { w <- status }
+
+// Sync returns when all that has been put before is on disk, whatever the flush policy is, or it is not within syncFlushTimeout.
+func (s *Store) Sync() error {
+	done := make(syncWait, 1)
+	l := s.commit
+	l.lock.Lock() // those who wait stand in the order of the log
+	end := l.stage.end
+	if s.flush.flushed.Load() >= end {
+		l.lock.Unlock()
+		return s.flush.failure()
+	}
+	err := s.flush.wait(end, s.now().UnixMilli(), done)
+	l.lock.Unlock()
+	if err != nil {
+		return err
+	}
+	s.flush.wake()
+	if status := <-done; status != PutOK {
+		return fmt.Errorf("sync commit log up to %d: status %d", end, status)
+	}
+	return nil
+}

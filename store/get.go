@@ -21,6 +21,7 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Release()
 	res.Status, res.Next, res.Min, res.Max = NoMessageInQueue, req.Offset, 0, 0
 	res.Count, res.Bytes, res.FromSlave = 0, 0, false
+	res.Offsets = res.Offsets[:0]
 	g := getter{s: s, o: s.options(), req: req, res: res}
 	switch q := s.queues.get(req.Topic, req.QueueID); {
 	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && !q.readable():
@@ -177,6 +178,9 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 		return
 	}
 	g.res.add(rec, phys)
+	if g.req.Each {
+		g.res.Offsets = append(g.res.Offsets, g.next-1) // scan is one ahead
+	}
 	g.res.Status = Found
 	g.skipUntil = noRoll
 }

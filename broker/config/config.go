@@ -140,6 +140,27 @@ type Broker struct {
 	Replicas     int           `prop:"totalReplicas" default:"1" hot:"true"`
 	MembersEvery time.Duration `prop:"syncBrokerMemberGroupPeriod" unit:"ms" default:"1000"`
 
+	// Pop.
+	PopBuffer          bool          `prop:"enablePopBufferMerge" default:"false" hot:"true"`
+	PopBufferStay      time.Duration `prop:"popCkStayBufferTime" unit:"ms" default:"10000" hot:"true"`
+	PopBufferLeave     time.Duration `prop:"popCkStayBufferTimeOut" unit:"ms" default:"3000" hot:"true"`
+	PopBufferMax       int           `prop:"popCkMaxBufferSize" default:"200000" hot:"true"`
+	PopBufferQueueMax  int           `prop:"popCkOffsetMaxQueueSize" default:"20000" hot:"true"`
+	PopBatchAck        bool          `prop:"enablePopBatchAck" default:"false" hot:"true"`
+	PopLimit           bool          `prop:"enablePopMessageThreshold" default:"false" hot:"true"`
+	PopLimitMessages   int64         `prop:"popInflightMessageThreshold" default:"10000" hot:"true"`
+	PopInitInMemory    bool          `prop:"initPopOffsetByCheckMsgInMem" default:"true" hot:"true"`
+	PopRetryFirst      int           `prop:"popFromRetryProbability" default:"20" hot:"true"` // percent of pops
+	PopRealRetryTopic  bool          `prop:"popResponseReturnActualRetryTopic" default:"false" hot:"true"`
+	RetryTopicV2       bool          `prop:"enableRetryTopicV2" default:"false" hot:"true"`
+	RetryTopicV1Read   bool          `prop:"retrieveMessageFromPopRetryTopicV1" default:"true" hot:"true"`
+	SeparateRetryQueue bool          `prop:"useSeparateRetryQueue" default:"false" hot:"true"`
+	ReviveInterval     time.Duration `prop:"reviveInterval" unit:"ms" default:"1000" hot:"true"`
+	ReviveMaxSlow      int64         `prop:"reviveMaxSlow" default:"3" hot:"true"`
+	SkipAwaitingAck    bool          `prop:"enableSkipLongAwaitingAck" default:"false" hot:"true"`
+	ReviveAckWait      time.Duration `prop:"reviveAckWaitMs" unit:"ms" default:"180000" hot:"true"`
+	SkipWhenRePut      bool          `prop:"skipWhenCKRePutReachMaxTimes" default:"false" hot:"true"`
+
 	// Clients.
 	NotifyIDsChanged bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
 	NotifyRealTime   bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`

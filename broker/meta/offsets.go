@@ -30,6 +30,9 @@ type OffsetOptions struct {
 	LMQ bool
 	// VersionStep is consumerOffsetUpdateVersionStep: commits per bump of the data version.
 	VersionStep int64
+	// Sync makes durable what the offsets rest on. It is called before they are written, and after they were read: what they have moved past
+	// must not be lost in a power cut. Nil where they rest on nothing.
+	Sync func() error
 }
 
 // Offsets are how far each group has consumed each queue: what it committed, what it last pulled, and where an operator wants it

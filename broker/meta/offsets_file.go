@@ -111,7 +111,15 @@ func (o *Offsets) restore(key string, set func(*progress)) {
 
 // Persist writes the file if an offset has changed since the last time.
 func (o *Offsets) Persist() error {
-	return o.file.persist(func() ([]byte, vfs.Same, error) { return fastjson.Pretty(nil, o.Encode()), vfs.Same{}, nil })
+	return o.file.persist(func() ([]byte, vfs.Same, error) {
+		text := fastjson.Pretty(nil, o.Encode())
+		if o.opts.Sync != nil {
+			if err := o.opts.Sync(); err != nil {
+				return nil, vfs.Same{}, err
+			}
+		}
+		return text, vfs.Same{}, nil
+	})
 }
 
 // Encode is the table as Java's slaves and tools read it, in one line: body.ConsumerOffsetSerializeWrapper without the detour over

@@ -32,6 +32,15 @@ type CheckPoint struct {
 	Suspend     bool
 
 	ReviveOffset int64 // where it is in the revive queue; set by who reads it there
+
+	older *CheckPoint // another one that acks cannot tell from it
+}
+
+// set acknowledges an offset, if it is one of the messages.
+func (c *CheckPoint) set(offset int64) {
+	if i := c.Index(offset); i >= 0 {
+		c.Bits |= 1 << uint(i)
+	}
 }
 
 // ReviveTime is when the messages are visible again.

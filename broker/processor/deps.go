@@ -13,6 +13,7 @@ import (
 	"apogee/broker/config"
 	"apogee/broker/hold"
 	"apogee/broker/meta"
+	"apogee/broker/pop"
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/compat/properties"
@@ -120,6 +121,7 @@ type Deps struct {
 	Locks     *client.Locks
 	Modes     *meta.Modes
 	Hold      *hold.Table
+	Pop       *pop.Service
 	Stats     *stats.Stats
 	Rates     *stats.Rates
 	Lanes     *Lanes

@@ -20,6 +20,7 @@ type messaging struct {
 	sends   sync.Pool // *sendOp
 	batches sync.Pool // *sendBatch
 	pulls   sync.Pool // *pullOp
+	pops    sync.Pool // *popOp
 	keys    *uniqKeys
 	filters tagFilters
 	pending atomic.Int64 // sends that wait for the disk

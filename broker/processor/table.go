@@ -125,6 +125,10 @@ var table = []route{
 	{code: code.SetMessageRequestMode, lane: laneBalance, handle: (*Processor).setRequestMode},
 	{code: code.GetAllMessageRequestMode, lane: laneAdmin, handle: (*Processor).allRequestModes},
 	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
+	{code: code.PopMessage, handle: (*Processor).popMessage, slow: true},
+	{code: code.AckMessage, handle: (*Processor).ackMessage},
+	{code: code.ChangeMessageInvisibleTime, handle: (*Processor).changeInvisible},
+	{code: code.BatchAckMessage, handle: (*Processor).batchAck},
 }
 
 // Routes binds the table to p, for the main port or for the second ("VIP") one.

@@ -29,8 +29,8 @@ var notServed = map[string]string{
 	"GetColdDataFlowCtrInfo":      "cold data flow control",
 	"SetCommitLogReadMode":        "it tunes Java's mapped files",
 	"GetParentTopicInfo":          "lite topics",
-	"PopMessage":                  "POP", "AckMessage": "POP", "BatchAckMessage": "POP", "PeekMessage": "POP", "Notification": "POP",
-	"ChangeMessageInvisibleTime": "POP", "PollingInfo": "POP", "PopRollback": "POP",
+	"PeekMessage":                 "POP", "Notification": "POP",
+	"PollingInfo": "POP", "PopRollback": "POP",
 }
 
 // brokerCodes reads package code: names and numbers of the requests that a broker handles, by the comment beside each.

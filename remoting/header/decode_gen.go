@@ -2213,3 +2213,229 @@ func (h *ResetMasterFlushOffsetRequest) DecodeFields(f Fields) error {
 	}
 	return nil
 }
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PopMessageRequest) DecodeFields(f Fields) error {
+	*h = PopMessageRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 0
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 1
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 2
+			}
+		case "maxMsgNums":
+			if n, ok := parseInt32(v); ok {
+				h.MaxMsgNums = n
+				seen |= 1 << 3
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+				seen |= 1 << 4
+			}
+		case "pollTime":
+			if n, ok := parseInt64(v); ok {
+				h.PollTime = n
+				seen |= 1 << 5
+			}
+		case "bornTime":
+			if n, ok := parseInt64(v); ok {
+				h.BornTime = n
+			}
+		case "initMode":
+			if n, ok := parseInt32(v); ok {
+				h.InitMode = n
+				seen |= 1 << 6
+			}
+		case "expType":
+			h.ExpType = v
+		case "exp":
+			h.Exp = v
+		case "order":
+			h.Order = parseBool(v)
+		case "attemptId":
+			h.AttemptID = v
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"queueId"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"maxMsgNums"}
+	case seen&(1<<4) == 0:
+		return &MissingFieldError{"invisibleTime"}
+	case seen&(1<<5) == 0:
+		return &MissingFieldError{"pollTime"}
+	case seen&(1<<6) == 0:
+		return &MissingFieldError{"initMode"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PopMessageResponse) DecodeFields(f Fields) error {
+	*h = PopMessageResponse{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "popTime":
+			if n, ok := parseInt64(v); ok {
+				h.PopTime = n
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+			}
+		case "reviveQid":
+			if n, ok := parseInt32(v); ok {
+				h.ReviveQid = n
+			}
+		case "restNum":
+			if n, ok := parseInt64(v); ok {
+				h.RestNum = n
+			}
+		case "startOffsetInfo":
+			h.StartOffsetInfo = v
+		case "msgOffsetInfo":
+			h.MsgOffsetInfo = v
+		case "orderCountInfo":
+			h.OrderCountInfo = v
+		}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *AckMessageRequest) DecodeFields(f Fields) error {
+	*h = AckMessageRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 0
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 1
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 2
+			}
+		case "extraInfo":
+			h.ExtraInfo = v
+			seen |= 1 << 3
+		case "offset":
+			if n, ok := parseInt64(v); ok {
+				h.Offset = n
+				seen |= 1 << 4
+			}
+		case "liteTopic":
+			h.LiteTopic = v
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"queueId"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"extraInfo"}
+	case seen&(1<<4) == 0:
+		return &MissingFieldError{"offset"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *ChangeInvisibleTimeRequest) DecodeFields(f Fields) error {
+	*h = ChangeInvisibleTimeRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 0
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 1
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 2
+			}
+		case "extraInfo":
+			h.ExtraInfo = v
+			seen |= 1 << 3
+		case "offset":
+			if n, ok := parseInt64(v); ok {
+				h.Offset = n
+				seen |= 1 << 4
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+				seen |= 1 << 5
+			}
+		case "liteTopic":
+			h.LiteTopic = v
+		case "suspend":
+			h.Suspend = parseBool(v)
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"queueId"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"extraInfo"}
+	case seen&(1<<4) == 0:
+		return &MissingFieldError{"offset"}
+	case seen&(1<<5) == 0:
+		return &MissingFieldError{"invisibleTime"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *ChangeInvisibleTimeResponse) DecodeFields(f Fields) error {
+	*h = ChangeInvisibleTimeResponse{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "popTime":
+			if n, ok := parseInt64(v); ok {
+				h.PopTime = n
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+			}
+		case "reviveQid":
+			if n, ok := parseInt32(v); ok {
+				h.ReviveQid = n
+			}
+		}
+	}
+	return nil
+}

@@ -796,3 +796,75 @@ func (h *ExchangeBrokerHAInfoResponse) EncodeFields(e Encoder) {
 func (h *ResetMasterFlushOffsetRequest) EncodeFields(e Encoder) {
 	e.Int("masterFlushOffset", int64(h.MasterFlushOffset))
 }
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PopMessageRequest) EncodeFields(e Encoder) {
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+	e.Int("maxMsgNums", int64(h.MaxMsgNums))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	e.Int("pollTime", int64(h.PollTime))
+	e.Int("bornTime", int64(h.BornTime))
+	e.Int("initMode", int64(h.InitMode))
+	if h.ExpType != "" {
+		e.String("expType", h.ExpType)
+	}
+	if h.Exp != "" {
+		e.String("exp", h.Exp)
+	}
+	e.Bool("order", h.Order)
+	if h.AttemptID != "" {
+		e.String("attemptId", h.AttemptID)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PopMessageResponse) EncodeFields(e Encoder) {
+	e.Int("popTime", int64(h.PopTime))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	e.Int("reviveQid", int64(h.ReviveQid))
+	e.Int("restNum", int64(h.RestNum))
+	if h.StartOffsetInfo != "" {
+		e.String("startOffsetInfo", h.StartOffsetInfo)
+	}
+	if h.MsgOffsetInfo != "" {
+		e.String("msgOffsetInfo", h.MsgOffsetInfo)
+	}
+	if h.OrderCountInfo != "" {
+		e.String("orderCountInfo", h.OrderCountInfo)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *AckMessageRequest) EncodeFields(e Encoder) {
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+	e.String("extraInfo", h.ExtraInfo)
+	e.Int("offset", int64(h.Offset))
+	if h.LiteTopic != "" {
+		e.String("liteTopic", h.LiteTopic)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *ChangeInvisibleTimeRequest) EncodeFields(e Encoder) {
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+	e.String("extraInfo", h.ExtraInfo)
+	e.Int("offset", int64(h.Offset))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	if h.LiteTopic != "" {
+		e.String("liteTopic", h.LiteTopic)
+	}
+	e.Bool("suspend", h.Suspend)
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *ChangeInvisibleTimeResponse) EncodeFields(e Encoder) {
+	e.Int("popTime", int64(h.PopTime))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	e.Int("reviveQid", int64(h.ReviveQid))
+}

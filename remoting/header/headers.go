@@ -598,3 +598,59 @@ type ExchangeBrokerHAInfoResponse struct {
 type ResetMasterFlushOffsetRequest struct {
 	MasterFlushOffset int64 `rmq:"masterFlushOffset,required"`
 }
+
+// PopMessageRequest is the header of request POP_MESSAGE (200050).
+type PopMessageRequest struct {
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"` // -1 for all
+	MaxMsgNums    int32  `rmq:"maxMsgNums,required"`
+	InvisibleTime int64  `rmq:"invisibleTime,required"`
+	PollTime      int64  `rmq:"pollTime,required"`
+	BornTime      int64  `rmq:"bornTime"`
+	InitMode      int32  `rmq:"initMode,required"`
+	ExpType       string `rmq:"expType"`
+	Exp           string `rmq:"exp"`
+	Order         bool   `rmq:"order"`
+	AttemptID     string `rmq:"attemptId"`
+}
+
+// PopMessageResponse is the header of answers to POP_MESSAGE (200050).
+type PopMessageResponse struct {
+	PopTime         int64  `rmq:"popTime"`
+	InvisibleTime   int64  `rmq:"invisibleTime"`
+	ReviveQid       int32  `rmq:"reviveQid"`
+	RestNum         int64  `rmq:"restNum"`
+	StartOffsetInfo string `rmq:"startOffsetInfo"`
+	MsgOffsetInfo   string `rmq:"msgOffsetInfo"`
+	OrderCountInfo  string `rmq:"orderCountInfo"`
+}
+
+// AckMessageRequest is the header of request ACK_MESSAGE (200051).
+type AckMessageRequest struct {
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"`
+	ExtraInfo     string `rmq:"extraInfo,required"`
+	Offset        int64  `rmq:"offset,required"`
+	LiteTopic     string `rmq:"liteTopic"`
+}
+
+// ChangeInvisibleTimeRequest is the header of request CHANGE_MESSAGE_INVISIBLETIME (200053).
+type ChangeInvisibleTimeRequest struct {
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"`
+	ExtraInfo     string `rmq:"extraInfo,required"`
+	Offset        int64  `rmq:"offset,required"`
+	InvisibleTime int64  `rmq:"invisibleTime,required"`
+	LiteTopic     string `rmq:"liteTopic"`
+	Suspend       bool   `rmq:"suspend"`
+}
+
+// ChangeInvisibleTimeResponse is the header of answers to CHANGE_MESSAGE_INVISIBLETIME (200053).
+type ChangeInvisibleTimeResponse struct {
+	PopTime       int64 `rmq:"popTime"`
+	InvisibleTime int64 `rmq:"invisibleTime"`
+	ReviveQid     int32 `rmq:"reviveQid"`
+}

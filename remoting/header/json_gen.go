@@ -878,3 +878,80 @@ func (h *ResetMasterFlushOffsetRequest) AppendJSON(b []byte) []byte {
 	b = appendInt(append(b, `,"masterFlushOffset":"`...), h.MasterFlushOffset)
 	return b
 }
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PopMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"maxMsgNums":"`...), int64(h.MaxMsgNums))
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	b = appendInt(append(b, `,"pollTime":"`...), h.PollTime)
+	b = appendInt(append(b, `,"bornTime":"`...), h.BornTime)
+	b = appendInt(append(b, `,"initMode":"`...), int64(h.InitMode))
+	if h.ExpType != "" {
+		b = appendText(append(b, `,"expType":"`...), h.ExpType)
+	}
+	if h.Exp != "" {
+		b = appendText(append(b, `,"exp":"`...), h.Exp)
+	}
+	b = appendBool(append(b, `,"order":"`...), h.Order)
+	if h.AttemptID != "" {
+		b = appendText(append(b, `,"attemptId":"`...), h.AttemptID)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PopMessageResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"popTime":"`...), h.PopTime)
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	b = appendInt(append(b, `,"reviveQid":"`...), int64(h.ReviveQid))
+	b = appendInt(append(b, `,"restNum":"`...), h.RestNum)
+	if h.StartOffsetInfo != "" {
+		b = appendText(append(b, `,"startOffsetInfo":"`...), h.StartOffsetInfo)
+	}
+	if h.MsgOffsetInfo != "" {
+		b = appendText(append(b, `,"msgOffsetInfo":"`...), h.MsgOffsetInfo)
+	}
+	if h.OrderCountInfo != "" {
+		b = appendText(append(b, `,"orderCountInfo":"`...), h.OrderCountInfo)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *AckMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendText(append(b, `,"extraInfo":"`...), h.ExtraInfo)
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ChangeInvisibleTimeRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendText(append(b, `,"extraInfo":"`...), h.ExtraInfo)
+	b = appendInt(append(b, `,"offset":"`...), h.Offset)
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	b = appendBool(append(b, `,"suspend":"`...), h.Suspend)
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *ChangeInvisibleTimeResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"popTime":"`...), h.PopTime)
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	b = appendInt(append(b, `,"reviveQid":"`...), int64(h.ReviveQid))
+	return b
+}

@@ -1,0 +1,221 @@
+package processor
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"apogee/broker/pop"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store"
+)
+
+// 200051 ACK_MESSAGE and 200151 BATCH_ACK_MESSAGE: popped messages are consumed (AckMessageProcessor).
+//
+// Answers of the first: 17 without the topic, 13 for a queue that it does not have, 208 for an offset that the queue does not have, 13 for
+// a message that an ordered pop does not have out; else 0, even if the receipt is too old or was used before. Of the second: 208 without
+// any ack; else 0, and what a queue does not have is left out. With SYNC_FLUSH the answer comes when the ack is on disk.
+func (p *Processor) ackMessage(r *remoting.Request) {
+	var h header.AckMessageRequest
+	if !decode(r, &h) {
+		return
+	}
+	if !p.popped(r, h.Topic, h.QueueID) {
+		return
+	}
+	least, most := p.Queues.MinOffset(h.Topic, h.QueueID), p.Queues.MaxOffset(h.Topic, h.QueueID)
+	if h.Offset < least || h.Offset > most {
+		r.Fail(code.NoMessage, "offset is illegal, key:%s@%d, commit:%d, store:%d~%d", h.Topic, h.QueueID, h.Offset, least, most)
+		return
+	}
+	receipt, err := pop.ParseReceipt(h.ExtraInfo)
+	if err != nil {
+		r.Fail(code.SystemError, "%v", err)
+		return
+	}
+	if receipt.Order() {
+		p.ackOrdered(r, pop.Key{Topic: h.Topic, Group: h.ConsumerGroup, Queue: h.QueueID}, h.Offset, receipt.PopTime)
+		return
+	}
+	if !p.revivable(r, receipt.ReviveQueue) {
+		return
+	}
+	d := p.newAcked(r)
+	d.expect()
+	d.put(p.Pop.Ack(&pop.Ack{
+		Offset: h.Offset, Broker: receipt.Broker, Group: h.ConsumerGroup, PopTime: receipt.PopTime, Queue: h.QueueID,
+		StartOffset: receipt.StartOffset, Topic: h.Topic,
+	}, receipt.ReviveQueue, receipt.ReviveTime(), d))
+	d.all()
+}
+
+// popped tells whether a topic has a queue, or answers that it has not.
+func (p *Processor) popped(r *remoting.Request, topic string, queue int32) bool {
+	t, ok := p.Topics.Get(topic)
+	if !ok {
+		r.Fail(code.TopicNotExist, "topic[%s] not exist, apply first please! %s", topic, faq)
+		return false
+	}
+	if queue < 0 || queue >= t.ReadQueueNums {
+		r.Fail(code.MessageIllegal, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[/%s]",
+			queue, topic, t.ReadQueueNums, remoteText(r.Conn()))
+		return false
+	}
+	return true
+}
+
+// revivable refuses a receipt whose revive queue nobody reads: Java would put the ack where it is never seen.
+func (p *Processor) revivable(r *remoting.Request, queue int32) bool {
+	if queue >= 0 && int(queue) < p.cfg().ReviveQueues {
+		return true
+	}
+	r.Fail(code.SystemError, "receipt names revive queue %d, there are %d", queue, p.cfg().ReviveQueues)
+	return false
+}
+
+func (p *Processor) batchAck(r *remoting.Request) {
+	if len(r.Body) == 0 {
+		r.Reply(&remoting.Reply{Code: code.NoMessage})
+		return
+	}
+	b, err := pop.ParseBatchAck(r.Body)
+	if err != nil {
+		r.Fail(code.SystemError, "%v", err)
+		return
+	}
+	if len(b.Acks) == 0 {
+		r.Reply(&remoting.Reply{Code: code.NoMessage})
+		return
+	}
+	d := p.newAcked(r)
+	for i := range b.Acks {
+		p.batchAckOne(d, b, &b.Acks[i])
+	}
+	d.all()
+}
+
+func (p *Processor) batchAckOne(d *acked, b *pop.BatchAckBody, e *pop.BatchAck) {
+	topic, ok := pop.RealTopic(e.Topic, e.Group, e.Kind())
+	if !ok {
+		d.refuse(code.SystemError, fmt.Sprintf("retry %q is no kind of a topic", e.Retry))
+		return
+	}
+	least, most := p.Queues.MinOffset(topic, e.Queue), p.Queues.MaxOffset(topic, e.Queue)
+	if least < 0 || most < 0 {
+		p.Log.Warn("batch of acks for a queue that is not there", "topic", topic, "queue", e.Queue)
+		return
+	}
+	offsets, err := e.Offsets(least, most)
+	if err != nil {
+		d.refuse(code.SystemError, err.Error())
+		return
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	if e.ReviveQueue == pop.OrderQueue {
+		for _, off := range offsets {
+			if remark := p.ackInOrder(pop.Key{Topic: topic, Group: e.Group, Queue: e.Queue}, off, e.PopTime, d.from); remark != "" {
+				d.refuse(code.MessageIllegal, remark)
+			}
+		}
+		return
+	}
+	if e.ReviveQueue < 0 || int(e.ReviveQueue) >= p.cfg().ReviveQueues {
+		d.refuse(code.SystemError, fmt.Sprintf("receipt names revive queue %d, there are %d", e.ReviveQueue, p.cfg().ReviveQueues))
+		return
+	}
+	d.expect()
+	d.put(p.Pop.Ack(&pop.Ack{
+		Offset: -1, Offsets: offsets, Broker: b.Broker, Group: e.Group, PopTime: e.PopTime, Queue: e.Queue, StartOffset: e.StartOffset, Topic: topic,
+	}, e.ReviveQueue, e.PopTime+e.Invisible, d))
+}
+
+func (p *Processor) ackOrdered(r *remoting.Request, k pop.Key, offset, popTime int64) {
+	if remark := p.ackInOrder(k, offset, popTime, remoteText(r.Conn())); remark != "" {
+		r.Fail(code.MessageIllegal, "%s", remark)
+		return
+	}
+	replyOK(r)
+}
+
+// ackInOrder acknowledges a message of an ordered pop. It returns a remark if the message is not out.
+func (p *Processor) ackInOrder(k pop.Key, offset, popTime int64, from string) string {
+	old, _ := p.Offsets.Query(k.Group, k.Topic, k.Queue)
+	if offset < old {
+		return ""
+	}
+	k.Group, k.Topic = strings.Clone(k.Group), strings.Clone(k.Topic)
+	q := p.Pop.Lock(k)
+	defer q.Unlock()
+	if old, _ = p.Offsets.Query(k.Group, k.Topic, k.Queue); offset < old {
+		return ""
+	}
+	next := p.Pop.Orders.Ack(k, offset, popTime)
+	switch {
+	case next > -1:
+		if !p.Offsets.ResetPending(k.Group, k.Topic, k.Queue) {
+			p.Pop.Skip(q, next)
+		}
+		if !p.Pop.Orders.Blocked(k, "", 0, p.Now().UnixMilli()) {
+			p.Pop.Waiting.Notify(k)
+		}
+	case next == -1:
+		return fmt.Sprintf("offset is illegal, key:%s@%s@%d, old:%d, commit:%d, next:%d, /%s", k.Topic, k.Group, k.Queue, old, offset, next, from)
+	}
+	p.Pop.Returned(k, popTime)
+	return ""
+}
+
+// acked answers when all acks of a request are safe.
+type acked struct {
+	replier remoting.Replier
+	from    string // whose they are, for remarks
+	left    atomic.Int32
+	code    int32
+	remark  string
+	header  header.Encodable
+}
+
+func (p *Processor) newAcked(r *remoting.Request) *acked {
+	d := &acked{replier: r.Replier(), from: remoteText(r.Conn())}
+	d.left.Store(1)
+	return d
+}
+
+// refuse has the answer be an error. It is for the handler only.
+func (d *acked) refuse(c int32, remark string) { d.code, d.remark = c, remark }
+
+// expect comes before a put: its completion may come before the put returns.
+func (d *acked) expect() { d.left.Add(1) }
+
+// put is the result of a put. One that the store refuses is an error: the message comes back although its consumer is through.
+func (d *acked) put(res store.PutResult) {
+	if res.Pending {
+		return // Complete counts
+	}
+	if c, kept := putCode(res.Status); !kept {
+		d.refuse(c, fmt.Sprintf("ack is not stored: %v", res.Err))
+	}
+	d.left.Add(-1)
+}
+
+// all says that nothing more is put.
+func (d *acked) all() {
+	if d.left.Add(-1) == 0 {
+		d.answer()
+	}
+}
+
+// Complete makes acked a [store.Completion]. That the disk was too slow is no failure: the ack is stored.
+func (d *acked) Complete(store.PutStatus) {
+	if d.left.Add(-1) == 0 {
+		d.answer()
+	}
+}
+
+func (d *acked) answer() {
+	d.replier.Reply(&remoting.Reply{Code: d.code, Remark: d.remark, Header: d.header})
+}

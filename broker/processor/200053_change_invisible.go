@@ -1,0 +1,71 @@
+package processor
+
+import (
+	"strings"
+
+	"apogee/broker/pop"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+)
+
+// 200053 CHANGE_MESSAGE_INVISIBLETIME: a popped message stays invisible for a time from now on (ChangeInvisibleTimeProcessor). The answer
+// makes a new receipt; the old one is spent.
+//
+// Answers: 17 without the topic, 13 for a queue that it does not have, 208 for an offset that has no message, 1 if the store takes
+// nothing; else 0. A message of an ordered pop keeps its pop time, and gets no new one if it is consumed already.
+func (p *Processor) changeInvisible(r *remoting.Request) {
+	var h header.ChangeInvisibleTimeRequest
+	if err := h.DecodeFields(r.Fields); err != nil {
+		p.unchanged(r, code.SystemError, err.Error())
+		return
+	}
+	if !p.popped(r, h.Topic, h.QueueID) {
+		return
+	}
+	if h.Offset < p.Queues.MinOffset(h.Topic, h.QueueID) || h.Offset >= p.Queues.MaxOffset(h.Topic, h.QueueID) {
+		p.unchanged(r, code.NoMessage, "")
+		return
+	}
+	receipt, err := pop.ParseReceipt(h.ExtraInfo)
+	if err != nil {
+		p.unchanged(r, code.SystemError, err.Error())
+		return
+	}
+	now := p.Now().UnixMilli()
+	if receipt.Order() {
+		p.changeOrdered(r, &h, &receipt, now)
+		return
+	}
+	if !p.revivable(r, receipt.ReviveQueue) {
+		return
+	}
+	d := p.newAcked(r)
+	d.header = &header.ChangeInvisibleTimeResponse{PopTime: now, InvisibleTime: h.InvisibleTime, ReviveQid: receipt.ReviveQueue}
+	d.expect()
+	d.put(p.Pop.Change(&pop.Ack{
+		Offset: h.Offset, Broker: receipt.Broker, Group: h.ConsumerGroup, PopTime: receipt.PopTime, Queue: h.QueueID,
+		StartOffset: receipt.StartOffset, Topic: h.Topic,
+	}, &receipt, now, h.InvisibleTime, h.Suspend, d))
+	d.all()
+}
+
+// unchanged answers with a header of zeros, as Java does.
+func (p *Processor) unchanged(r *remoting.Request, c int32, remark string) {
+	r.Reply(&remoting.Reply{Code: c, Remark: remark, Header: new(header.ChangeInvisibleTimeResponse)})
+}
+
+func (p *Processor) changeOrdered(r *remoting.Request, h *header.ChangeInvisibleTimeRequest, receipt *pop.Receipt, now int64) {
+	k := pop.Key{Topic: strings.Clone(h.Topic), Group: strings.Clone(h.ConsumerGroup), Queue: h.QueueID}
+	q := p.Pop.Lock(k)
+	defer q.Unlock()
+	if off, ok := p.Offsets.Query(k.Group, k.Topic, k.Queue); ok && h.Offset < off {
+		p.unchanged(r, code.Success, "")
+		return
+	}
+	visible := now + h.InvisibleTime
+	p.Pop.Orders.Postpone(k, h.Offset, receipt.PopTime, visible)
+	r.Reply(&remoting.Reply{Header: &header.ChangeInvisibleTimeResponse{
+		PopTime: receipt.PopTime, InvisibleTime: visible - receipt.PopTime, ReviveQid: receipt.ReviveQueue,
+	}})
+}
