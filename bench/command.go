@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,14 +34,25 @@ Delays are percentiles up to 99.99 and the maximum. When the broker runs on this
 			subcommand("send", "single sends, as many at once as asked for, or at a fixed rate", sendOrPace, append(sendFlags(),
 				&cli.IntFlag{Name: "rate", Usage: "send `MESSAGES` a second whatever the broker does (open loop); --in-flight, --topics and --count do not apply"})),
 			subcommand("batch", "sends of several messages at once", Batch, append(sendFlags(), batchFlag(32, "messages in a batch"))),
+			subcommand("transaction", "half messages, each committed as soon as it is stored", Transactions, sendFlags()),
+			subcommand("pop", "drain a topic by pop and acknowledge each message", Pop, []cli.Flag{
+				connections(4), bodyFlag(), batchFlag(32, "messages in a pop at most"),
+				&cli.Int64Flag{Name: "fill", Value: 100_000, Usage: "send messages first until the topic has `N`"},
+				&cli.BoolFlag{Name: "batch-ack", Usage: "acknowledge what a queue has brought with one request"},
+			}),
 			subcommand("pull", "drain a topic from its first message on", Pull, []cli.Flag{
 				connections(4), bodyFlag(), batchFlag(32, "messages in a pull at most"),
 				&cli.Int64Flag{Name: "fill", Usage: "send messages first until the topic has `N`"},
+				&cli.StringFlag{Name: "sql", Usage: "subscribe with this SQL92 `EXPRESSION`"},
+				&cli.StringSliceFlag{Name: "property", Usage: "give the messages that are sent first a property `KEY=VALUE`"},
 				&cli.DurationFlag{Name: "duration", Usage: "stop after `TIME` even if messages are left"},
 			}),
 			subcommand("latency", "sends at a fixed rate whatever the broker does, and their delivery to long-polling consumers", LatencyRun, []cli.Flag{
 				connections(4), bodyFlag(), batchFlag(32, "messages in a pull at most"), durationFlag(), warmupFlag(), waitFlag(), keysFlag(),
 				&cli.IntFlag{Name: "rate", Value: 1000, Usage: "`MESSAGES` a second"},
+				&cli.IntFlag{Name: "delay-level", Usage: "delay each message by `LEVEL`; delays of delivery count from when it is due, which --delay says"},
+				&cli.DurationFlag{Name: "delay", Usage: "what the level delays by"},
+				&cli.BoolFlag{Name: "send-back", Usage: "consumers send each message back once, with the delay level"},
 			}),
 		},
 	}
@@ -140,6 +152,14 @@ func optionsOf(ctx context.Context, c *cli.Context) (Options, error) {
 		Connections: c.Int("connections"), InFlight: max(1, c.Int("in-flight")), Body: c.Int("body"), Batch: max(1, c.Int("batch")),
 		Wait: c.Bool("wait"), Keys: c.Bool("keys"), Serialization: s, Warmup: c.Duration("warmup"), Duration: c.Duration("duration"),
 		Count: c.Int64("count"), Fill: c.Int64("fill"), Rate: c.Int("rate"), PID: c.Int("broker-pid"),
+		BatchAck: c.Bool("batch-ack"), SQL: c.String("sql"), Level: c.Int("delay-level"), After: c.Duration("delay"), Back: c.Bool("send-back"),
+	}
+	for _, p := range c.StringSlice("property") {
+		key, value, ok := strings.Cut(p, "=")
+		if !ok || strings.ContainsAny(p, "\x01\x02") {
+			return o, fmt.Errorf("property %q: it has to be KEY=VALUE", p)
+		}
+		o.Properties += key + "\x01" + value + "\x02"
 	}
 	if !c.Bool("quiet") {
 		o.Progress = c.App.ErrWriter

@@ -58,8 +58,17 @@ func (c *conn) fill() error {
 	return err
 }
 
-// next is the next whole answer in the buffer; ok is false when more has to be read. It is valid until fill.
+// next is the next whole answer in the buffer; ok is false when more has to be read. It is valid until fill. What the broker asks or tells by
+// itself is passed over: its numbers are none of ours.
 func (c *conn) next() (a answer, ok bool, err error) {
+	for {
+		if a, ok, err = c.frame(); err != nil || !ok || a.slot >= 0 {
+			return a, ok, err
+		}
+	}
+}
+
+func (c *conn) frame() (a answer, ok bool, err error) {
 	if c.w-c.r < 4 {
 		return a, false, nil
 	}
@@ -97,13 +106,19 @@ func (c *conn) call(s Serialization, code int, ext []pair, body []byte) (answer,
 
 // Request codes that the runs use (spec: request-codes.tsv).
 const (
-	codePull        = 11
-	codeCreateTopic = 17
-	codeMaxOffset   = 30
-	codeMinOffset   = 31
-	codeClusterInfo = 106
-	codeSendV2      = 310
-	codeSendBatch   = 320
+	codePull           = 11
+	codeCreateTopic    = 17
+	codeBrokerConfig   = 26
+	codeMaxOffset      = 30
+	codeMinOffset      = 31
+	codeSendBack       = 36
+	codeEndTransaction = 37
+	codeClusterInfo    = 106
+	codeSendV2         = 310
+	codeSendBatch      = 320
+	codePop            = 200050
+	codeAck            = 200051
+	codeBatchAck       = 200151
 )
 
 // FindBroker asks a name server for the address of a master: of the named broker, or of the only one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ func LatencyRun(ctx context.Context, o Options) (Result, error) {
 		o.Groups = 0
 	}
 	o.Body = max(o.Body, 16)
+	if o.Level > 0 && !o.Back {
+		o.Properties += "DELAY\x01" + strconv.Itoa(o.Level) + "\x02"
+	}
 	if o.Rate < 1 || o.Rate > 2_000_000 {
 		return res, fmt.Errorf("rate: %d is not in 1..2,000,000", o.Rate)
 	}
@@ -125,14 +129,32 @@ func (l *latencyRun) connectGroup(g int) error {
 		t := &tailer{conn: c, run: l, delay: newHistogram()}
 		l.consumers = append(l.consumers, t)
 		for q := i; q < o.Queues; q += consumers {
-			end, err := offset(c, codeMaxOffset, o.Topic, q)
-			if err != nil {
+			if err := t.follow(&o, o.Topic, q); err != nil {
 				return err
 			}
-			tp := pullTemplate(&o, q, flagSubscription|flagSuspend, suspend)
-			t.queues = append(t.queues, queue{id: q, offset: end, template: tp, at: tp.places[markOffset]})
 		}
 	}
+	if !o.Back {
+		return nil
+	}
+	first := l.consumers[len(l.consumers)-consumers]
+	retry := retryPrefix + o.Group
+	if err := createTopic(first.conn, retry, 1); err != nil {
+		return err
+	}
+	return first.follow(&o, retry, 0)
+}
+
+const retryPrefix = "%RETRY%"
+
+// follow adds a queue from its end on.
+func (t *tailer) follow(o *Options, topic string, q int) error {
+	end, err := offset(t.conn, codeMaxOffset, topic, q)
+	if err != nil {
+		return err
+	}
+	tp := pullTemplate(o, topic, q, flagSubscription|flagSuspend, suspend)
+	t.queues = append(t.queues, queue{id: q, offset: end, template: tp, at: tp.places[markOffset]})
 	return nil
 }
 
@@ -199,7 +221,7 @@ func ignoreClosed(err error) error {
 
 // settle waits until every message counted has been answered and delivered, for a bounded time.
 func (l *latencyRun) settle() {
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2*time.Second + l.run.opts.After); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var delivered int64
 		for _, c := range l.consumers {
 			delivered += c.counted.Load()
@@ -263,6 +285,12 @@ func (t *tailer) work() error {
 }
 
 func (t *tailer) take(a *answer, now time.Duration) error {
+	if a.slot == backSlot {
+		if a.code != 0 {
+			return fmt.Errorf("send back: %s", a.text())
+		}
+		return nil
+	}
 	if a.slot < 0 || a.slot >= len(t.queues) {
 		return fmt.Errorf("answer to a request that was not made: %s", a.text())
 	}
@@ -288,11 +316,31 @@ func (t *tailer) records(b []byte, now time.Duration) {
 			return
 		}
 		if body := recordBody(b[:size]); len(body) >= 16 && binary.BigEndian.Uint64(body[8:]) == mine {
-			if due := int64(binary.BigEndian.Uint64(body)); due >= from && due < to {
-				record(t.delay, now-time.Duration(due))
+			due := int64(binary.BigEndian.Uint64(body))
+			if t.run.run.opts.Back && binary.BigEndian.Uint32(b[72:]) == 0 {
+				t.sendBack(int64(binary.BigEndian.Uint64(b[28:])))
+			} else if due >= from && due < to {
+				record(t.delay, now-time.Duration(due)-t.run.run.opts.After)
 				t.counted.Add(1)
 			}
 		}
 		b = b[size:]
 	}
+}
+
+// backSlot is behind those of the queues.
+const backSlot = 1_000_000
+
+// sendBack lets a message be delivered again.
+func (t *tailer) sendBack(physical int64) {
+	o := &t.run.run.opts
+	t.out = append(t.out, frame(o.Serialization, codeSendBack, opaqueBase+backSlot, []pair{
+		{"offset", strconv.FormatInt(physical, 10)},
+		{"group", o.Group},
+		{"delayLevel", strconv.Itoa(o.Level)},
+		{"originMsgId", ""},
+		{"originTopic", o.Topic},
+		{"unitMode", "false"},
+		{"maxReconsumeTimes", "16"},
+	}, nil)...)
 }

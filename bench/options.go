@@ -24,12 +24,19 @@ type Options struct {
 	Serialization Serialization
 	Warmup        time.Duration
 	Duration      time.Duration
-	Count         int64 // end after so many messages, if not 0
-	Fill          int64 // pull: send so many first if the topic has fewer
-	Rate          int   // latency: messages a second
-	Groups        int   // latency: consumer groups that follow the topic; 0 is one, negative is none
-	Consumers     int   // latency: connections of each group; 0 is as many as Connections
-	PID           int   // of the broker; 0: find it by its port
+	Count         int64         // end after so many messages, if not 0
+	Fill          int64         // pull: send so many first if the topic has fewer
+	Rate          int           // latency: messages a second
+	Groups        int           // latency: consumer groups that follow the topic; 0 is one, negative is none
+	Consumers     int           // latency: connections of each group; 0 is as many as Connections
+	Properties    string        // of each message besides those that every message has, as they are stored: key, 1, value, 2
+	SQL           string        // pull: the expression that the group has subscribed with
+	Level         int           // latency: delay level of each message
+	After         time.Duration // latency: what that delays by; delays of delivery count from then
+	BatchAck      bool          // pop: acknowledge a queue's messages with one request
+	Back          bool          // latency: consumers send each message back once, with the delay level; its delivery from the retry topic counts
+	sysFlag       int           // of each message
+	PID           int           // of the broker; 0: find it by its port
 	Progress      io.Writer
 }
 

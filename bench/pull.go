@@ -8,6 +8,9 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"apogee/compat/body"
+	"apogee/compat/fastjson"
 )
 
 // markOffset stands where a pull has its offset.
@@ -37,10 +40,14 @@ type queue struct {
 	measured bool
 }
 
-func pullTemplate(o *Options, id int, sysFlag int, suspend time.Duration) template {
+func pullTemplate(o *Options, topic string, id int, sysFlag int, suspend time.Duration) template {
+	kind := "TAG"
+	if o.SQL != "" { // the broker has it from the heartbeat
+		kind, sysFlag = "SQL92", sysFlag&^flagSubscription
+	}
 	return makeTemplate(o.Serialization, codePull, []pair{
 		{"consumerGroup", o.Group},
-		{"topic", o.Topic},
+		{"topic", topic},
 		{"queueId", strconv.Itoa(id)},
 		{"queueOffset", markOffset},
 		{"maxMsgNums", strconv.Itoa(o.Batch)},
@@ -49,8 +56,24 @@ func pullTemplate(o *Options, id int, sysFlag int, suspend time.Duration) templa
 		{"suspendTimeoutMillis", strconv.FormatInt(suspend.Milliseconds(), 10)},
 		{"subscription", "*"},
 		{"subVersion", "0"},
-		{"expressionType", "TAG"},
+		{"expressionType", kind},
 	}, nil, markOffset)
+}
+
+// subscribe tells a broker what a group wants of the topic.
+func (c *conn) subscribe(o *Options) error {
+	hb := body.HeartbeatData{ClientID: "bench@" + c.LocalAddr().String(), ConsumerDataSet: []body.ConsumerData{{
+		GroupName: o.Group, ConsumeType: body.ConsumePassively, MessageModel: body.Clustering, ConsumeFromWhere: body.ConsumeFromFirstOffset,
+		SubscriptionDataSet: []body.SubscriptionData{{Topic: o.Topic, SubString: o.SQL, ExpressionType: "SQL92", SubVersion: time.Now().UnixMilli()}},
+	}}}
+	a, err := c.call(JSON, codeHeartbeat, nil, fastjson.Marshal(&hb))
+	if err == nil && a.code != 0 {
+		err = errors.New(a.text())
+	}
+	if err != nil {
+		return fmt.Errorf("subscribe with %q: %w", o.SQL, err)
+	}
+	return nil
 }
 
 // puller reads several queues over one connection, one request under way for each.
@@ -222,12 +245,17 @@ func Pull(ctx context.Context, o Options) (Result, error) {
 		t := newTally()
 		p := &puller{conn: c, tally: &t, run: r}
 		workers = append(workers, p)
+		if o.SQL != "" && i == 0 {
+			if err := c.subscribe(&o); err != nil {
+				return res, err
+			}
+		}
 		for q := i; q < o.Queues; q += o.Connections {
 			first, err := offset(c, codeMinOffset, o.Topic, q)
 			if err != nil {
 				return res, err
 			}
-			t := pullTemplate(&o, q, flagSubscription, 0)
+			t := pullTemplate(&o, o.Topic, q, flagSubscription, 0)
 			p.queues = append(p.queues, queue{id: q, offset: max(0, first), end: ends[q], template: t, at: t.places[markOffset]})
 		}
 	}

@@ -26,12 +26,13 @@ const (
 
 // run is what the workers of one run share.
 type run struct {
-	opts  Options
-	phase atomic.Int32
-	done  atomic.Int64 // messages answered while measuring
-	total atomic.Int64 // messages answered at all, for the progress line
-	fails atomic.Int64
-	keys  atomic.Uint64 // blocks of unique keys that have been handed out
+	opts   Options
+	phase  atomic.Int32
+	done   atomic.Int64 // messages answered while measuring
+	total  atomic.Int64 // messages answered at all, for the progress line
+	fails  atomic.Int64
+	popped atomic.Int64
+	keys   atomic.Uint64 // blocks of unique keys that have been handed out
 
 	templates []template
 	place     []places
@@ -187,6 +188,8 @@ const (
 	markTopic = "_99999"                           // number of a topic among several
 )
 
+const producerGroup = "bench_producer"
+
 // keyBlock is how many unique keys a worker takes at once.
 const keyBlock = 1 << 20
 
@@ -255,7 +258,7 @@ func sendTemplate(o *Options, queue, per int) template {
 	if o.Topics > 1 {
 		topic += markTopic
 	}
-	props := "UNIQ_KEY\x01" + markKey + "\x02WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02"
+	props := "UNIQ_KEY\x01" + markKey + "\x02WAIT\x01" + strconv.FormatBool(o.Wait) + "\x02" + o.Properties
 	if o.Keys {
 		props += "KEYS\x01" + markKey + "\x02"
 	}
@@ -264,12 +267,12 @@ func sendTemplate(o *Options, queue, per int) template {
 		body[i] = byte('a' + (i*7+i/61)%26)
 	}
 	ext := []pair{
-		{"a", "bench_producer"},
+		{"a", producerGroup},
 		{"b", topic},
 		{"c", "TBW102"},
 		{"d", "4"},
 		{"e", strconv.Itoa(queue)},
-		{"f", "0"},
+		{"f", strconv.Itoa(o.sysFlag)},
 		{"g", markBorn},
 		{"h", "0"},
 		{"i", props},

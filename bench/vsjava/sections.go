@@ -38,6 +38,7 @@ func groups() []group {
 	return []group{
 		{name: "send", warm: whole, sections: send},
 		{name: "bulk", warm: whole, sections: rowSections(bulkRows)},
+		{name: "kinds", conf: filtering(), warm: short, sections: rowSections(kindRows)},
 		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows)},
 		{name: "idle", sections: []section{{"idle connections", idle}}},
 		{name: "start", unpaired: true, sections: []section{{"start", start}, {"kill -9", recovery}}},

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"time"
+
+	"apogee/bench"
+)
+
+// delayed is level 1 of both brokers.
+const delayed = time.Second
+
+func transactions(o *bench.Options, _ *settings) { o.Topic = "HalfTopic" }
+
+// popped is drained again in each run, by a group that has seen nothing yet.
+func popped(together bool) func(*bench.Options, *settings) {
+	return func(o *bench.Options, s *settings) {
+		o.Topic, o.Connections, o.Fill, o.Duration, o.BatchAck = "PopTopic", 8, 100_000, time.Minute, together
+		if s.quick {
+			o.Fill = 20_000
+		}
+	}
+}
+
+func sql(o *bench.Options, s *settings) {
+	drain(o, s)
+	o.Topic, o.Group, o.Properties = "SQLTopic", "bench_sql", "a\x017\x02color\x01red\x02b\x01x\x02"
+	o.SQL = "a > 5 AND color IN ('red', 'blue') AND b IS NOT NULL"
+}
+
+func later(topic string, back bool) func(*bench.Options, *settings) {
+	return func(o *bench.Options, s *settings) {
+		tail(1_000, 1, 2)(o, s)
+		o.Topic, o.Level, o.After, o.Back = topic, 1, delayed, back
+		o.Group = "bench_" + topic
+		o.Warmup = 2 * delayed // until what is sent and what is delivered are as many
+	}
+}
+
+// kindRows are the kinds of messages and the ways to consume that are more than a send and a pull.
+var kindRows = []loadRow{
+	{name: "half message and its commit, 16 × 64", run: bench.Transactions, set: transactions, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "pop of 32, each message acknowledged", run: bench.Pop, set: popped(false), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "pop of 32, acknowledged together", run: bench.Pop, set: popped(true), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "pull with an SQL filter, draining 400,000", run: bench.Pull, set: sql, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "delay level 1, 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: later("DelayTopic", false), owed: []loadOwed{
+		{cpu, part(8)}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), atMost(5, " ms")},
+	}},
+	{name: "sent back once, delay level 1, 1,000/s", run: bench.LatencyRun, set: later("BackTopic", true), owed: []loadOwed{
+		{cpu, part(8)}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
+	}},
+}
+
+// filtering lets brokers take SQL filters.
+func filtering() map[string]string { return map[string]string{"enablePropertyFilter": "true"} }
