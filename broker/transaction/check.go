@@ -184,7 +184,7 @@ func (c *checker) check(q *halfQueue) {
 	l.readOps(1)
 	at, gaps := from.half, 0
 	for goes := true; goes && !l.ended(); {
-		if l.ops.take(at) || c.s.ops.marked(q.id, at) {
+		if l.passed(at) || c.s.ops.marked(q.id, at) {
 			at++
 			continue
 		}
@@ -212,6 +212,15 @@ func (c *checker) check(q *halfQueue) {
 	if l.asked > 0 {
 		c.s.opts.Log.Info("half messages are asked about", "queue", q.id, "asked", l.asked, "off", at, "op", to.op)
 	}
+}
+
+// passed tells whether a half message was ended. The op is kept for a copy that will be met further on.
+func (l *look) passed(at int64) bool {
+	if _, copied := l.q.prepared[at]; copied {
+		_, ok := l.ops.by[at]
+		return ok
+	}
+	return l.ops.take(at)
 }
 
 func (l *look) ended() bool {
@@ -261,7 +270,10 @@ func (l *look) judge(at int64) bool {
 	}
 	origin := preparedAt(m.Properties)
 	l.readOps(math.MaxInt)
-	if l.ops.take(at) || origin >= 0 && (l.ops.take(origin) || l.s.ops.marked(l.q.id, origin)) || l.superseded(at) {
+	if l.superseded(at) { // whose op, if there is one, is for the last copy
+		return true
+	}
+	if l.passed(at) || origin >= 0 && (l.ops.take(origin) || l.s.ops.marked(l.q.id, origin)) {
 		delete(l.q.prepared, origin)
 		return true
 	}
