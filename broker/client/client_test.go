@@ -410,3 +410,52 @@ func TestGroupLookupAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// lineChannel is a connection that may be closed or stuck.
+type lineChannel struct {
+	Channel
+	closed, stuck bool
+}
+
+func (c *lineChannel) Closed() bool   { return c.closed }
+func (c *lineChannel) Writable() bool { return !c.stuck }
+
+func TestAvailableProducers(t *testing.T) {
+	p := NewProducers(time.Now)
+	if p.Available("g") != nil {
+		t.Error("a producer of a group that is not there")
+	}
+	lines := []*lineChannel{{}, {}, {}, {}}
+	for i, c := range lines {
+		p.Register("g", c, Identity{ClientID: string(rune('a' + i))})
+	}
+	turns := map[Channel]int{}
+	for range 40 {
+		turns[p.Available("g")]++
+	}
+	for i, c := range lines {
+		if turns[c] != 10 {
+			t.Errorf("producer %d had %d turns of 40", i, turns[c])
+		}
+	}
+	lines[0].closed, lines[1].stuck, lines[2].closed = true, true, true
+	for range 8 {
+		if c := p.Available("g"); c != lines[3] && c != lines[1] {
+			t.Errorf("a closed connection was picked: %v", c)
+		}
+	}
+	lines[3].closed = true
+	found := 0
+	for range 8 {
+		if p.Available("g") == lines[1] {
+			found++
+		}
+	}
+	if found != 6 { // one that is stuck but open, where it is among the three
+		t.Errorf("the open connection was picked %d times", found)
+	}
+	lines[1].closed = true
+	if p.Available("g") != nil {
+		t.Error("a closed connection was picked")
+	}
+}
