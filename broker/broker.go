@@ -30,6 +30,7 @@ import (
 	"apogee/broker/transaction"
 	"apogee/compat/body"
 	"apogee/compat/properties"
+	"apogee/filter"
 	"apogee/internal/clock"
 	"apogee/remoting"
 	"apogee/store"
@@ -69,6 +70,7 @@ type Broker struct {
 	groups    *meta.Groups
 	offsets   *meta.Offsets
 	broadcast *meta.Broadcast
+	filters   *meta.Filters
 	consumers *client.Consumers
 	producers *client.Producers
 	locks     *client.Locks
@@ -76,6 +78,7 @@ type Broker struct {
 	notifier  *client.Notifier
 	hold      *hold.Table
 	pop       *pop.Service
+	compiled  *filter.Cache
 	delay     *delay.Scheduler
 	trans     *transaction.Service
 	stats     *stats.Stats
@@ -190,7 +193,15 @@ func (b *Broker) open() (err error) {
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep, Sync: b.syncMoved,
 	})
 	b.modes = meta.NewModes(fs, dir)
-	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load()); err != nil {
+	bloom, err := filter.NewBloom(c.BloomFalseShare, c.BloomConsumers)
+	if err != nil {
+		return fmt.Errorf("maxErrorRateOfBloomFilter, expectConsumerNumUseFilter: %w", err)
+	}
+	b.compiled = new(filter.Cache)
+	b.filters = meta.NewFilters(meta.FilterOptions{
+		FS: fs, Dir: dir, Now: now, Log: log, Cache: b.compiled, Bloom: bloom, Kept: func() time.Duration { return b.live.Get().FilterKept },
+	})
+	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load(), b.filters.Load()); err != nil {
 		return err
 	}
 	b.delay, err = delay.Open(delay.Options{
@@ -237,7 +248,7 @@ func (b *Broker) wire() {
 		RealTime: func() bool { return b.live.Get().NotifyRealTime },
 		Delay:    client.NotifyDelay, Log: log,
 	})
-	b.consumers = client.NewConsumers(now, b.notifier.Changed)
+	b.consumers = client.NewConsumers(now, b.notifier.Changed, b.filters.Unregister)
 	b.producers = client.NewProducers(now)
 	b.locks = client.NewLocks(now)
 	b.hold = hold.New(hold.Options{Now: now})
@@ -256,7 +267,7 @@ func (b *Broker) wire() {
 	b.proc = processor.New(processor.Deps{
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
-		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Consumers: b.consumers, Producers: b.producers,
+		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
 		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
 		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
@@ -389,5 +400,5 @@ func (b *Broker) closePorts(ctx context.Context) {
 }
 
 func (b *Broker) persist() error {
-	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist(), b.modes.Persist())
+	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist(), b.modes.Persist(), b.filters.Persist())
 }

@@ -74,7 +74,7 @@ func identity(id string) Identity { return Identity{ClientID: id, Language: remo
 // table is a consumer table that counts change notices.
 func table(c *clock) (*Consumers, *[]string) {
 	var told []string
-	return NewConsumers(c.now, func(group string) { told = append(told, group) }), &told
+	return NewConsumers(c.now, func(group string) { told = append(told, group) }, nil), &told
 }
 
 func TestHeartbeatsChangeAGroup(t *testing.T) {

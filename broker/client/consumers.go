@@ -23,6 +23,7 @@ type Group struct {
 type Consumers struct {
 	now     func() time.Time
 	changed func(group string)
+	gone    func(group string)
 
 	mu sync.RWMutex // guards what follows
 	roster
@@ -36,9 +37,13 @@ type consuming struct {
 }
 
 // NewConsumers makes an empty table. changed hears, without any lock held, that the members of a group must look at their
-// queues anew; it is never called for broadcasting groups.
-func NewConsumers(now func() time.Time, changed func(group string)) *Consumers {
-	return &Consumers{now: now, changed: changed, roster: newRoster()}
+// queues anew; it is never called for broadcasting groups. gone hears, likewise, that the last member of a group has left; it may be
+// nil.
+func NewConsumers(now func() time.Time, changed, gone func(group string)) *Consumers {
+	if gone == nil {
+		gone = func(string) {}
+	}
+	return &Consumers{now: now, changed: changed, gone: gone, roster: newRoster()}
 }
 
 // Registration is one group of a heartbeat. The table copies what it keeps, so that all of it may be in memory that is used again.
@@ -180,36 +185,56 @@ func (c *Consumers) Unregister(group string, ch Channel, notify bool) {
 		c.mu.Unlock()
 		return
 	}
-	g := e.in
-	tell := c.leaveLocked(e)
+	var left leavers
+	c.leaveLocked(e, &left)
 	c.mu.Unlock()
-	if tell && notify {
-		c.changed(g.name)
+	if !notify {
+		left.tell = nil
+	}
+	c.tell(&left)
+}
+
+// leavers are the groups that somebody has left.
+type leavers struct {
+	tell []string // members are left who share its queues
+	gone []string // it was the last one
+}
+
+// leaveLocked needs mu.
+func (c *Consumers) leaveLocked(e *entry, left *leavers) {
+	g := e.in
+	c.leave(e)
+	switch {
+	case len(g.entries) == 0:
+		left.gone = append(left.gone, g.name)
+	case g.view.Model != body.Broadcasting && (len(left.tell) == 0 || left.tell[len(left.tell)-1] != g.name):
+		left.tell = append(left.tell, g.name)
 	}
 }
 
-// leaveLocked needs mu. It reports whether there are members left who share the group's queues.
-func (c *Consumers) leaveLocked(e *entry) bool {
-	g := e.in
-	c.leave(e)
-	return len(g.entries) > 0 && g.view.Model != body.Broadcasting
+// tell calls who listens. A group that has lost all of its members has nobody to be told.
+func (c *Consumers) tell(left *leavers) {
+	for _, group := range left.tell {
+		if !slices.Contains(left.gone, group) {
+			c.changed(group)
+		}
+	}
+	for _, group := range left.gone {
+		c.gone(group)
+	}
 }
 
 // ChannelClosed removes a connection from every group, tells the remaining members, and reports whether it was in any.
 func (c *Consumers) ChannelClosed(ch Channel) bool {
-	var tell []string
+	var left leavers
 	known := false
 	c.mu.Lock()
 	for e := c.of[ch]; e != nil; e = c.of[ch] {
 		known = true
-		if c.leaveLocked(e) {
-			tell = append(tell, e.in.name)
-		}
+		c.leaveLocked(e, &left)
 	}
 	c.mu.Unlock()
-	for _, group := range tell {
-		c.changed(group)
-	}
+	c.tell(&left)
 	return known
 }
 
@@ -218,24 +243,18 @@ func (c *Consumers) ChannelClosed(ch Channel) bool {
 func (c *Consumers) Expire(timeout time.Duration) []Channel {
 	limit := c.now().UnixMilli() - timeout.Milliseconds()
 	var out []Channel
-	var tell []string
+	var left leavers
 	c.mu.Lock()
 	for _, g := range c.groups {
-		shared := false
 		for i := len(g.entries) - 1; i >= 0; i-- { // whoever takes the place of one that leaves has been looked at
 			if e := g.entries[i]; e.LastUpdate < limit {
 				out = append(out, e.Channel)
-				shared = c.leaveLocked(e)
+				c.leaveLocked(e, &left)
 			}
-		}
-		if shared {
-			tell = append(tell, g.name)
 		}
 	}
 	c.mu.Unlock()
-	for _, group := range tell {
-		c.changed(group)
-	}
+	c.tell(&left)
 	return out
 }
 

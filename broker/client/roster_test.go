@@ -154,7 +154,7 @@ func TestTablesKeepNothingOfTheirArguments(t *testing.T) {
 	frame := []byte("group-xcid-1topic-xTAGCONSUME_PASSIVELYCLUSTERING")
 	view := func(from, n int) string { return unsafe.String(&frame[from], n) }
 	p, told := NewProducers(newClock().now), []string(nil)
-	c := NewConsumers(newClock().now, func(g string) { told = append(told, g) })
+	c := NewConsumers(newClock().now, func(g string) { told = append(told, g) }, nil)
 	ch := &fakeChannel{name: "a"}
 	id := identity(view(7, 5))
 	s := sub(view(12, 7), 1)

@@ -161,6 +161,13 @@ type Broker struct {
 	ReviveAckWait      time.Duration `prop:"reviveAckWaitMs" unit:"ms" default:"180000" hot:"true"`
 	SkipWhenRePut      bool          `prop:"skipWhenCKRePutReachMaxTimes" default:"false" hot:"true"`
 
+	// Filters other than tags.
+	PropertyFilter  bool          `prop:"enablePropertyFilter" default:"false" hot:"true"`
+	FilterRetry     bool          `prop:"filterSupportRetry" default:"false" hot:"true"`
+	FilterKept      time.Duration `prop:"filterDataCleanTimeSpan" unit:"ms" default:"86400000" hot:"true"` // after the last consumer has left
+	BloomConsumers  int           `prop:"expectConsumerNumUseFilter" default:"32"`
+	BloomFalseShare int           `prop:"maxErrorRateOfBloomFilter" default:"20"` // percent
+
 	// Clients.
 	NotifyIDsChanged bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
 	NotifyRealTime   bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`

@@ -2,7 +2,6 @@ package processor
 
 import (
 	"fmt"
-	"strings"
 
 	"apogee/broker/meta"
 	"apogee/compat/body"
@@ -19,13 +18,14 @@ import (
 //   - 17 without the topic, 16/3 if it is not readable, 29 for a queue beyond its read queues
 //   - with the subscription in the request: 23 if it is none. Without: 24 if nobody of the group is online, 16/4 broadcasting is not
 //     allowed, 16/5 the group may not read the topic, 24 it does not subscribe to it, 25 the broker knows an older version only
-//   - 1 (27 for a subscription from a heartbeat) for expressions other than tags; 24 where pull consumers are rejected
+//   - for expressions other than tags: 27 if a subscription from a heartbeat did not compile, 28 if it is older than the request; 1 unless
+//     enablePropertyFilter; 23 if the one in the request does not compile (Java returns all messages then). 24 where pull consumers are rejected
 //   - then the store's word as pullCode says, with the four offsets; the remark is the status by Java's name
 //
 // A 19 of a request that may be suspended is held back until something comes that its filter wants, or its time is over; it is then
 // read once more and answered whatever that gives. Messages are not copied: the answer refers to the mapped log.
 //
-// Not here: SQL92 (no filter yet), static topics, lite queues, limits on cold data.
+// Not here: static topics, lite queues, limits on cold data.
 func (p *Processor) pull(r *remoting.Request) { p.servePull(r, false) }
 
 // Bits of a pull's sysFlag (PullSysFlag).
@@ -51,7 +51,7 @@ func (p *Processor) servePull(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	group, ok := p.Groups.Get(op.hdr.ConsumerGroup)
-	if !ok && !mayBlock && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() {
+	if !mayBlock && (!ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.compiles()) {
 		lane := op.lane()
 		op.free()
 		d := r.Detach()
@@ -136,14 +136,7 @@ func (op *pullOp) subscribe() bool {
 		if op.settled { // the filter was made the first time; its expression has gone with the frame
 			return true
 		}
-		if tagType(h.ExpressionType) {
-			op.setFilter(p.filters.get(h.Subscription))
-			return true
-		}
-		if h.Subscription == "" {
-			return op.refuse(code.SubscriptionParseFailed, "", "parse the consumer's subscription failed")
-		}
-		return op.refuse(code.SystemError, "", "The broker does not support consumer to filter message by "+h.ExpressionType)
+		return op.subscribeByRequest()
 	}
 	g := p.Consumers.Group(h.ConsumerGroup)
 	switch {
@@ -160,16 +153,66 @@ func (op *pullOp) subscribe() bool {
 		return op.refuse(code.SubscriptionNotExist, "", "the consumer's subscription not exist"+faq)
 	case sub.SubVersion < h.SubVersion:
 		return op.refuse(code.SubscriptionNotLatest, "", "the consumer's subscription not latest")
-	case !tagType(sub.ExpressionType):
-		return op.refuse(code.FilterDataNotExist, "", "The broker's consumer filter data is not exist!Your expression may be wrong!")
+	case !body.IsTagType(sub.ExpressionType):
+		return op.subscribeByFilter(sub)
 	}
 	if sub.ClassFilterMode {
-		op.setFilter(nil)
+		op.get.Filter = nil
 	} else {
-		op.setFilter(p.filters.get(sub.SubString))
+		op.get.Filter = p.filters.filter(sub.SubString)
 	}
 	return true
 }
 
-// tagType tells whether an expression is one of tags, which it is where no type says otherwise (ExpressionType.isTagType).
-func tagType(t string) bool { return t == "" || strings.EqualFold(t, "TAG") }
+// subscribeByRequest takes the expression that came with the request.
+func (op *pullOp) subscribeByRequest() bool {
+	h := &op.hdr
+	switch {
+	case body.IsTagType(h.ExpressionType):
+		op.get.Filter = op.p.filters.filter(h.Subscription)
+		return true
+	case h.Subscription == "":
+		return op.refuse(code.SubscriptionParseFailed, "", remarkParse)
+	case !op.cfg.PropertyFilter:
+		return op.refuse(code.SystemError, "", remarkNoFilter+h.ExpressionType)
+	}
+	f, err := op.p.messageFilter(h.ExpressionType, h.Subscription)
+	if err != nil {
+		op.p.Log.Warn("subscription of a pull refused", "group", h.ConsumerGroup, "topic", h.Topic, "err", err)
+		return op.refuse(code.SubscriptionParseFailed, "", remarkParse)
+	}
+	if retried := op.p.retriedFilter(h.Topic); retried != nil {
+		f = retried
+	}
+	op.get.Filter = f
+	return true
+}
+
+// subscribeByFilter takes the expression that came with a heartbeat.
+func (op *pullOp) subscribeByFilter(sub *body.SubscriptionData) bool {
+	h := &op.hdr
+	f := op.p.Filters.Get(h.Topic, h.ConsumerGroup)
+	switch {
+	case f == nil:
+		return op.refuse(code.FilterDataNotExist, "", "The broker's consumer filter data is not exist!Your expression may be wrong!")
+	case f.Data.ClientVersion < h.SubVersion:
+		return op.refuse(code.FilterDataNotLatest, "", "the consumer's consumer filter data not latest")
+	case !op.cfg.PropertyFilter:
+		return op.refuse(code.SystemError, "", remarkNoFilter+sub.ExpressionType)
+	}
+	switch retried := op.p.retriedFilter(h.Topic); {
+	case sub.ClassFilterMode:
+		op.get.Filter = nil
+	case retried != nil:
+		op.get.Filter = retried
+	default:
+		op.get.Filter = f
+	}
+	return true
+}
+
+// compiles tells whether an expression has to be compiled, which takes too long for the event loop.
+func (op *pullOp) compiles() bool {
+	h := &op.hdr
+	return h.SysFlag&pullSubscription != 0 && op.cfg.PropertyFilter && op.p.compiles(h.ExpressionType, h.Subscription)
+}

@@ -129,6 +129,9 @@ func (p *Processor) consumerHeartbeat(r *remoting.Request, op *beatOp, id client
 		Subscriptions: d.SubscriptionDataSet, WithoutSub: op.data.HeartbeatFingerprint != 0 && op.data.WithoutSub,
 		Notify: group.NotifyConsumerIDsChangedEnable,
 	})
+	if op.data.HeartbeatFingerprint == 0 || !op.data.WithoutSub {
+		p.Filters.Register(d.GroupName, d.SubscriptionDataSet)
+	}
 	if changed {
 		p.Log.Info("consumer group changed", "group", d.GroupName, "client", id.ClientID, "addr", r.Conn().RemoteText())
 	}
@@ -173,17 +176,26 @@ func (p *Processor) consumerList(r *remoting.Request) {
 // 046 CHECK_CLIENT_CONFIG: may a client subscribe with this expression (ClientManageProcessor.checkClientConfig)? Push consumers ask
 // before they start if they filter by anything but tags.
 //
-// Answers: 0 for tags; 1 for everything else. SQL92 filtering is not there yet, so enablePropertyFilter does not change the answer:
-// a consumer that is refused knows it, one that is let in would get messages it does not want.
+// Answers: 0 for tags and for an expression that compiles; 1 for others than tags unless enablePropertyFilter; 23 with the reason if it
+// does not compile.
 func (p *Processor) checkClient(r *remoting.Request) {
 	var b body.CheckClientRequestBody
 	if !decodeBody(r, &b) {
 		return
 	}
 	s := b.SubscriptionData
-	if s == nil || s.ExpressionType == "" || s.ExpressionType == body.ExpressionTag {
+	if s == nil || body.IsTagType(s.ExpressionType) {
 		replyOK(r)
 		return
 	}
-	r.Fail(code.SystemError, "The broker does not support consumer to filter message by %s", s.ExpressionType)
+	if !p.cfg().PropertyFilter {
+		r.Fail(code.SystemError, "%s%s", remarkNoFilter, s.ExpressionType)
+		return
+	}
+	if _, err := p.Expressions.Compile(s.ExpressionType, s.SubString); err != nil {
+		p.Log.Warn("filter of a client refused", "client", b.ClientID, "group", b.Group, "topic", s.Topic, "err", err)
+		r.Fail(code.SubscriptionParseFailed, "%v", err)
+		return
+	}
+	replyOK(r)
 }

@@ -38,7 +38,7 @@ func (p *Processor) servePop(r *remoting.Request, mayBlock bool) {
 		op.hdr.BornTime = p.Now().UnixMilli()
 	}
 	group, ok := p.Groups.Get(op.hdr.ConsumerGroup)
-	if !ok && !mayBlock && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() {
+	if !mayBlock && (!ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.hdr.Exp != "" && p.compiles(op.hdr.ExpType, op.hdr.Exp)) {
 		op.free()
 		d := r.Detach()
 		if !p.Lanes.Pull.Submit(func() { p.servePop(d, true) }) {
@@ -91,13 +91,16 @@ func (op *popOp) admit() bool {
 // subscribe makes the filter. It is made once: its expression is in the frame.
 func (op *popOp) subscribe() bool {
 	h := &op.hdr
-	if h.Exp == "" || tagType(h.ExpType) {
-		if f := op.p.filters.get(h.Exp); f != nil {
-			op.filter = f
-		}
+	if h.Exp == "" {
 		return true
 	}
-	return op.refuse(code.SubscriptionParseFailed, "parse the consumer's subscription failed")
+	f, err := op.p.messageFilter(h.ExpType, h.Exp)
+	if err != nil {
+		op.p.Log.Warn("subscription of a pop refused", "group", h.ConsumerGroup, "topic", h.Topic, "err", err)
+		return op.refuse(code.SubscriptionParseFailed, remarkParse)
+	}
+	op.filter = f
+	return true
 }
 
 // letGo replaces what aliases the frame by what does not, for an op that outlives its handler.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"apogee/compat/body"
+	"apogee/compat/fastjson"
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
@@ -42,9 +43,13 @@ func (p *Processor) queueEntries(r *remoting.Request) {
 			return
 		}
 		b.SubscriptionData = g.Subscriptions[h.Topic]
-		b.FilterData = "null" // of an SQL subscription, Java's filter data
+		b.FilterData = "null"
+		if f := p.Filters.Get(h.Topic, h.ConsumerGroup); f != nil {
+			d := f.Body()
+			b.FilterData = string(fastjson.MarshalPretty(&d))
+		}
 	}
-	c := &entryCollector{max: int(min(max(count, 0), maxQueueEntries)), online: b.SubscriptionData != nil}
+	c := &entryCollector{max: int(min(max(count, 0), maxQueueEntries))}
 	var res store.GetResult
 	p.Reader.Get(&store.GetRequest{Topic: h.Topic, QueueID: q, Offset: index, MaxCount: maxQueueEntries, MaxBytes: 1 << 30, Filter: c}, &res)
 	res.Release()
@@ -59,7 +64,6 @@ func (p *Processor) queueEntries(r *remoting.Request) {
 // entryCollector is a filter that takes nothing and notes what it is shown.
 type entryCollector struct {
 	max     int
-	online  bool
 	tags    int64
 	entries []body.ConsumeQueueData
 }
@@ -80,7 +84,7 @@ func (c *entryCollector) MatchRecord(rec []byte) bool {
 		c.entries = append(c.entries, body.ConsumeQueueData{
 			PhysicOffset: int64(binary.BigEndian.Uint64(rec[recordPhysicalAt:])),
 			PhysicSize:   int32(binary.BigEndian.Uint32(rec[recordSizeAt:])),
-			TagsCode:     c.tags, Eval: c.online,
+			TagsCode:     c.tags,
 		})
 	}
 	return false

@@ -17,6 +17,7 @@ import (
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/compat/properties"
+	"apogee/filter"
 	"apogee/remoting"
 	"apogee/store"
 	"apogee/store/record"
@@ -116,6 +117,7 @@ type Deps struct {
 	Groups    *meta.Groups
 	Offsets   *meta.Offsets
 	Broadcast *meta.Broadcast
+	Filters   *meta.Filters
 	Consumers *client.Consumers
 	Producers *client.Producers
 	Locks     *client.Locks
@@ -128,6 +130,7 @@ type Deps struct {
 
 	// TopicRoutes is what the name servers say of topics.
 	TopicRoutes *balance.Routes
+	Expressions *filter.Cache // compiled ones, shared with Filters
 
 	FS     vfs.FS
 	LogDir string // where the commit log is

@@ -19,6 +19,7 @@ import (
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/compat/properties"
+	"apogee/filter"
 	"apogee/internal/leaktest"
 	"apogee/remoting"
 	"apogee/remoting/header"
@@ -189,7 +190,7 @@ func (s *memStore) Get(req *store.GetRequest, res *store.GetResult) {
 	res.Status = store.NoMatchedMessage
 	for off := req.Offset; off < hi && res.Count < int(req.MaxCount); off++ {
 		res.Next = off + 1
-		if req.Filter != nil && !req.Filter.MatchTags(q[off].tags) {
+		if req.Filter != nil && !(req.Filter.MatchTags(q[off].tags) && req.Filter.MatchRecord(q[off].rec)) {
 			continue
 		}
 		res.Status = store.Found
@@ -310,6 +311,14 @@ func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
 	system := meta.SystemTopics(meta.SystemConfig{
 		Cluster: conf.ClusterName, Broker: conf.Name, AutoCreate: true, DefaultQueues: 8, ClusterTopic: true, BrokerTopic: true, ReviveQueues: 8, DelayLevel: 18, Timer: true,
 	})
+	expressions := new(filter.Cache)
+	bloom, err := filter.NewBloom(conf.BloomFalseShare, conf.BloomConsumers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filters := meta.NewFilters(meta.FilterOptions{
+		FS: fsys, Dir: "/store", Now: time.Now, Log: log, Cache: expressions, Bloom: bloom, Kept: func() time.Duration { return live.Get().FilterKept },
+	})
 	deps := Deps{
 		Config: live, Log: log, Now: time.Now, Transactions: new(notedTransactions), Store: st, Reader: st, Queues: st, Upkeep: st,
 		Topics: meta.NewTopics(meta.TopicOptions{
@@ -321,7 +330,8 @@ func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
 			AutoCreate: func() bool { return live.Get().AutoCreateGroup }, AutoCreateSystem: func() bool { return true },
 		}),
 		Offsets:   meta.NewOffsets(meta.OffsetOptions{FS: fsys, Dir: "/store", Now: time.Now, Log: log, VersionStep: 500}),
-		Consumers: client.NewConsumers(time.Now, func(string) {}),
+		Consumers: client.NewConsumers(time.Now, func(string) {}, filters.Unregister),
+		Filters:   filters, Expressions: expressions,
 		Producers: client.NewProducers(time.Now),
 		Locks:     client.NewLocks(time.Now),
 		Hold:      table, Stats: stats.New(func(string) bool { return false }), Lanes: lanes,

@@ -86,14 +86,6 @@ func (op *pullOp) lane() *remoting.Lane {
 	return op.p.Lanes.Pull
 }
 
-func (op *pullOp) setFilter(f *tagFilter) {
-	if f == nil {
-		op.get.Filter = nil // and not an interface that holds nil
-		return
-	}
-	op.get.Filter = f
-}
-
 // refuse answers an error and ends the op; it returns false for the convenience of checks.
 func (op *pullOp) refuse(c int32, forbidden, remark string) bool {
 	op.reply = remoting.Reply{Code: c, Remark: remark}
@@ -210,7 +202,7 @@ func (op *pullOp) Ready() bool {
 // Wants looks at an arrival as the read would.
 func (op *pullOp) Wants(a *store.Arrival) bool {
 	f := op.get.Filter
-	return f == nil || f.MatchTags(a.TagsCode) && f.MatchRecord(a.Record)
+	return f == nil || f.MatchTags(a.TagsCode) && (a.Record == nil || f.MatchRecord(a.Record))
 }
 
 // Wake runs the request once more, for the last time.

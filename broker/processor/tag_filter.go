@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"apogee/store"
 	"apogee/store/record"
 )
 
@@ -38,6 +39,14 @@ const maxFilters = 4096
 type tagFilters struct {
 	mu sync.RWMutex // guards m
 	m  map[string]*tagFilter
+}
+
+// filter is the filter of an expression as the store wants it: nil, and not an interface that holds nil, takes everything.
+func (t *tagFilters) filter(expression string) store.Filter {
+	if f := t.get(expression); f != nil {
+		return f
+	}
+	return nil
 }
 
 // get finds or builds the filter of an expression; nil takes everything. It keeps nothing of the expression.

@@ -51,6 +51,9 @@ const (
 	ExpressionSQL92 = "SQL92"
 )
 
+// IsTagType tells whether an expression is one of tags, which it is where no type says otherwise (ExpressionType.isTagType).
+func IsTagType(t string) bool { return t == "" || t == ExpressionTag }
+
 // HeartbeatData is the body of HEART_BEAT (34).
 type HeartbeatData struct {
 	ClientID             string         `json:"clientID,omitempty"`
