@@ -29,7 +29,7 @@ func Cases() []Case {
 	for _, part := range [][]Case{
 		messagingCases, consumptionCases, filteringCases, delayCases, orderingCases, storageCases, namesrvCases, adminCases,
 		clientCases, deploymentCases, operatorCases, balanceCases, groupCases,
-		kindCases, traceCases, transactionCases,
+		kindCases, traceCases, transactionCases, sqlCases,
 	} {
 		all = append(all, part...)
 	}

@@ -98,13 +98,18 @@ func (b *inbox) into(_ context.Context, msgs ...*primitive.MessageExt) (consumer
 
 // push makes a push consumer of the official client and starts it.
 func (t *T) push(c *cluster, group, topic, expression string, f listener, opts ...consumer.Option) rocketmq.PushConsumer {
+	return t.pushSelect(c, group, topic, consumer.MessageSelector{Type: consumer.TAG, Expression: expression}, f, opts...)
+}
+
+// pushSelect is push with any kind of expression.
+func (t *T) pushSelect(c *cluster, group, topic string, selector consumer.MessageSelector, f listener, opts ...consumer.Option) rocketmq.PushConsumer {
 	opts = append([]consumer.Option{
 		consumer.WithNsResolver(resolver(c.namesrv)), consumer.WithGroupName(group), consumer.WithInstance(t.Name("C")),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithPullInterval(0),
 	}, opts...)
 	pc, err := rocketmq.NewPushConsumer(opts...)
 	t.Must(err, "make a consumer")
-	t.Must(pc.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: expression}, f), "subscribe")
+	t.Must(pc.Subscribe(topic, selector, f), "subscribe")
 	t.Must(pc.Start(), "start a consumer")
 	var once sync.Once
 	t.Cleanup(func() { once.Do(func() { _ = pc.Shutdown() }) })

@@ -434,7 +434,7 @@ func (op *popOp) Ready() bool {
 // Wants looks at an arrival as the read would.
 func (op *popOp) Wants(a *store.Arrival) bool {
 	f := op.filter
-	return f == nil || f.MatchTags(a.TagsCode) && f.MatchRecord(a.Record)
+	return f == nil || f.MatchTags(a.TagsCode) && (a.Record == nil || f.MatchRecord(a.Record))
 }
 
 // Wake looks once more.
