@@ -106,16 +106,25 @@ func (s *Service) all() []*Queue {
 	return out
 }
 
-// forget drops queues that nobody has popped from for a while and that remember nothing, and those whose topic or group has gone.
+// forget drops queues that nobody has popped from for a while and that remember nothing.
 func (s *Service) forget() {
 	limit := s.now() - unusedFor.Milliseconds()
+	s.drops(func(q *Queue) bool { return q.used < limit && q.inflight == 0 && len(q.pending) == 0 })
+}
+
+// Forget drops what is remembered of a topic, or of a group, that has been deleted. Check points in memory go with it.
+func (s *Service) Forget(topic, group string) {
+	s.drops(func(q *Queue) bool { return q.key.Topic == topic || q.key.Group == group })
+}
+
+// drops empties queues, and takes those out of the table that nobody is popping from.
+func (s *Service) drops(which func(*Queue) bool) {
 	for _, q := range s.all() {
-		_, known := s.Topics.Get(q.key.Topic)
 		q.mu.Lock()
-		if !q.busy && (!known || q.used < limit && q.inflight == 0 && len(q.pending) == 0) {
-			q.gone = true
+		if which(q) {
 			s.held.Add(-int64(len(q.points)))
-			q.points, q.pending = nil, nil
+			q.points, q.pending, q.inflight = nil, nil, 0
+			q.gone = !q.busy
 		}
 		gone := q.gone
 		q.mu.Unlock()

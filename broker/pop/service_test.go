@@ -1,6 +1,7 @@
 package pop
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -287,6 +288,116 @@ func TestRevivalSkipsWhatIsGone(t *testing.T) {
 	}
 	if n := r.store.MaxOffset(RetryTopicV1("U", "g"), 0); n != 1 {
 		t.Error(n)
+	}
+}
+
+// broken is a store that refuses messages of some topics.
+type broken struct {
+	Store
+	refuse func(topic string) store.PutStatus
+}
+
+func (b *broken) Put(m *record.Message, c store.Completion) store.PutResult {
+	if s := b.refuse(m.Topic); s != store.PutOK {
+		return store.PutResult{Status: s, Err: errors.New("refused")}
+	}
+	return b.Store.Put(m, c)
+}
+
+func TestRefusedCheckPoints(t *testing.T) {
+	r := newRig(t)
+	r.topic("T", 1)
+	r.send("T", 0, "x")
+	r.pop.Store = &broken{r.store, func(string) store.PutStatus { return store.ServiceNotAvailable }}
+	if p := r.take("T", "g", 0, 1, time.Minute); p != nil {
+		t.Fatal("given out without a check point")
+	}
+	if off, _ := r.offsets.Query("g", "T", 0); off != 0 {
+		t.Error("offset", off)
+	}
+	r.pop.Store = r.store
+	if p := r.take("T", "g", 0, 1, time.Minute); len(p) != 1 {
+		t.Error("not given out")
+	}
+}
+
+func TestRevivalWaitsForTheStore(t *testing.T) {
+	r := newRig(t)
+	r.topic("T", 1)
+	for i := range 3 {
+		r.send("T", 0, strconv.Itoa(i))
+	}
+	r.take("T", "g", 0, 3, 5*time.Second)
+	retry := RetryTopicV1("T", "g")
+	n := 0
+	status := store.ServiceNotAvailable
+	r.pop.Store = &broken{r.store, func(topic string) store.PutStatus {
+		if topic != retry {
+			return store.PutOK
+		}
+		if n++; n%2 == 0 {
+			return status
+		}
+		return store.PutOK
+	}}
+	r.revive(15 * time.Second)
+	if got := texts(r.take(retry, "g", 0, 32, time.Hour)); !slices.Equal(got, []string{"0", "1", "2"}) {
+		t.Error("each of them once:", got)
+	}
+	// Refused for good: it is tried again later.
+	r.send("T", 0, "3")
+	status, n = store.MessageIllegal, 1
+	r.take("T", "g", 0, 1, 5*time.Second)
+	r.revive(5 * time.Second)
+	if p := r.take(retry, "g", 0, 32, time.Hour); p != nil {
+		t.Fatal(p)
+	}
+	r.revive(20 * time.Second)
+	if got := texts(r.take(retry, "g", 0, 32, time.Hour)); !slices.Equal(got, []string{"3"}) {
+		t.Error(got)
+	}
+}
+
+func TestInvisibleForLong(t *testing.T) {
+	r := newRig(t)
+	r.topic("T", 1)
+	r.send("T", 0, "x")
+	r.take("T", "g", 0, 1, 30*24*time.Hour)
+	r.pass(30*24*time.Hour - 20*time.Second)
+	r.revive(0)
+	if r.store.MaxOffset(RetryTopicV1("T", "g"), 0) != 0 {
+		t.Error("back too soon")
+	}
+	r.revive(20 * time.Second)
+	if r.store.MaxOffset(RetryTopicV1("T", "g"), 0) != 1 {
+		t.Error("not back")
+	}
+}
+
+func TestDelayedMessagesComeBackAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.topic("T", 1)
+	r.mustPut(&record.Message{Topic: "T", Body: []byte("x"), Properties: "DELAY\x013\x02TIMER_DELIVER_MS\x0117\x02"})
+	r.take("T", "g", 0, 1, 5*time.Second)
+	r.revive(5 * time.Second)
+	if p := r.take(RetryTopicV1("T", "g"), "g", 0, 1, time.Hour); len(p) != 1 || record.Property(p[0].props, "DELAY") != "3" {
+		t.Error(p)
+	}
+}
+
+func TestDeletedTopicsAreForgotten(t *testing.T) {
+	r := newRig(t, buffered)
+	r.topic("T", 1)
+	r.send("T", 0, "x")
+	r.take("T", "g", 0, 1, time.Minute)
+	r.take("T", "h", 0, 1, time.Minute)
+	r.pop.Forget("", "g")
+	if r.pop.Latest(Key{"T", "g", 0}) != -1 || r.pop.Latest(Key{"T", "h", 0}) != 1 {
+		t.Error("group")
+	}
+	r.pop.Forget("T", "")
+	if r.pop.Latest(Key{"T", "h", 0}) != -1 || r.pop.held.Load() != 0 {
+		t.Error("topic", r.pop.held.Load())
 	}
 }
 

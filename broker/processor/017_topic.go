@@ -123,6 +123,7 @@ func (p *Processor) deleteTopic(r *remoting.Request) {
 	}
 	err := p.Topics.Delete(doomed...)
 	for _, t := range doomed {
+		p.Pop.Forget(t, "")
 		p.Offsets.DeleteTopic(t)
 		if c.DropUnusedStats {
 			p.Stats.DeleteTopic(t)

@@ -87,6 +87,7 @@ func (p *Processor) deleteGroup(r *remoting.Request) {
 		return
 	}
 	err := p.Groups.Delete(h.GroupName)
+	p.Pop.Forget("", h.GroupName)
 	if h.CleanOffset {
 		p.Offsets.DeleteGroup(h.GroupName)
 	}
