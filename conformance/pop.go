@@ -19,6 +19,7 @@ var popCases = []Case{
 	{Area: "consumption", Feature: "POP batch ack", Own: true, Run: popBatchAck, Limit: 3 * time.Minute},
 	{Area: "consumption", Feature: "Change invisible time", Own: true, Run: changeInvisibleTime, Limit: 3 * time.Minute},
 	{Area: "consumption", Feature: "POP in-flight limit", Own: true, Run: popLimit, Limit: 3 * time.Minute},
+	{Area: "filtering", Feature: "POP with filter", Own: true, Run: popWithFilter, Limit: 4 * time.Minute},
 }
 
 // popMessage is a message that was popped, with what its client makes of the answer.
@@ -386,4 +387,45 @@ func popLimit(t *T) {
 	if m := b.pop(group, topic, more...); m != nil {
 		t.Fatalf("popped %s although five are out", popTexts(m))
 	}
+}
+
+// popWithFilter: what a pop does not want is passed over, the first time and when it comes back.
+func popWithFilter(t *T) {
+	_, b, name := t.popBroker(testkit.Props{"enablePropertyFilter": "true"})
+	topic := t.Name("pop")
+	b.topic(topic, topicConf{read: 1})
+	for i := range 20 {
+		b.send(message{topic: topic, body: []byte(fmt.Sprintf("%02d", i)), properties: wire.Properties("TAGS", "t"+strconv.Itoa(i%3), "n", strconv.Itoa(i))})
+	}
+	for _, c := range []struct{ kind, exp, want string }{
+		{"TAG", "t1", "01 04 07 10 13 16 19"},
+		{"TAG", "t0 || t2", "00 02 03 05 06 08 09 11 12 14 15 17 18"},
+		{"SQL92", "n > 15 AND n <> 18", "16 17 19"},
+		{"SQL92", "TAGS = 't1' AND n BETWEEN 3 AND 11", "04 07 10"},
+		{"", "*", "00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19"},
+		{"TAG", "", "00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19"},
+	} {
+		group := t.Name("popgroup")
+		b.group(group, "")
+		more := []any{"expType", c.kind, "exp", c.exp, "invisibleTime", 4000}
+		n := len(strings.Fields(c.want))
+		first := b.popAll(group, topic, n, 20*time.Second, more...)
+		if got := popTexts(first); got != c.want {
+			t.Fatalf("%s %s: popped %s", c.kind, c.exp, got)
+		}
+		b.ack(group, name, first[1:]...)
+		back := b.popAll(group, topic, 1, 60*time.Second, more...)
+		if got := popTexts(back); got != first[0].text {
+			t.Fatalf("%s %s: came back: %s", c.kind, c.exp, got)
+		}
+		b.ack(group, name, back...)
+		f := b.ok(code.QueryConsumerOffset, wire.Ext("consumerGroup", group, "topic", topic, "queueId", 0), nil)
+		if f.Int("offset") != 20 {
+			t.Errorf("%s %s: offset %d", c.kind, c.exp, f.Int("offset"))
+		}
+	}
+	for _, exp := range []string{"n >", "n > 'a", "BETWEEN"} {
+		b.want(code.SubscriptionParseFailed, code.PopMessage, popExt("popgroup_bad", topic, "expType", "SQL92", "exp", exp), nil)
+	}
+	b.want(code.SubscriptionParseFailed, code.PopMessage, popExt("popgroup_bad", topic, "expType", "XPATH", "exp", "n"), nil)
 }

@@ -88,7 +88,8 @@ func (op *popOp) admit() bool {
 	return op.waited || op.subscribe()
 }
 
-// subscribe makes the filter. It is made once: its expression is in the frame.
+// subscribe makes the filter. It is made once: its expression is in the frame. Messages of retry topics are filtered as they were the
+// first time.
 func (op *popOp) subscribe() bool {
 	h := &op.hdr
 	if h.Exp == "" {
