@@ -204,8 +204,9 @@ func (b *Broker) open() (err error) {
 	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load(), b.filters.Load()); err != nil {
 		return err
 	}
+	b.hold = hold.New(hold.Options{Now: now})
 	b.delay, err = delay.Open(delay.Options{
-		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, FlushEvery: c.FlushDelayOffset,
+		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, Around: b.hold, FlushEvery: c.FlushDelayOffset,
 		VersionStep: c.DelayOffsetStep, Flushed: func() int64 { return b.store.Stats().Flushed },
 	})
 	if err != nil {
@@ -251,7 +252,6 @@ func (b *Broker) wire() {
 	b.consumers = client.NewConsumers(now, b.notifier.Changed, b.filters.Unregister)
 	b.producers = client.NewProducers(now)
 	b.locks = client.NewLocks(now)
-	b.hold = hold.New(hold.Options{Now: now})
 	b.pop = b.newPop()
 	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
 	b.lanes = processor.NewLanes(c)

@@ -176,6 +176,7 @@ func stop(t testing.TB, s *Scheduler) {
 	}
 }
 
+// The times are those of the grid.
 func TestDeliversWhenDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newFakeStore()
@@ -191,7 +192,7 @@ func TestDeliversWhenDue(t *testing.T) {
 		st.send(t, testLevels, 1, "d", 0, "after a silence")
 		time.Sleep(20 * time.Second)
 		stop(t, s)
-		want := "b/3 one @1300\na/0 two @1600\na/1 before the start @5000\nd/0 after a silence @9600\nc/0 far @10600\n"
+		want := "b/3 one @1302\na/0 two @1602\na/1 before the start @5001\nd/0 after a silence @9600\nc/0 far @10602\n"
 		if got := st.delivered(); got != want {
 			t.Errorf("delivered\n%swant\n%s", got, want)
 		}
@@ -201,7 +202,7 @@ func TestDeliversWhenDue(t *testing.T) {
 func TestBacklogIsDeliveredInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newFakeStore()
-		for i := range 5 * round {
+		for i := range 5 * roundCount {
 			st.send(t, testLevels, 1, "t", 0, fmt.Sprint(i))
 			st.send(t, testLevels, 2, "u", 0, fmt.Sprint(i))
 		}
@@ -218,10 +219,10 @@ func TestBacklogIsDeliveredInOrder(t *testing.T) {
 			}
 			next[d.topic]++
 		}
-		if next["t"] != 5*round || next["u"] != 5*round {
+		if next["t"] != 5*roundCount || next["u"] != 5*roundCount {
 			t.Errorf("delivered %v", next)
 		}
-		if st.put[round].topic != "u" {
+		if st.put[roundCount].topic != "u" {
 			t.Error("a backlog of one level keeps another waiting")
 		}
 	})
@@ -249,11 +250,11 @@ func TestRefusals(t *testing.T) {
 		times  int // of the first message
 		want   string
 	}{
-		"a refusal that may pass is retried, and order is kept": {store.ServiceNotAvailable, 3, "t/0 first @1700\nt/0 second @1700\n"},
-		"a busy store is retried":                               {store.OSPageCacheBusy, 1, "t/0 first @1100\nt/0 second @1100\n"},
-		"an illegal message does not stop the level":            {store.MessageIllegal, 99, "t/0 second @1000\n"},
-		"too long properties do not stop the level":             {store.PropertiesSizeExceeded, 99, "t/0 second @1000\n"},
-		"a message that is stored but not flushed counts":       {store.FlushDiskTimeout, 99, "t/0 second @1000\n"},
+		"a refusal that may pass is retried, and order is kept": {store.ServiceNotAvailable, 3, "t/0 first @1707\nt/0 second @1707\n"},
+		"a busy store is retried":                               {store.OSPageCacheBusy, 1, "t/0 first @1104\nt/0 second @1104\n"},
+		"an illegal message does not stop the level":            {store.MessageIllegal, 99, "t/0 second @1002\n"},
+		"too long properties do not stop the level":             {store.PropertiesSizeExceeded, 99, "t/0 second @1002\n"},
+		"a message that is stored but not flushed counts":       {store.FlushDiskTimeout, 99, "t/0 second @1002\n"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -302,7 +303,7 @@ func TestUnreadableMemoryIsTriedAgain(t *testing.T) {
 		st.send(t, testLevels, 1, "t", 0, "x")
 		time.Sleep(time.Minute)
 		stop(t, s)
-		if got := st.delivered(); got != "t/0 x @21000\n" {
+		if got := st.delivered(); got != "t/0 x @21006\n" {
 			t.Errorf("delivered %q", got)
 		}
 	})
@@ -324,7 +325,7 @@ func TestUndeliverableAreSkipped(t *testing.T) {
 				s.Start()
 				time.Sleep(2 * time.Second)
 				stop(t, s)
-				if got := st.delivered(); got != "t/0 good @1000\n" {
+				if got := st.delivered(); got != "t/0 good @1002\n" {
 					t.Errorf("delivered %q", got)
 				}
 			})
