@@ -55,6 +55,11 @@ func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
 	return s.coldLog(phys, int64(size))
 }
 
+// ColdAt is Cold for one record.
+func (s *Store) ColdAt(physical int64) bool {
+	return s.commit.end()-physical > hotTail && s.coldLog(physical, 1)
+}
+
 // coldLog is Cold for what is read of the log. A read begins in one span and may go on into the next.
 func (s *Store) coldLog(phys, size int64) bool {
 	span := phys / logSpan

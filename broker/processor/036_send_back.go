@@ -25,10 +25,16 @@ import (
 //   - 16 if the retry topic is not writeable, 1 if the message is not there
 //   - 1 with the status if the store refuses the copy
 //
-// It reads the log and may create topics: it runs in the send lane.
-func (p *Processor) sendBack(r *remoting.Request) {
+// Where it has to read the disk, or to create the group or a topic, it goes on in the send lane.
+func (p *Processor) sendBack(r *remoting.Request) { p.serveBack(r, false) }
+
+func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 	var h header.ConsumerSendMsgBackRequest
 	if !decode(r, &h) {
+		return
+	}
+	if !mayBlock && p.backBlocks(&h) {
+		p.moveBack(r)
 		return
 	}
 	cfg := p.cfg()
@@ -67,7 +73,26 @@ func (p *Processor) sendBack(r *remoting.Request) {
 		r.Fail(code.SystemError, "look message by offset failed, %d", h.Offset)
 		return
 	}
-	p.storeBack(r, &h, &m, group, topic)
+	p.storeBack(r, &h, &m, group, topic, mayBlock)
+}
+
+// backBlocks tells whether something would have to be made or read from the disk.
+func (p *Processor) backBlocks(h *header.ConsumerSendMsgBackRequest) bool {
+	if _, ok := p.Groups.Get(h.Group); !ok {
+		return true
+	}
+	if _, ok := p.Topics.Get(meta.RetryTopic(h.Group)); !ok {
+		return true
+	}
+	return p.Reader.ColdAt(h.Offset)
+}
+
+// moveBack goes on in the lane.
+func (p *Processor) moveBack(r *remoting.Request) {
+	d := r.Detach()
+	if !p.Lanes.Send.Submit(func() { p.serveBack(d, true) }) {
+		r.Fail(code.SystemBusy, remarkOverload)
+	}
 }
 
 func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (*body.TopicConfig, error) {
@@ -84,7 +109,7 @@ func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (
 }
 
 // storeBack stores the copy of m, which aliases the log.
-func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBackRequest, m *record.Message, group *body.SubscriptionGroupConfig, retry *body.TopicConfig) {
+func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBackRequest, m *record.Message, group *body.SubscriptionGroupConfig, retry *body.TopicConfig, mayBlock bool) {
 	view := p.sendView()
 	limit := group.RetryMaxTimes
 	if r.Version >= headerRetryVersion && h.MaxReconsumeTimes.Valid {
@@ -102,6 +127,10 @@ func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBack
 	m.Properties = backProperties(m, level)
 	m.Topic, m.QueueID = retry.TopicName, rand.Int32N(group.RetryQueueNums)
 	if dead {
+		if _, ok := p.Topics.Get(meta.DLQTopic(group.GroupName)); !ok && !mayBlock {
+			p.moveBack(r)
+			return
+		}
 		t, err := p.deadLetters(meta.DLQTopic(group.GroupName))
 		if t == nil {
 			r.Fail(code.SystemError, "topic[%s] not exist: %v", meta.DLQTopic(group.GroupName), err)

@@ -148,3 +148,35 @@ func TestSendBackInUnitMode(t *testing.T) {
 		t.Errorf("retry topic %+v", c)
 	}
 }
+
+// TestSendBackMovesOnlyWhereItMayBlock has a lane that takes nothing: what needs it is refused, the rest does not notice.
+func TestSendBackMovesOnlyWhereItMayBlock(t *testing.T) {
+	cases := map[string]struct {
+		setup func(*rig)
+		kv    []string
+		code  int32
+	}{
+		"all is there":           {code: 0},
+		"no group yet":           {kv: []string{"group", "gNew"}, code: 2},
+		"the message is on disk": {setup: func(g *rig) { g.store.cold = true }, code: 2},
+		"no dead letters yet":    {kv: []string{"delayLevel", "-1"}, code: 2},
+		"dead letters and their topic": {
+			setup: func(g *rig) { g.addTopic("%DLQ%gR", nil) }, kv: []string{"delayLevel", "-1"}, code: 0,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t)
+			g.addGroup("gR", nil)
+			g.addTopic("%RETRY%gR", nil)
+			g.send("tP", 0, "a", "x")
+			if c.setup != nil {
+				c.setup(g)
+			}
+			g.Lanes.Close()
+			if a := g.call(code.ConsumerSendMsgBack, backFields(0, c.kv...), ""); a.code != c.code {
+				t.Errorf("answer %v, want code %d", a, c.code)
+			}
+		})
+	}
+}

@@ -38,6 +38,7 @@ type Appender interface {
 type Reader interface {
 	Get(req *store.GetRequest, res *store.GetResult)
 	Cold(topic string, queueID int32, offset int64) bool
+	ColdAt(physical int64) bool
 	View(physical int64) (rec []byte, release func(), err error)
 	Query(topic, key, indexType string, max int, begin, end int64) (store.QueryResult, error)
 }

@@ -42,6 +42,7 @@ func (s *nullStore) Get(req *store.GetRequest, res *store.GetResult) {
 }
 
 func (s *nullStore) Cold(string, int32, int64) bool { return false }
+func (s *nullStore) ColdAt(int64) bool              { return false }
 
 func nullRig(t testing.TB) (*rig, *nullStore) {
 	g := newRig(t)

@@ -201,6 +201,7 @@ func (s *memStore) Get(req *store.GetRequest, res *store.GetResult) {
 }
 
 func (s *memStore) Cold(string, int32, int64) bool { return s.cold }
+func (s *memStore) ColdAt(int64) bool              { return s.cold }
 
 func (s *memStore) View(physical int64) ([]byte, func(), error) {
 	s.mu.Lock()

@@ -77,7 +77,7 @@ var table = []route{
 	{code: code.ViewMessageByID, lane: laneQuery, handle: (*Processor).viewMessage},
 	{code: code.HeartBeat, lane: laneHeartbeat, handle: (*Processor).heartbeat},
 	{code: code.UnregisterClient, lane: laneClient, handle: (*Processor).unregisterClient},
-	{code: code.ConsumerSendMsgBack, lane: laneSend, handle: (*Processor).sendBack},
+	{code: code.ConsumerSendMsgBack, handle: (*Processor).sendBack},
 	{code: code.EndTransaction, handle: (*Processor).endTransaction},
 	{code: code.GetConsumerListByGroup, lane: laneConsumer, handle: (*Processor).consumerList},
 	{code: code.LockBatchMQ, lane: laneAdmin, handle: (*Processor).lockQueues},
