@@ -23,8 +23,10 @@ import (
 	"apogee/broker/config"
 	"apogee/broker/delay"
 	"apogee/broker/hold"
+	"apogee/broker/lite"
 	"apogee/broker/meta"
 	"apogee/broker/pop"
+	"apogee/broker/pop/order"
 	"apogee/broker/processor"
 	"apogee/broker/stats"
 	"apogee/broker/transaction"
@@ -71,6 +73,11 @@ type Broker struct {
 	offsets   *meta.Offsets
 	broadcast *meta.Broadcast
 	filters   *meta.Filters
+
+	lite        *lite.Service
+	liteOrders  *order.Table
+	topicRoutes *balance.Routes
+
 	consumers *client.Consumers
 	producers *client.Producers
 	locks     *client.Locks
@@ -264,13 +271,15 @@ func (b *Broker) wire() {
 		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
 	})
 	b.members = newMembers(b.client, b.live, b.Address)
+	b.topicRoutes = balance.NewRoutes(b.fetchRoute, now)
+	b.wireLite()
 	b.proc = processor.New(processor.Deps{
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
 		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
-		TopicRoutes: balance.NewRoutes(b.fetchRoute, now),
-		FS:          b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
+		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
+		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
 	b.registrar = newRegistrar(b.client, b.live, b.topics, log)
 }

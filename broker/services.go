@@ -28,6 +28,7 @@ func (b *Broker) startServices() {
 	b.services.Go(func() { every(b.ctx, firstPersist, b.live.Get().FlushOffsets, b.persistOrLog) })
 	b.services.Go(func() { every(b.ctx, expiryPeriod, expiryPeriod, b.expireClients) })
 	b.services.Go(func() { every(b.ctx, meta.BroadcastScan, meta.BroadcastScan, b.broadcast.Scan) })
+	b.startLite()
 	b.services.Go(func() { every(b.ctx, slowPeriod, slowPeriod, b.proc.DisableSlow) })
 	b.services.Go(func() {
 		every(b.ctx, 0, max(b.live.Get().MembersEvery, minMembersEvery), func() { b.members.refresh(b.ctx) })
@@ -93,6 +94,7 @@ func (b *Broker) connClosed(c *remoting.Conn) {
 func (b *Broker) arrive(batch []store.Arrival) {
 	b.hold.Arrive(batch)
 	b.delay.Arrive(batch)
+	b.lite.Arrive(batch)
 }
 
 // topicsChanged tells the name servers of created and changed topics.

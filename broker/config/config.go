@@ -135,6 +135,17 @@ type Broker struct {
 	DisableSlow bool  `prop:"disableConsumeIfConsumerReadSlowly" default:"false" hot:"true"`
 	SlowBehind  int64 `prop:"consumerFallbehindThreshold" default:"17179869184" hot:"true"` // bytes
 
+	// Lite topics.
+	LiteQuota     int64         `prop:"maxLiteSubscriptionCount" default:"100000" hot:"true"`
+	LiteEvents    int           `prop:"maxClientEventCount" default:"100" hot:"true"`
+	LiteScan      time.Duration `prop:"liteEventCheckInterval" unit:"ms" default:"10000"`
+	LiteFullDelay time.Duration `prop:"liteEventFullDispatchDelayTime" unit:"ms" default:"10000" hot:"true"`
+	LiteWildDelay time.Duration `prop:"liteEventFullDispatchDelayTimeForWildcardGroup" unit:"ms" default:"10000" hot:"true"`
+	LiteExpiry    time.Duration `prop:"liteSubscriptionCheckInterval" unit:"ms" default:"120000"`
+	LiteIdle      time.Duration `prop:"liteSubscriptionCheckTimeoutMills" unit:"ms" default:"180000" hot:"true"`
+	LiteTTLScan   time.Duration `prop:"liteTtlCheckInterval" unit:"ms" default:"120000"`
+	LiteMinTTL    time.Duration `prop:"minLiteTTl" unit:"ms" default:"900000" hot:"true"`
+
 	// Locks of orderly consumers that most replicas have to grant.
 	StrictLocks  bool          `prop:"lockInStrictMode" default:"false" hot:"true"`
 	Replicas     int           `prop:"totalReplicas" default:"1" hot:"true"`

@@ -338,6 +338,13 @@ func (o *Offsets) committed(pick func(k progressKey) (name string, ok bool)) []s
 	return out
 }
 
+// Len is how many topics of groups have offsets.
+func (o *Offsets) Len() int {
+	n := 0
+	o.each(func(progressKey, *progress) bool { n++; return false })
+	return n
+}
+
 // DeleteGroup forgets a group in every topic.
 func (o *Offsets) DeleteGroup(group string) {
 	o.each(func(k progressKey, _ *progress) bool { return k.group == group })

@@ -12,6 +12,7 @@ import (
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/hold"
+	"apogee/broker/lite"
 	"apogee/broker/meta"
 	"apogee/broker/pop"
 	"apogee/broker/stats"
@@ -129,6 +130,9 @@ type Deps struct {
 	Rates     *stats.Rates
 	Lanes     *Lanes
 
+	Lite       *lite.Service
+	LiteOrders pop.Orders
+
 	// TopicRoutes is what the name servers say of topics.
 	TopicRoutes *balance.Routes
 	Expressions *filter.Cache // compiled ones, shared with Filters
@@ -150,6 +154,8 @@ type Processor struct {
 	messaging
 	beats  sync.Pool // *beatOp
 	behind behind
+
+	liteAcks sync.Mutex // one acknowledgement of a lite topic at a time; memory only
 }
 
 // Address is what the broker calls itself: in message ids, and in answers that name it.

@@ -129,6 +129,13 @@ var table = []route{
 	{code: code.AckMessage, handle: (*Processor).ackMessage},
 	{code: code.ChangeMessageInvisibleTime, handle: (*Processor).changeInvisible},
 	{code: code.BatchAckMessage, handle: (*Processor).batchAck},
+	{code: code.PopLiteMessage, lane: lanePull, handle: (*Processor).popLite, slow: true},
+	{code: code.LiteSubscriptionCtl, lane: laneClient, handle: (*Processor).liteSubscription},
+	{code: code.GetBrokerLiteInfo, lane: laneAdmin, handle: (*Processor).liteBrokerInfo},
+	{code: code.GetParentTopicInfo, lane: laneAdmin, handle: (*Processor).liteParentInfo},
+	{code: code.GetLiteTopicInfo, lane: laneAdmin, handle: (*Processor).liteTopicInfo},
+	{code: code.GetLiteClientInfo, lane: laneAdmin, handle: (*Processor).liteClientInfo},
+	{code: code.TriggerLiteDispatch, lane: laneAdmin, handle: (*Processor).liteDispatch},
 }
 
 // Routes binds the table to p, for the main port or for the second ("VIP") one.

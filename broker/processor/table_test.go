@@ -28,7 +28,6 @@ var notServed = map[string]string{
 	"RemoveColdDataFlowCtrConfig": "cold data flow control",
 	"GetColdDataFlowCtrInfo":      "cold data flow control",
 	"SetCommitLogReadMode":        "it tunes Java's mapped files",
-	"GetParentTopicInfo":          "lite topics",
 	"PeekMessage":                 "POP", "Notification": "POP",
 	"PollingInfo": "POP", "PopRollback": "POP",
 }

@@ -2439,3 +2439,126 @@ func (h *ChangeInvisibleTimeResponse) DecodeFields(f Fields) error {
 	}
 	return nil
 }
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PopLiteMessageRequest) DecodeFields(f Fields) error {
+	*h = PopLiteMessageRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "clientId":
+			h.ClientID = v
+			seen |= 1 << 0
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 1
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 2
+		case "maxMsgNum":
+			if n, ok := parseInt32(v); ok {
+				h.MaxMsgNum = n
+				seen |= 1 << 3
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+				seen |= 1 << 4
+			}
+		case "pollTime":
+			if n, ok := parseInt64(v); ok {
+				h.PollTime = n
+				seen |= 1 << 5
+			}
+		case "bornTime":
+			if n, ok := parseInt64(v); ok {
+				h.BornTime = n
+			}
+		case "attemptId":
+			h.AttemptID = v
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"clientId"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"maxMsgNum"}
+	case seen&(1<<4) == 0:
+		return &MissingFieldError{"invisibleTime"}
+	case seen&(1<<5) == 0:
+		return &MissingFieldError{"pollTime"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PopLiteMessageResponse) DecodeFields(f Fields) error {
+	*h = PopLiteMessageResponse{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "popTime":
+			if n, ok := parseInt64(v); ok {
+				h.PopTime = n
+			}
+		case "invisibleTime":
+			if n, ok := parseInt64(v); ok {
+				h.InvisibleTime = n
+			}
+		case "reviveQid":
+			if n, ok := parseInt32(v); ok {
+				h.ReviveQid = n
+			}
+		case "orderCountInfo":
+			h.OrderCountInfo = v
+		}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *NotifyUnsubscribeLiteRequest) DecodeFields(f Fields) error {
+	*h = NotifyUnsubscribeLiteRequest{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "liteTopic":
+			h.LiteTopic = v
+		case "consumerGroup":
+			h.ConsumerGroup = v
+		case "clientId":
+			h.ClientID = v
+		}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *LiteInfoRequest) DecodeFields(f Fields) error {
+	*h = LiteInfoRequest{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "topic":
+			h.Topic = v
+		case "parentTopic":
+			h.ParentTopic = v
+		case "liteTopic":
+			h.LiteTopic = v
+		case "group":
+			h.Group = v
+		case "clientId":
+			h.ClientID = v
+		case "maxCount":
+			if n, ok := parseInt32(v); ok {
+				h.MaxCount = Some(n)
+			}
+		}
+	}
+	return nil
+}

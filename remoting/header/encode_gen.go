@@ -868,3 +868,62 @@ func (h *ChangeInvisibleTimeResponse) EncodeFields(e Encoder) {
 	e.Int("invisibleTime", int64(h.InvisibleTime))
 	e.Int("reviveQid", int64(h.ReviveQid))
 }
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PopLiteMessageRequest) EncodeFields(e Encoder) {
+	e.String("clientId", h.ClientID)
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("maxMsgNum", int64(h.MaxMsgNum))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	e.Int("pollTime", int64(h.PollTime))
+	e.Int("bornTime", int64(h.BornTime))
+	if h.AttemptID != "" {
+		e.String("attemptId", h.AttemptID)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PopLiteMessageResponse) EncodeFields(e Encoder) {
+	e.Int("popTime", int64(h.PopTime))
+	e.Int("invisibleTime", int64(h.InvisibleTime))
+	e.Int("reviveQid", int64(h.ReviveQid))
+	if h.OrderCountInfo != "" {
+		e.String("orderCountInfo", h.OrderCountInfo)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *NotifyUnsubscribeLiteRequest) EncodeFields(e Encoder) {
+	if h.LiteTopic != "" {
+		e.String("liteTopic", h.LiteTopic)
+	}
+	if h.ConsumerGroup != "" {
+		e.String("consumerGroup", h.ConsumerGroup)
+	}
+	if h.ClientID != "" {
+		e.String("clientId", h.ClientID)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *LiteInfoRequest) EncodeFields(e Encoder) {
+	if h.Topic != "" {
+		e.String("topic", h.Topic)
+	}
+	if h.ParentTopic != "" {
+		e.String("parentTopic", h.ParentTopic)
+	}
+	if h.LiteTopic != "" {
+		e.String("liteTopic", h.LiteTopic)
+	}
+	if h.Group != "" {
+		e.String("group", h.Group)
+	}
+	if h.ClientID != "" {
+		e.String("clientId", h.ClientID)
+	}
+	if h.MaxCount.Valid {
+		e.Int("maxCount", int64(h.MaxCount.Value))
+	}
+}

@@ -654,3 +654,41 @@ type ChangeInvisibleTimeResponse struct {
 	InvisibleTime int64 `rmq:"invisibleTime"`
 	ReviveQid     int32 `rmq:"reviveQid"`
 }
+
+// PopLiteMessageRequest is the header of request POP_LITE_MESSAGE (200070).
+type PopLiteMessageRequest struct {
+	ClientID      string `rmq:"clientId,required"`
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	MaxMsgNum     int32  `rmq:"maxMsgNum,required"`
+	InvisibleTime int64  `rmq:"invisibleTime,required"`
+	PollTime      int64  `rmq:"pollTime,required"`
+	BornTime      int64  `rmq:"bornTime"`
+	AttemptID     string `rmq:"attemptId"`
+}
+
+// PopLiteMessageResponse is the header of answers to POP_LITE_MESSAGE (200070).
+type PopLiteMessageResponse struct {
+	PopTime        int64  `rmq:"popTime"`
+	InvisibleTime  int64  `rmq:"invisibleTime"`
+	ReviveQid      int32  `rmq:"reviveQid"`
+	OrderCountInfo string `rmq:"orderCountInfo"`
+}
+
+// NotifyUnsubscribeLiteRequest is the header of request NOTIFY_UNSUBSCRIBE_LITE (200073).
+type NotifyUnsubscribeLiteRequest struct {
+	LiteTopic     string `rmq:"liteTopic"`
+	ConsumerGroup string `rmq:"consumerGroup"`
+	ClientID      string `rmq:"clientId"`
+}
+
+// LiteInfoRequest is the header of requests about lite topics: GET_PARENT_TOPIC_INFO (200075), GET_LITE_TOPIC_INFO (200076),
+// GET_LITE_CLIENT_INFO (200077) and TRIGGER_LITE_DISPATCH (200079) have some of these each.
+type LiteInfoRequest struct {
+	Topic       string     `rmq:"topic"`
+	ParentTopic string     `rmq:"parentTopic"`
+	LiteTopic   string     `rmq:"liteTopic"`
+	Group       string     `rmq:"group"`
+	ClientID    string     `rmq:"clientId"`
+	MaxCount    Opt[int32] `rmq:"maxCount"`
+}

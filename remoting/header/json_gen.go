@@ -955,3 +955,66 @@ func (h *ChangeInvisibleTimeResponse) AppendJSON(b []byte) []byte {
 	b = appendInt(append(b, `,"reviveQid":"`...), int64(h.ReviveQid))
 	return b
 }
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PopLiteMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"clientId":"`...), h.ClientID)
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"maxMsgNum":"`...), int64(h.MaxMsgNum))
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	b = appendInt(append(b, `,"pollTime":"`...), h.PollTime)
+	b = appendInt(append(b, `,"bornTime":"`...), h.BornTime)
+	if h.AttemptID != "" {
+		b = appendText(append(b, `,"attemptId":"`...), h.AttemptID)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PopLiteMessageResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"popTime":"`...), h.PopTime)
+	b = appendInt(append(b, `,"invisibleTime":"`...), h.InvisibleTime)
+	b = appendInt(append(b, `,"reviveQid":"`...), int64(h.ReviveQid))
+	if h.OrderCountInfo != "" {
+		b = appendText(append(b, `,"orderCountInfo":"`...), h.OrderCountInfo)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *NotifyUnsubscribeLiteRequest) AppendJSON(b []byte) []byte {
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	if h.ConsumerGroup != "" {
+		b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	}
+	if h.ClientID != "" {
+		b = appendText(append(b, `,"clientId":"`...), h.ClientID)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *LiteInfoRequest) AppendJSON(b []byte) []byte {
+	if h.Topic != "" {
+		b = appendText(append(b, `,"topic":"`...), h.Topic)
+	}
+	if h.ParentTopic != "" {
+		b = appendText(append(b, `,"parentTopic":"`...), h.ParentTopic)
+	}
+	if h.LiteTopic != "" {
+		b = appendText(append(b, `,"liteTopic":"`...), h.LiteTopic)
+	}
+	if h.Group != "" {
+		b = appendText(append(b, `,"group":"`...), h.Group)
+	}
+	if h.ClientID != "" {
+		b = appendText(append(b, `,"clientId":"`...), h.ClientID)
+	}
+	if h.MaxCount.Valid {
+		b = appendInt(append(b, `,"maxCount":"`...), int64(h.MaxCount.Value))
+	}
+	return b
+}
