@@ -145,8 +145,45 @@ func liteMessages(t *T) {
 		recs, _ := wire.Records(f.Body)
 		return len(recs) == 2 && strings.Contains(f.Ext["orderCountInfo"], "0 qo0%0 2"), f.String()
 	})
+	liteAcks(r)
 	liteRefusals(r, client, group)
 	liteInfos(r, client, group)
+}
+
+// liteAcks: an acknowledged message gives way to the one behind it, one that is postponed keeps its lite topic waiting.
+func liteAcks(r *liteRig) {
+	t := r.t
+	group, client := r.liteGroup(), t.Name("c@4")
+	r.order(code.Success, "PARTIAL_ADD", client, group, `,"offsetOption":{"type":"POLICY","value":1}`, "acked")
+	r.put("acked", "a1")
+	ext := r.popExt(client, group, 5*time.Minute, 15*time.Second)
+	f := r.ok(code.PopLiteMessage, ext, nil)
+	r.put("acked", "a2")
+	receipt := func(f *wire.Frame, offset int) map[string]string {
+		return wire.Ext("consumerGroup", group, "topic", r.parent, "queueId", 0, "offset", offset, "liteTopic", "acked",
+			"extraInfo", fmt.Sprintf("0 %s %s 999 0 broker 0 %d", f.Ext["popTime"], f.Ext["invisibleTime"], offset))
+	}
+	with := func(ext map[string]string, more ...any) map[string]string {
+		for k, v := range wire.Ext(more...) {
+			ext[k] = v
+		}
+		return ext
+	}
+	unbound := t.Name("G")
+	r.group(unbound, "")
+	r.want(code.InvalidParameter, code.AckMessage, with(receipt(f, 0), "consumerGroup", unbound), nil)
+	r.want(code.NoMessage, code.AckMessage, receipt(f, 9), nil)
+	r.want(code.InvalidParameter, code.AckMessage, with(receipt(f, 0), "extraInfo", fmt.Sprintf("0 %s 60000 0 0 broker 0 0", f.Ext["popTime"])), nil)
+	changed := r.ok(code.ChangeMessageInvisibleTime, with(receipt(f, 0), "invisibleTime", 600000), nil)
+	Equal(t, "popTime of a postponed message", changed.Ext["popTime"], f.Ext["popTime"])
+	if n := changed.Int("invisibleTime"); n < 600000 || n > 700000 {
+		t.Errorf("invisibleTime of a postponed message: %d", n)
+	}
+	r.ok(code.AckMessage, receipt(f, 0), nil)
+	Equal(t, "messages behind the acknowledged one", fmt.Sprint(r.all(client, group, 1)), "[a2]")
+	r.ok(code.AckMessage, receipt(f, 0), nil) // once more
+	at := r.ok(code.QueryConsumerOffset, wire.Ext("consumerGroup", group, "topic", "%LMQ%$"+r.parent+"$acked", "queueId", 0), nil)
+	Equal(t, "committed", at.Int("offset"), int64(1))
 }
 
 func liteRefusals(r *liteRig, client, group string) {
@@ -181,7 +218,7 @@ func liteInfos(r *liteRig, client, group string) {
 		t.Errorf("subscribers %v", list)
 	}
 	v = r.json(code.GetParentTopicInfo, wire.Ext("topic", r.parent), nil)
-	Equal(t, "lite topics", wire.Num(wire.At(v, "liteTopicCount")), "4")
+	Equal(t, "lite topics", wire.Num(wire.At(v, "liteTopicCount")), "5")
 	Equal(t, "time to live", wire.Num(wire.At(v, "ttl")), "-1")
 	if groups := fmt.Sprint(wire.At(v, "groups")); !strings.Contains(groups, group) {
 		t.Errorf("groups %s, want %s among them", groups, group)

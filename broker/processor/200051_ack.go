@@ -25,6 +25,9 @@ func (p *Processor) ackMessage(r *remoting.Request) {
 	if !p.popped(r, h.Topic, h.QueueID) {
 		return
 	}
+	if p.liteAck(r, h.ConsumerGroup, h.Topic, h.LiteTopic, h.ExtraInfo, h.QueueID, h.Offset) {
+		return
+	}
 	least, most := p.Queues.MinOffset(h.Topic, h.QueueID), p.Queues.MaxOffset(h.Topic, h.QueueID)
 	if h.Offset < least || h.Offset > most {
 		r.Fail(code.NoMessage, "offset is illegal, key:%s@%d, commit:%d, store:%d~%d", h.Topic, h.QueueID, h.Offset, least, most)

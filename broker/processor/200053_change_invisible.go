@@ -23,6 +23,10 @@ func (p *Processor) changeInvisible(r *remoting.Request) {
 	if !p.popped(r, h.Topic, h.QueueID) {
 		return
 	}
+	if strings.TrimSpace(h.LiteTopic) != "" {
+		p.liteChange(r, &h)
+		return
+	}
 	if h.Offset < p.Queues.MinOffset(h.Topic, h.QueueID) || h.Offset >= p.Queues.MaxOffset(h.Topic, h.QueueID) {
 		p.unchanged(r, code.NoMessage, "")
 		return

@@ -335,3 +335,29 @@ func (p *Processor) liteCommit(k pop.Key, offset int64, receipt *pop.Receipt) bo
 	}
 	return true
 }
+
+// liteChange has a message of a lite topic come again at another time (ChangeInvisibleTimeProcessor.processChangeInvisibleTimeForLite).
+// 208 for an offset behind the end, 1 for a receipt that cannot be read; else 0.
+func (p *Processor) liteChange(r *remoting.Request, h *header.ChangeInvisibleTimeRequest) {
+	k := pop.Key{Topic: lite.Queue(h.Topic, h.LiteTopic), Group: strings.Clone(h.ConsumerGroup)}
+	if h.Offset > p.Queues.MaxOffset(k.Topic, 0) {
+		p.unchanged(r, code.NoMessage, "")
+		return
+	}
+	receipt, err := pop.ParseReceipt(h.ExtraInfo)
+	if err != nil {
+		p.unchanged(r, code.SystemError, err.Error())
+		return
+	}
+	p.liteAcks.Lock()
+	defer p.liteAcks.Unlock()
+	if at, _ := p.Offsets.Query(k.Group, k.Topic, 0); h.Offset < at {
+		p.unchanged(r, code.Success, "")
+		return
+	}
+	visible := p.Now().UnixMilli() + h.InvisibleTime
+	p.LiteOrders.Postpone(k, h.Offset, receipt.PopTime, visible)
+	r.Reply(&remoting.Reply{Header: &header.ChangeInvisibleTimeResponse{
+		PopTime: receipt.PopTime, InvisibleTime: visible - receipt.PopTime, ReviveQid: receipt.ReviveQueue,
+	}})
+}
