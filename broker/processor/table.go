@@ -128,7 +128,6 @@ var table = []route{
 	{code: code.PopMessage, handle: (*Processor).popMessage, slow: true},
 	{code: code.AckMessage, handle: (*Processor).ackMessage},
 	{code: code.ChangeMessageInvisibleTime, handle: (*Processor).changeInvisible},
-	{code: code.BatchAckMessage, handle: (*Processor).batchAck},
 	{code: code.PopLiteMessage, lane: lanePull, handle: (*Processor).popLite, slow: true},
 	{code: code.LiteSubscriptionCtl, lane: laneClient, handle: (*Processor).liteSubscription},
 	{code: code.GetBrokerLiteInfo, lane: laneAdmin, handle: (*Processor).liteBrokerInfo},
@@ -136,6 +135,7 @@ var table = []route{
 	{code: code.GetLiteTopicInfo, lane: laneAdmin, handle: (*Processor).liteTopicInfo},
 	{code: code.GetLiteClientInfo, lane: laneAdmin, handle: (*Processor).liteClientInfo},
 	{code: code.TriggerLiteDispatch, lane: laneAdmin, handle: (*Processor).liteDispatch},
+	{code: code.BatchAckMessage, handle: (*Processor).batchAck},
 }
 
 // Routes binds the table to p, for the main port or for the second ("VIP") one.
