@@ -27,6 +27,7 @@ import (
 	"apogee/broker/meta"
 	"apogee/broker/pop"
 	"apogee/broker/pop/order"
+	"apogee/broker/pop/wait"
 	"apogee/broker/processor"
 	"apogee/broker/stats"
 	"apogee/broker/transaction"
@@ -86,6 +87,9 @@ type Broker struct {
 	hold      *hold.Table
 	pop       *pop.Service
 	compiled  *filter.Cache
+	pops      *wait.Table // pops that wait, and requests that wait for something to pop
+	notices   *wait.Table
+	orders    *order.Table
 	delay     *delay.Scheduler
 	trans     *transaction.Service
 	stats     *stats.Stats
@@ -199,7 +203,7 @@ func (b *Broker) open() (err error) {
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep, Sync: b.syncMoved,
 	})
-	b.modes = meta.NewModes(fs, dir)
+	b.modes, b.orders = meta.NewModes(fs, dir), b.newOrders()
 	bloom, err := filter.NewBloom(c.BloomFalseShare, c.BloomConsumers)
 	if err != nil {
 		return fmt.Errorf("maxErrorRateOfBloomFilter, expectConsumerNumUseFilter: %w", err)
@@ -208,7 +212,7 @@ func (b *Broker) open() (err error) {
 	b.filters = meta.NewFilters(meta.FilterOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, Cache: b.compiled, Bloom: bloom, Kept: func() time.Duration { return b.live.Get().FilterKept },
 	})
-	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load(), b.filters.Load()); err != nil {
+	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load(), b.orders.Load(), b.filters.Load()); err != nil {
 		return err
 	}
 	b.hold = hold.New(hold.Options{Now: now})
@@ -259,6 +263,7 @@ func (b *Broker) wire() {
 	b.consumers = client.NewConsumers(now, b.notifier.Changed, b.filters.Unregister)
 	b.producers = client.NewProducers(now)
 	b.locks = client.NewLocks(now)
+	b.pops, b.notices = b.newLines(false), b.newLines(true)
 	b.pop = b.newPop()
 	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
 	b.lanes = processor.NewLanes(c)
@@ -277,7 +282,7 @@ func (b *Broker) wire() {
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
 		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
@@ -409,5 +414,5 @@ func (b *Broker) closePorts(ctx context.Context) {
 }
 
 func (b *Broker) persist() error {
-	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist(), b.modes.Persist(), b.filters.Persist())
+	return errors.Join(b.topics.Persist(), b.groups.Persist(), b.offsets.Persist(), b.modes.Persist(), b.orders.Persist(), b.filters.Persist())
 }

@@ -26,6 +26,7 @@ func (b *Broker) startServices() {
 	b.services.Go(func() { b.registrar.run(b.ctx) })
 	b.services.Go(func() { b.notifier.Run(b.ctx) })
 	b.services.Go(func() { every(b.ctx, firstPersist, b.live.Get().FlushOffsets, b.persistOrLog) })
+	b.services.Go(func() { b.orders.Run(b.ctx) })
 	b.services.Go(func() { every(b.ctx, expiryPeriod, expiryPeriod, b.expireClients) })
 	b.services.Go(func() { every(b.ctx, meta.BroadcastScan, meta.BroadcastScan, b.broadcast.Scan) })
 	b.startLite()
@@ -93,6 +94,8 @@ func (b *Broker) connClosed(c *remoting.Conn) {
 // arrive hears of new messages, on the store's dispatcher.
 func (b *Broker) arrive(batch []store.Arrival) {
 	b.hold.Arrive(batch)
+	b.pops.Arrive(batch)
+	b.notices.Arrive(batch)
 	b.delay.Arrive(batch)
 	b.lite.Arrive(batch)
 }

@@ -172,6 +172,15 @@ type Broker struct {
 	ReviveAckWait      time.Duration `prop:"reviveAckWaitMs" unit:"ms" default:"180000" hot:"true"`
 	SkipWhenRePut      bool          `prop:"skipWhenCKRePutReachMaxTimes" default:"false" hot:"true"`
 
+	PopWaiting      int64         `prop:"maxPopPollingSize" default:"100000" hot:"true"`
+	PopLine         int           `prop:"popPollingSize" default:"1024" hot:"true"` // waiting for one queue, and for any
+	PopGroups       int           `prop:"popPollingMapSize" default:"100000" hot:"true"`
+	PopGroupIdle    time.Duration `prop:"popPollingMapExpireTimeSeconds" unit:"s" default:"600" hot:"true"`
+	PopForce        int64         `prop:"popLongPollingForceNotifyInterval" default:"800" hot:"true"`
+	PopNotifyFree   bool          `prop:"enableNotifyAfterPopOrderLockRelease" default:"true" hot:"true"`
+	NotifyFilter    bool          `prop:"useMessageFilterForNotification" default:"true" hot:"true"`
+	NotifyFilterMax int           `prop:"maxMessageFilterNumForNotification" default:"64" hot:"true"`
+
 	// Filters other than tags.
 	PropertyFilter  bool          `prop:"enablePropertyFilter" default:"false" hot:"true"`
 	FilterRetry     bool          `prop:"filterSupportRetry" default:"false" hot:"true"`

@@ -15,6 +15,7 @@ import (
 	"apogee/broker/lite"
 	"apogee/broker/meta"
 	"apogee/broker/pop"
+	"apogee/broker/pop/wait"
 	"apogee/broker/stats"
 	"apogee/compat/body"
 	"apogee/compat/properties"
@@ -126,6 +127,8 @@ type Deps struct {
 	Modes     *meta.Modes
 	Hold      *hold.Table
 	Pop       *pop.Service
+	Pops      *wait.Table // pops that wait
+	Notices   *wait.Table // requests that wait for something to pop
 	Stats     *stats.Stats
 	Rates     *stats.Rates
 	Lanes     *Lanes

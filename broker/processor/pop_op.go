@@ -75,9 +75,10 @@ const (
 
 // queueEnd is how far a queue reached when the pop looked.
 type queueEnd struct {
-	topic string
-	queue int32
-	max   int64
+	topic   string
+	queue   int32
+	max     int64
+	blocked bool // for an ordered pop
 }
 
 func (p *Processor) newPop(r *remoting.Request) *popOp {
@@ -98,7 +99,7 @@ func (p *Processor) newPop(r *remoting.Request) *popOp {
 func (op *popOp) free() {
 	op.replier, op.conn, op.cfg, op.group, op.topic, op.filter = remoting.Replier{}, nil, nil, nil, nil, nil
 	op.hdr, op.get = header.PopMessageRequest{}, store.GetRequest{}
-	op.wait = pop.Wait{Waiter: op}
+	op.wait = pop.Wait{Waiter: op, Private: op.wait.Private}
 	op.reply = remoting.Reply{}
 	clear(op.regions)
 	op.regions = op.regions[:0]
@@ -200,7 +201,7 @@ func (op *popOp) stageTopic() *body.TopicConfig {
 func (op *popOp) one(topic *body.TopicConfig, queue int32) bool {
 	svc, h := op.p.Pop, &op.hdr
 	k := pop.Key{Topic: topic.TopicName, Group: op.group.GroupName, Queue: queue}
-	op.ends = append(op.ends, queueEnd{k.Topic, queue, op.p.Queues.MaxOffset(k.Topic, queue)})
+	op.ends = append(op.ends, queueEnd{topic: k.Topic, queue: queue, max: op.p.Queues.MaxOffset(k.Topic, queue)})
 	fromMin := h.InitMode == 0
 	if svc.Quiet(k) {
 		return true
@@ -221,6 +222,7 @@ func (op *popOp) one(topic *body.TopicConfig, queue int32) bool {
 	start := svc.Begin(q, fromMin)
 	if h.Order {
 		if svc.Orders.Blocked(k, h.AttemptID, op.invisible(), op.popTime) {
+			op.ends[len(op.ends)-1].blocked = true
 			return true
 		}
 		q.NoneOut()
@@ -425,6 +427,10 @@ func (op *popOp) Ready() bool {
 	for i := range op.ends {
 		e := &op.ends[i]
 		if op.p.Queues.MaxOffset(e.topic, e.queue) > e.max {
+			return true
+		}
+		k := pop.Key{Topic: e.topic, Group: op.wait.Key.Group, Queue: e.queue}
+		if e.blocked && !op.p.Pop.Orders.Blocked(k, op.hdr.AttemptID, op.invisible(), op.p.Now().UnixMilli()) {
 			return true
 		}
 	}

@@ -28,8 +28,7 @@ var notServed = map[string]string{
 	"RemoveColdDataFlowCtrConfig": "cold data flow control",
 	"GetColdDataFlowCtrInfo":      "cold data flow control",
 	"SetCommitLogReadMode":        "it tunes Java's mapped files",
-	"PeekMessage":                 "POP", "Notification": "POP",
-	"PollingInfo": "POP", "PopRollback": "POP",
+	"PopRollback":                 "POP",
 }
 
 // brokerCodes reads package code: names and numbers of the requests that a broker handles, by the comment beside each.

@@ -1111,6 +1111,158 @@ func (h *GetRouteInfoByTopicRequest) DecodeFields(f Fields) error {
 }
 
 // DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PeekMessageRequest) DecodeFields(f Fields) error {
+	*h = PeekMessageRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 0
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 1
+			}
+		case "maxMsgNums":
+			if n, ok := parseInt32(v); ok {
+				h.MaxMsgNums = n
+				seen |= 1 << 2
+			}
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 3
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"queueId"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"maxMsgNums"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *NotificationRequest) DecodeFields(f Fields) error {
+	*h = NotificationRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 0
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 1
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 2
+			}
+		case "pollTime":
+			if n, ok := parseInt64(v); ok {
+				h.PollTime = n
+				seen |= 1 << 3
+			}
+		case "bornTime":
+			if n, ok := parseInt64(v); ok {
+				h.BornTime = n
+				seen |= 1 << 4
+			}
+		case "order":
+			h.Order = parseBool(v)
+		case "attemptId":
+			h.AttemptID = v
+		case "expType":
+			h.ExpType = v
+		case "exp":
+			h.Exp = v
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"queueId"}
+	case seen&(1<<3) == 0:
+		return &MissingFieldError{"pollTime"}
+	case seen&(1<<4) == 0:
+		return &MissingFieldError{"bornTime"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *NotificationResponse) DecodeFields(f Fields) error {
+	*h = NotificationResponse{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "hasMsg":
+			h.HasMsg = parseBool(v)
+		case "pollingFull":
+			h.PollingFull = parseBool(v)
+		}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PollingInfoRequest) DecodeFields(f Fields) error {
+	*h = PollingInfoRequest{}
+	var seen uint64
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "consumerGroup":
+			h.ConsumerGroup = v
+			seen |= 1 << 0
+		case "topic":
+			h.Topic = v
+			seen |= 1 << 1
+		case "queueId":
+			if n, ok := parseInt32(v); ok {
+				h.QueueID = n
+				seen |= 1 << 2
+			}
+		}
+	}
+	switch {
+	case seen&(1<<0) == 0:
+		return &MissingFieldError{"consumerGroup"}
+	case seen&(1<<1) == 0:
+		return &MissingFieldError{"topic"}
+	case seen&(1<<2) == 0:
+		return &MissingFieldError{"queueId"}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
+func (h *PollingInfoResponse) DecodeFields(f Fields) error {
+	*h = PollingInfoResponse{}
+	for i := range f {
+		v := f[i].Value
+		switch f[i].Key {
+		case "pollingNum":
+			if n, ok := parseInt32(v); ok {
+				h.PollingNum = n
+			}
+		}
+	}
+	return nil
+}
+
+// DecodeFields reads the header from pairs; pairs it does not know are left alone.
 func (h *GetAllSubscriptionGroupConfigRequest) DecodeFields(f Fields) error {
 	*h = GetAllSubscriptionGroupConfigRequest{}
 	for i := range f {

@@ -392,6 +392,51 @@ func (h *GetRouteInfoByTopicRequest) EncodeFields(e Encoder) {
 }
 
 // EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PeekMessageRequest) EncodeFields(e Encoder) {
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+	e.Int("maxMsgNums", int64(h.MaxMsgNums))
+	e.String("consumerGroup", h.ConsumerGroup)
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *NotificationRequest) EncodeFields(e Encoder) {
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+	e.Int("pollTime", int64(h.PollTime))
+	e.Int("bornTime", int64(h.BornTime))
+	e.Bool("order", h.Order)
+	if h.AttemptID != "" {
+		e.String("attemptId", h.AttemptID)
+	}
+	if h.ExpType != "" {
+		e.String("expType", h.ExpType)
+	}
+	if h.Exp != "" {
+		e.String("exp", h.Exp)
+	}
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *NotificationResponse) EncodeFields(e Encoder) {
+	e.Bool("hasMsg", h.HasMsg)
+	e.Bool("pollingFull", h.PollingFull)
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PollingInfoRequest) EncodeFields(e Encoder) {
+	e.String("consumerGroup", h.ConsumerGroup)
+	e.String("topic", h.Topic)
+	e.Int("queueId", int64(h.QueueID))
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
+func (h *PollingInfoResponse) EncodeFields(e Encoder) {
+	e.Int("pollingNum", int64(h.PollingNum))
+}
+
+// EncodeFields writes the header; empty optional fields are left out, as Java leaves out nulls.
 func (h *GetAllSubscriptionGroupConfigRequest) EncodeFields(e Encoder) {
 	e.Int("groupSeq", int64(h.GroupSeq))
 	if h.DataVersion != "" {

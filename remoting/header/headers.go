@@ -291,6 +291,45 @@ type GetRouteInfoByTopicRequest struct {
 	AcceptStandardJsonOnly Opt[bool] `rmq:"acceptStandardJsonOnly"`
 }
 
+// PeekMessageRequest is the header of request PEEK_MESSAGE (200052). Its answers have a PopMessageResponse.
+type PeekMessageRequest struct {
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"` // below 0 for all
+	MaxMsgNums    int32  `rmq:"maxMsgNums,required"`
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+}
+
+// NotificationRequest is the header of request NOTIFICATION (200054).
+type NotificationRequest struct {
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"` // below 0 for all
+	PollTime      int64  `rmq:"pollTime,required"`
+	BornTime      int64  `rmq:"bornTime,required"`
+	Order         bool   `rmq:"order"`
+	AttemptID     string `rmq:"attemptId"`
+	ExpType       string `rmq:"expType"`
+	Exp           string `rmq:"exp"`
+}
+
+// NotificationResponse is the header of answers to NOTIFICATION (200054).
+type NotificationResponse struct {
+	HasMsg      bool `rmq:"hasMsg"`
+	PollingFull bool `rmq:"pollingFull"`
+}
+
+// PollingInfoRequest is the header of request POLLING_INFO (200055).
+type PollingInfoRequest struct {
+	ConsumerGroup string `rmq:"consumerGroup,required"`
+	Topic         string `rmq:"topic,required"`
+	QueueID       int32  `rmq:"queueId,required"`
+}
+
+// PollingInfoResponse is the header of answers to POLLING_INFO (200055).
+type PollingInfoResponse struct {
+	PollingNum int32 `rmq:"pollingNum"`
+}
+
 // GetAllSubscriptionGroupConfigRequest is the header of request GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
 type GetAllSubscriptionGroupConfigRequest struct {
 	GroupSeq    int32      `rmq:"groupSeq"`

@@ -428,6 +428,56 @@ func (h *GetRouteInfoByTopicRequest) AppendJSON(b []byte) []byte {
 }
 
 // AppendJSON is EncodeFields for JSON.
+func (h *PeekMessageRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"maxMsgNums":"`...), int64(h.MaxMsgNums))
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *NotificationRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	b = appendInt(append(b, `,"pollTime":"`...), h.PollTime)
+	b = appendInt(append(b, `,"bornTime":"`...), h.BornTime)
+	b = appendBool(append(b, `,"order":"`...), h.Order)
+	if h.AttemptID != "" {
+		b = appendText(append(b, `,"attemptId":"`...), h.AttemptID)
+	}
+	if h.ExpType != "" {
+		b = appendText(append(b, `,"expType":"`...), h.ExpType)
+	}
+	if h.Exp != "" {
+		b = appendText(append(b, `,"exp":"`...), h.Exp)
+	}
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *NotificationResponse) AppendJSON(b []byte) []byte {
+	b = appendBool(append(b, `,"hasMsg":"`...), h.HasMsg)
+	b = appendBool(append(b, `,"pollingFull":"`...), h.PollingFull)
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PollingInfoRequest) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `,"consumerGroup":"`...), h.ConsumerGroup)
+	b = appendText(append(b, `,"topic":"`...), h.Topic)
+	b = appendInt(append(b, `,"queueId":"`...), int64(h.QueueID))
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
+func (h *PollingInfoResponse) AppendJSON(b []byte) []byte {
+	b = appendInt(append(b, `,"pollingNum":"`...), int64(h.PollingNum))
+	return b
+}
+
+// AppendJSON is EncodeFields for JSON.
 func (h *GetAllSubscriptionGroupConfigRequest) AppendJSON(b []byte) []byte {
 	b = appendInt(append(b, `,"groupSeq":"`...), int64(h.GroupSeq))
 	if h.DataVersion != "" {

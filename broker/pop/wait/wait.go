@@ -265,6 +265,7 @@ func (t *Table) arrived(g *group, a *store.Arrival, force bool, woken *hold.Woke
 	if g.n == 0 {
 		return
 	}
+	force = force || a.Topic != g.topic // as in Java: what comes back has passed the filter once
 	all := t.takeLocked(g, -1, a, force, woken)
 	own := t.takeLocked(g, a.QueueID, a, force, woken)
 	if all || own || a.Topic == g.topic {
