@@ -245,12 +245,11 @@ func commitAndRollback(t *T) {
 	if n := box.bodies(); n["rollback"] != 0 || n["commit"] != 1 || n["commit too"] != 1 {
 		t.Errorf("consumed %v", n)
 	}
-	delayedCommit(t, b)
+	notForProducers(b)
 }
 
-// delayedCommit: a delay counts from the commit on. The reference loses a half message that has one itself, so the delay of such a message
-// is not shown here.
-func delayedCommit(t *T, b *raw) {
+// notForProducers: the topics of transactions are written by the broker alone.
+func notForProducers(b *raw) {
 	for _, topic := range []string{halfTopic, opTopic, givenUpTopic} {
 		b.want(code.NoPermission, code.SendMessageV2, message{topic: topic}.short(), []byte("x"))
 	}

@@ -103,7 +103,7 @@ func (p *Processor) laneInfo(t map[string]string) {
 	c := p.cfg()
 	t["ackThreadPoolQueueSize"], t["ackThreadPoolQueueHeadWaitTimeMills"] = "0", "0"
 	t["ackThreadPoolQueueCapacity"] = strconv.Itoa(c.AckQueue)
-	t["EndTransactionQueueSize"] = "0"
+	t["EndTransactionQueueSize"] = strconv.Itoa(p.Lanes.Transaction.Stats().Queued)
 	t["EndTransactionThreadPoolQueueCapacity"] = strconv.Itoa(c.TransactionQueue)
 }
 

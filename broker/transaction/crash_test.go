@@ -47,14 +47,13 @@ func (w *world) knock() {
 	if w.left--; w.left != 0 {
 		return
 	}
+	stats := w.st.Stats() // before the cut: the flusher goes on meanwhile
+	flushed := stats.Flushed
 	if w.kill {
+		flushed = stats.MaxPhysical
 		w.clone = w.mem.KillClone()
 	} else {
 		w.clone = w.mem.CrashClone(w.seed)
-	}
-	flushed := w.st.Stats().Flushed
-	if w.kill {
-		flushed = w.st.Stats().MaxPhysical
 	}
 	w.snap = make(map[string]tale)
 	for name, t := range w.tales {

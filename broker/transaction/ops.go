@@ -10,8 +10,11 @@ import (
 	"apogee/store/record"
 )
 
-// opCapacity is how many ends of one queue may wait to be written; the one beyond it writes (MessageQueueOpContext).
+// opCapacity is how many ends of one queue may wait to be written; those beyond it write too (MessageQueueOpContext).
 const opCapacity = 20_000
+
+// opHelp is how often, in ends, those beyond the capacity do the writer's work: an op message takes more than that.
+const opHelp = 256
 
 // ops are the ends of transactions on their way into the op queue, in which many share one message
 // (TransactionalMessageServiceImpl.deletePrepareMessage, TransactionalOpBatchService).

@@ -140,7 +140,7 @@ func (s *Service) Done(queue int32, off int64, topic string) {
 	s.counts.add(topic, -1)
 	first, size, count := s.ops.add(queue, off, s.opts.Now().UnixMilli())
 	switch set := s.opts.Settings(); {
-	case count >= opCapacity:
+	case count >= opCapacity && count%opHelp == 0:
 		if _, err := s.writeOps(queue); err != nil {
 			s.opts.Log.Error("ends of transactions wait for the store", "queue", queue, "waiting", count, "err", err)
 		}
