@@ -16,8 +16,40 @@ import (
 
 // traceCases are what clients tell of queues and messages besides the messages.
 var traceCases = []Case{
+	{Area: "messaging", Feature: "Priority message", Run: priorities, Limit: 2 * time.Minute},
 	{Area: "messaging", Feature: "Requests that name a logical queue", Run: logicalQueues},
 	{Area: "observability", Feature: "Message trace topic", Own: true, Run: traceTopic, Limit: 4 * time.Minute},
+}
+
+// priorities: a message with a higher priority is popped before those that were there first. How often is up to the group.
+func priorities(t *T) {
+	b := t.dial(t.shared.broker)
+	topic, group, never := t.Name("Priority"), t.Name("G"), t.Name("G")
+	b.topic(topic, topicConf{read: 4, attributes: "+message.type=PRIORITY"})
+	b.group(group, "")
+	b.group(never, `,"attributes":{"+priority.factor":"0"}`)
+	for _, p := range []int{0, 2, 1, 3, 99} {
+		m := message{topic: topic, body: fmt.Append(nil, "p", p), properties: wire.Properties("_SYS_MSG_PRIORITY_", fmt.Sprint(p), "UNIQ_KEY", t.Name("K"))}
+		Equal(t, fmt.Sprintf("queue of priority %d", p), b.send(m).Int("queueId"), int64(min(p, 3)))
+	}
+	for q := range 4 {
+		b.await(topic, q, 1, 10*time.Second)
+	}
+	pop := func(group string, n int) (got string) {
+		f := b.call(code.PopMessage, popExt(group, topic, "maxMsgNums", n, "invisibleTime", 60000), nil)
+		recs, err := wire.Records(f.Body)
+		t.Must(err, "popped messages")
+		for _, rec := range recs {
+			got += string(rec.Body) + " "
+		}
+		return got
+	}
+	Equal(t, "the highest", pop(group, 1), "p3 ")
+	Equal(t, "next to the highest", pop(group, 1), "p99 ")
+	Equal(t, "the rest", pop(group, 8), "p2 p1 p0 ")
+	if got := pop(never, 8); len(strings.Fields(got)) != 5 {
+		t.Errorf("messages of a group that heeds no priorities: %s", got)
+	}
 }
 
 // traceTopic looks at what the official client writes about a message that it sends and consumes.

@@ -161,7 +161,9 @@ type Broker struct {
 	PopLimit           bool          `prop:"enablePopMessageThreshold" default:"false" hot:"true"`
 	PopLimitMessages   int64         `prop:"popInflightMessageThreshold" default:"10000" hot:"true"`
 	PopInitInMemory    bool          `prop:"initPopOffsetByCheckMsgInMem" default:"true" hot:"true"`
-	PopRetryFirst      int           `prop:"popFromRetryProbability" default:"20" hot:"true"` // percent of pops
+	PopRetryFirst      int           `prop:"popFromRetryProbability" default:"20" hot:"true"`           // percent of pops
+	PopRetryPriority   int           `prop:"popFromRetryProbabilityForPriority" default:"0" hot:"true"` // the same, of pops that heed priorities
+	PriorityAsc        bool          `prop:"priorityOrderAsc" default:"true" hot:"true"`                // the last queue is the one of the highest priority
 	PopRealRetryTopic  bool          `prop:"popResponseReturnActualRetryTopic" default:"false" hot:"true"`
 	RetryTopicV2       bool          `prop:"enableRetryTopicV2" default:"false" hot:"true"`
 	RetryTopicV1Read   bool          `prop:"retrieveMessageFromPopRetryTopicV1" default:"true" hot:"true"`

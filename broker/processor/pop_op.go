@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"apogee/broker/config"
@@ -165,12 +166,12 @@ func (op *popOp) walk() {
 		if topic == nil {
 			continue
 		}
-		n, first := topic.ReadQueueNums, int32(op.luck)
+		n := topic.ReadQueueNums
 		if op.stage == popNormal && op.hdr.QueueID >= 0 {
-			n, first = 1, op.hdr.QueueID
+			n = 1
 		}
 		for ; op.nth < n; op.nth++ {
-			if !op.one(topic, (first+op.nth)%max(topic.ReadQueueNums, 1)) {
+			if !op.one(topic, op.queueOf(topic)) {
 				op.letGo()
 				if !op.p.Lanes.Pull.Submit(op.onLane) {
 					op.release()
@@ -183,12 +184,44 @@ func (op *popOp) walk() {
 	op.finish()
 }
 
+// queueOf is the queue of a topic whose turn it is. Pops start at any of them, but for those that heed priorities: they look into the queue
+// of the highest one first, which is the last (priorityOrderAsc), or else the first.
+func (op *popOp) queueOf(topic *body.TopicConfig) int32 {
+	if op.stage == popNormal && op.hdr.QueueID >= 0 {
+		return op.hdr.QueueID
+	}
+	at, n := op.nth, topic.ReadQueueNums
+	if op.cfg.PriorityAsc {
+		at = n - 1 - at
+	}
+	if !op.heeds() {
+		at += int32(op.luck)
+	}
+	return at % max(n, 1)
+}
+
+// heeds tells whether priorities count in this pop: in a topic of them, and in so many of a hundred as the group says (priority.factor).
+func (op *popOp) heeds() bool {
+	if op.hdr.Order || op.topic.Attributes["message.type"] != "PRIORITY" {
+		return false
+	}
+	factor := 100
+	if n, err := strconv.Atoi(op.group.Attributes["priority.factor"]); err == nil {
+		factor = n
+	}
+	return op.luck < factor
+}
+
 // stageTopic is the topic of the present stage, nil if there is nothing to do in it.
 func (op *popOp) stageTopic() *body.TopicConfig {
 	if op.stage == popNormal {
 		return op.topic
 	}
-	first := op.luck < op.cfg.PopRetryFirst
+	percent := op.cfg.PopRetryFirst
+	if op.heeds() {
+		percent = op.cfg.PopRetryPriority
+	}
+	first := op.luck < percent
 	if op.hdr.Order || first != (op.stage == popRetryFirst) || op.stage == popRetryLast && op.count >= int(op.hdr.MaxMsgNums) {
 		return nil
 	}
