@@ -190,6 +190,10 @@ func (s *soak) killNowAndThen(server testkit.Server, end time.Time) {
 func (s *soak) countsLocked() string {
 	out := ""
 	for g, w := range s.want {
+		if g == "again" { // these are seen by the group that sent them back
+			out += fmt.Sprintf("%d sent back; ", len(w))
+			continue
+		}
 		out += fmt.Sprintf("%s %d, seen %d; ", g, len(w), len(s.seen[g]))
 	}
 	return out
