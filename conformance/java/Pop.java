@@ -168,9 +168,11 @@ public class Pop {
       p.start();
       MQClientInstance client = p.getDefaultMQProducerImpl().getMqClientFactory();
       api = client.getMQClientAPIImpl();
+      client.updateTopicRouteInfoFromNameServer(TOPIC);
       MessageQueue q = p.fetchPublishMessageQueues(TOPIC).get(0);
       broker = q.getBrokerName();
       addr = client.findBrokerAddressInPublish(broker);
+      check(addr != null, "no address of " + broker);
       lowLevel(p);
       push(args[0], p);
       p.shutdown();
