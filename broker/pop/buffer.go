@@ -202,7 +202,7 @@ func (s *Service) write(h *held, batch bool) error {
 	}
 	a := Ack{Group: h.ck.Group, PopTime: h.ck.PopTime, Queue: h.ck.Queue, StartOffset: h.ck.StartOffset, Topic: h.ck.Topic}
 	put := func() error {
-		if r := s.putAck(&a, h.revive, h.ck.ReviveTime(), nil); !stored(r.Status) {
+		if r := s.putAck(&a, h.revive, h.ck.ReviveTime(), nil, s.Store.Put); !stored(r.Status) {
 			return putError("ack", &r)
 		}
 		return nil

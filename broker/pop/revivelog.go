@@ -21,26 +21,38 @@ type timedRecord struct {
 	diffs []int32
 }
 
-// putCheckPoint writes a check point. It is in its revive queue a second before its messages are visible again.
+// putter is Put or Stage of the store.
+type putter func(m *record.Message, c store.Completion) store.PutResult
+
+// putCheckPoint writes a check point.
 func (s *Service) putCheckPoint(t *timedRecord, ck *CheckPoint, reviveQueue int32) error {
-	t.body = ck.Append(t.body[:0])
-	t.uniq = ck.AppendUnique(t.uniq[:0])
-	if r := s.putTimed(t, TagCheckPoint, reviveQueue, ck.ReviveTime()-ackInterval, nil); !stored(r.Status) {
+	if r := s.checkPoint(t, ck, reviveQueue, s.Store.Put); !stored(r.Status) {
 		return putError("check point", &r)
 	}
 	return nil
 }
 
-// putAck writes an ack. It comes into its revive queue when the messages are visible again, behind the check point.
-func (s *Service) putAck(a *Ack, reviveQueue int32, due int64, c store.Completion) store.PutResult {
+// checkPoint puts a check point. It is in its revive queue a second before its messages are visible again.
+func (s *Service) checkPoint(t *timedRecord, ck *CheckPoint, reviveQueue int32, put putter) store.PutResult {
+	return s.checkPointFor(t, ck, reviveQueue, nil, put)
+}
+
+func (s *Service) checkPointFor(t *timedRecord, ck *CheckPoint, reviveQueue int32, c store.Completion, put putter) store.PutResult {
+	t.body = ck.Append(t.body[:0])
+	t.uniq = ck.AppendUnique(t.uniq[:0])
+	return s.timed(t, TagCheckPoint, reviveQueue, ck.ReviveTime()-ackInterval, c, put)
+}
+
+// putAck puts an ack. It comes into its revive queue when the messages are visible again, behind the check point.
+func (s *Service) putAck(a *Ack, reviveQueue int32, due int64, c store.Completion, put putter) store.PutResult {
 	t := s.records.Get().(*timedRecord)
 	defer s.records.Put(t)
 	t.body = a.Append(t.body[:0])
 	t.uniq = a.AppendUnique(t.uniq[:0])
-	return s.putTimed(t, a.Tag(), reviveQueue, due, c)
+	return s.timed(t, a.Tag(), reviveQueue, due, c, put)
 }
 
-func (s *Service) putTimed(t *timedRecord, tag string, queue int32, due int64, c store.Completion) store.PutResult {
+func (s *Service) timed(t *timedRecord, tag string, queue int32, due int64, c store.Completion, put putter) store.PutResult {
 	now, host := s.now(), s.Host()
 	var num [20]byte
 	t.props = record.AppendProperty(t.props[:0], record.PropUniqKey, view(t.uniq))
@@ -52,7 +64,7 @@ func (s *Service) putTimed(t *timedRecord, tag string, queue int32, due int64, c
 	if due > now {
 		t.spare = s.Timer.Schedule(&t.msg, due, t.spare)
 	}
-	return s.Store.Put(&t.msg, c)
+	return put(&t.msg, c)
 }
 
 func putError(what string, r *store.PutResult) error {

@@ -164,6 +164,7 @@ func (r *rig) take(topic, group string, queue int32, most int32, invisible time.
 	if err := r.pop.Take(q, &b); err != nil {
 		return nil
 	}
+	must(r.t, r.store.Commit(&b.Put))
 	q.Out(res.Count)
 	i := 0
 	for _, region := range res.Regions {
@@ -201,6 +202,7 @@ func (r *rig) ack(group string, ps ...popped) {
 			Offset: p.receipt.Offset, Broker: broker, Group: group, PopTime: p.receipt.PopTime, Queue: p.receipt.Queue,
 			StartOffset: p.receipt.StartOffset, Topic: p.topic,
 		}, p.receipt.ReviveQueue, p.receipt.ReviveTime(), done)
+		must(r.t, r.store.Commit(&res))
 		if res.Pending {
 			res.Status = <-done
 		}

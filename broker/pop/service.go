@@ -18,6 +18,7 @@ import (
 // Store is what pop needs of the message store.
 type Store interface {
 	Put(m *record.Message, c store.Completion) store.PutResult
+	Stage(m *record.Message, c store.Completion) store.PutResult
 	Get(req *store.GetRequest, res *store.GetResult)
 	MinOffset(topic string, queueID int32) int64
 	MaxOffset(topic string, queueID int32) int64
@@ -126,6 +127,8 @@ type Batch struct {
 	PopTime     int64
 	Invisible   int64
 	ReviveQueue int32
+
+	Put store.PutResult // of the check point, where Take wrote one: it is staged, and has to be committed before the messages are given out
 }
 
 // Take makes a batch invisible for others: it writes the check point, or keeps it in memory for a while, and moves the offset on. After
@@ -142,14 +145,16 @@ func (s *Service) Take(q *Queue, b *Batch) error {
 		r.diffs = append(r.diffs, int32(off-b.Start))
 	}
 	ck.Diffs = r.diffs
+	b.Put = store.PutResult{}
 	if s.hold(q, &ck, b) {
 		return nil
 	}
 	if q.knows(b.Start, b.PopTime) {
 		return fmt.Errorf("%w: check point of %s at %d is there already", ErrNotTaken, q.key.Topic, b.Start)
 	}
-	if err := s.putCheckPoint(r, &ck, b.ReviveQueue); err != nil {
-		return err
+	b.Put = s.checkPoint(r, &ck, b.ReviveQueue, s.Store.Stage)
+	if !stored(b.Put.Status) {
+		return putError("check point", &b.Put)
 	}
 	s.advance(q, b.Next)
 	return nil
@@ -161,8 +166,8 @@ var ErrNotTaken = errors.New("messages cannot be handed out")
 // Skip moves on over messages that the group does not want. The caller holds the queue.
 func (s *Service) Skip(q *Queue, next int64) { s.advance(q, next) }
 
-// Ack acknowledges. It goes to the check point in memory, or else into the revive log; then c hears when the put is as safe as the policy
-// asks, if it is pending. It is no error if nothing is left to acknowledge.
+// Ack acknowledges. It goes to the check point in memory, or else into the revive log; then it is staged, and the caller commits it; c
+// hears when it is as safe as the policy asks, if it is pending. It is no error if nothing is left to acknowledge.
 func (s *Service) Ack(a *Ack, reviveQueue int32, due int64, c store.Completion) store.PutResult {
 	n := int64(1)
 	if a.Offsets != nil {
@@ -172,29 +177,26 @@ func (s *Service) Ack(a *Ack, reviveQueue int32, due int64, c store.Completion) 
 		s.returned(Key{a.Topic, a.Group, a.Queue}, a.PopTime, n)
 		return store.PutResult{Status: store.PutOK}
 	}
-	res := s.putAck(a, reviveQueue, due, c)
+	res := s.putAck(a, reviveQueue, due, c, s.Store.Stage)
 	s.returned(Key{a.Topic, a.Group, a.Queue}, a.PopTime, n)
 	return res
 }
 
 // Change gives one message a new invisible time, from now on: a check point of its own, then an ack of the old one. The result is that of
-// the put that has to be safe; c hears of it if it is pending.
+// the put that has to be safe, as that of Ack is.
 func (s *Service) Change(a *Ack, r *Receipt, now, invisible int64, suspend bool, c store.Completion) store.PutResult {
 	ck := CheckPoint{
 		Broker: r.Broker, Group: a.Group, Diffs: []int32{0}, Invisible: invisible, Num: 1, PopTime: now, Queue: a.Queue, Topic: a.Topic,
 		StartOffset: a.Offset, Suspend: suspend,
 	}
 	t := s.records.Get().(*timedRecord)
-	err := s.putCheckPoint(t, &ck, r.ReviveQueue)
+	res := s.checkPoint(t, &ck, r.ReviveQueue, s.Store.Stage)
 	s.records.Put(t)
-	if err != nil {
-		return store.PutResult{Status: store.UnknownError, Err: err}
+	if !stored(res.Status) {
+		return res
 	}
-	// The ack is behind the check point in the log: where it is safe, so is the other.
-	if s.merge(a) {
-		return store.PutResult{Status: store.PutOK}
-	}
-	return s.putAck(a, r.ReviveQueue, r.ReviveTime(), c)
+	s.merge(a) // the ack is written all the same, behind the check point: where it is safe, so is the other
+	return s.putAck(a, r.ReviveQueue, r.ReviveTime(), c, s.Store.Stage)
 }
 
 // SyncMoved makes durable what moved offsets rest on. It is called after offsets were read and before they are written to their file.

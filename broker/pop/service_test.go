@@ -140,7 +140,8 @@ func TestChange(t *testing.T) {
 		r.pass(time.Second)
 		done := make(noted, 1)
 		a := Ack{Offset: p[0].receipt.Offset, Broker: broker, Group: "g", PopTime: p[0].receipt.PopTime, StartOffset: p[0].receipt.StartOffset, Topic: topic}
-		if res := r.pop.Change(&a, &p[0].receipt, r.millis.Load(), 60_000, suspend, done); res.Status != store.PutOK {
+		res := r.pop.Change(&a, &p[0].receipt, r.millis.Load(), 60_000, suspend, done)
+		if must(t, r.store.Commit(&res)); res.Status != store.PutOK || <-done != store.PutOK {
 			t.Fatal(res)
 		}
 		r.revive(20 * time.Second)
@@ -170,7 +171,8 @@ func TestBatchAck(t *testing.T) {
 	if !slices.Equal(offs, []int64{0, 1, 3, 4}) || b.Acks[0].Kind() != KindNormal {
 		t.Fatal(offs)
 	}
-	r.pop.Ack(&Ack{Offset: -1, Offsets: offs, Broker: broker, Group: "g", PopTime: epoch, Topic: "T"}, p[0].receipt.ReviveQueue, epoch+10000, nil)
+	res := r.pop.Ack(&Ack{Offset: -1, Offsets: offs, Broker: broker, Group: "g", PopTime: epoch, Topic: "T"}, p[0].receipt.ReviveQueue, epoch+10000, nil)
+	must(t, r.store.Commit(&res))
 	r.revive(10 * time.Second)
 	if got := texts(r.take(RetryTopicV1("T", "g"), "g", 0, 32, time.Second)); !slices.Equal(got, []string{"2"}) {
 		t.Error(got)
@@ -302,6 +304,13 @@ func (b *broken) Put(m *record.Message, c store.Completion) store.PutResult {
 		return store.PutResult{Status: s, Err: errors.New("refused")}
 	}
 	return b.Store.Put(m, c)
+}
+
+func (b *broken) Stage(m *record.Message, c store.Completion) store.PutResult {
+	if s := b.refuse(m.Topic); s != store.PutOK {
+		return store.PutResult{Status: s, Err: errors.New("refused")}
+	}
+	return b.Store.Stage(m, c)
 }
 
 func TestRefusedCheckPoints(t *testing.T) {

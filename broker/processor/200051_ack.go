@@ -172,18 +172,21 @@ func (p *Processor) ackInOrder(k pop.Key, offset, popTime int64, from string) st
 	return ""
 }
 
-// acked answers when all acks of a request are safe.
+// acked answers when all acks of a request are safe. What was staged is committed at the end of the batch of requests, with one write.
 type acked struct {
+	p       *Processor
+	r       *remoting.Request // until all is called
 	replier remoting.Replier
 	from    string // whose they are, for remarks
 	left    atomic.Int32
+	last    store.PutResult // behind the others
 	code    int32
 	remark  string
 	header  header.Encodable
 }
 
 func (p *Processor) newAcked(r *remoting.Request) *acked {
-	d := &acked{replier: r.Replier(), from: remoteText(r.Conn())}
+	d := &acked{p: p, r: r, replier: r.Replier(), from: remoteText(r.Conn())}
 	d.left.Store(1)
 	return d
 }
@@ -196,17 +199,51 @@ func (d *acked) expect() { d.left.Add(1) }
 
 // put is the result of a put. One that the store refuses is an error: the message comes back although its consumer is through.
 func (d *acked) put(res store.PutResult) {
-	if res.Pending {
-		return // Complete counts
-	}
 	if c, kept := putCode(res.Status); !kept {
 		d.refuse(c, fmt.Sprintf("ack is not stored: %v", res.Err))
+	} else if res.NextOffset > d.last.NextOffset {
+		d.last = res
 	}
-	d.left.Add(-1)
+	if !res.Pending { // else Complete counts
+		d.left.Add(-1)
+	}
 }
 
 // all says that nothing more is put.
 func (d *acked) all() {
+	r := d.r
+	d.r = nil
+	b, ok := r.LastPutOff().(*ackBatch)
+	if !ok || b.p != d.p {
+		b = &ackBatch{p: d.p}
+	}
+	if r.AtBatchEnd(b) {
+		b.list = append(b.list, d)
+		return
+	}
+	d.end()
+}
+
+// ackBatch is the acks that have come in one batch of requests.
+type ackBatch struct {
+	p    *Processor
+	list []*acked
+}
+
+// EndBatch commits and answers. The first commit serves all.
+func (b *ackBatch) EndBatch() {
+	for _, d := range b.list {
+		d.end()
+	}
+	b.list = nil
+}
+
+func (d *acked) end() {
+	if d.last.NextOffset > 0 {
+		if err := d.p.Store.Commit(&d.last); err != nil {
+			d.refuse(code.SystemError, fmt.Sprintf("ack is not stored: %v", err))
+		}
+	}
 	if d.left.Add(-1) == 0 {
 		d.answer()
 	}

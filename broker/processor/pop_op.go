@@ -53,6 +53,7 @@ type popOp struct {
 	offsets []byte // msgOffsetInfo
 	orders  []byte // orderCountInfo
 	batch   pop.Batch
+	put     store.PutResult // of the last check point
 
 	get    store.GetRequest
 	answer header.PopMessageResponse
@@ -147,6 +148,7 @@ func (op *popOp) run() {
 		op.revive = op.p.Pop.ReviveQueue()
 	}
 	op.stage, op.nth, op.rest, op.contended, op.count, op.used = popRetryFirst, 0, 0, false, 0, 0
+	op.put = store.PutResult{}
 	op.starts, op.offsets, op.orders = op.starts[:0], op.offsets[:0], op.orders[:0]
 	clear(op.ends)
 	op.ends = op.ends[:0]
@@ -334,6 +336,7 @@ func (op *popOp) take(q *pop.Queue, start int64, res *store.GetResult) bool {
 	if h.Order {
 		op.orders = svc.Orders.Taken(k, h.AttemptID, op.popTime, op.invisible(), res.Offsets, op.orders)
 		svc.Skip(q, start)
+		op.batch.Put = store.PutResult{}
 	} else {
 		op.batch = pop.Batch{
 			Start: start, Next: res.Next, Offsets: res.Offsets, PopTime: op.popTime, Invisible: h.InvisibleTime, ReviveQueue: op.revive,
@@ -344,6 +347,9 @@ func (op *popOp) take(q *pop.Queue, start int64, res *store.GetResult) bool {
 			op.rest += int64(res.Count)
 			return false
 		}
+	}
+	if op.batch.Put.NextOffset > 0 { // the last is behind the others
+		op.put = op.batch.Put
 	}
 	kind := pop.KindOf(k.Topic)
 	op.starts = pop.AppendStartOffset(op.starts, kind, k.Queue, start)
@@ -399,6 +405,11 @@ func (op *popOp) finish() {
 	status := store.Found
 	switch {
 	case op.count > 0:
+		if err := op.p.Store.Commit(&op.put); err != nil {
+			op.release()
+			op.refuse(code.SystemError, err.Error())
+			return
+		}
 		if op.rest > 0 {
 			svc.Waiting.Notify(key)
 		}

@@ -48,11 +48,11 @@ public class Pop {
     h.setExpType("TAG");
     h.setExp("*");
     CompletableFuture<PopResult> done = new CompletableFuture<>();
-    api.popMessageAsync(broker, addr, h, 5000, new PopCallback() {
+    api.popMessageAsync(broker, addr, h, 30000, new PopCallback() {
       public void onSuccess(PopResult r) { done.complete(r); }
       public void onException(Throwable e) { done.completeExceptionally(e); }
     });
-    PopResult r = done.get(10, TimeUnit.SECONDS);
+    PopResult r = done.get(40, TimeUnit.SECONDS);
     return r.getPopStatus() == PopStatus.FOUND ? r.getMsgFoundList() : new ArrayList<>();
   }
 
@@ -87,11 +87,11 @@ public class Pop {
     h.setConsumerGroup(GROUP);
     h.setExtraInfo(m.getProperty(MessageConst.PROPERTY_POP_CK));
     CompletableFuture<AckResult> done = new CompletableFuture<>();
-    api.ackMessageAsync(addr, 5000, new AckCallback() {
+    api.ackMessageAsync(addr, 30000, new AckCallback() {
       public void onSuccess(AckResult r) { done.complete(r); }
       public void onException(Throwable x) { done.completeExceptionally(x); }
     }, h);
-    check(done.get(10, TimeUnit.SECONDS).getStatus() == AckStatus.OK, "ack refused");
+    check(done.get(40, TimeUnit.SECONDS).getStatus() == AckStatus.OK, "ack refused");
   }
 
   static void change(MessageExt m, long invisible) throws Exception {
@@ -104,11 +104,11 @@ public class Pop {
     h.setExtraInfo(m.getProperty(MessageConst.PROPERTY_POP_CK));
     h.setInvisibleTime(invisible);
     CompletableFuture<AckResult> done = new CompletableFuture<>();
-    api.changeInvisibleTimeAsync(broker, addr, h, 5000, new AckCallback() {
+    api.changeInvisibleTimeAsync(broker, addr, h, 30000, new AckCallback() {
       public void onSuccess(AckResult r) { done.complete(r); }
       public void onException(Throwable x) { done.completeExceptionally(x); }
     });
-    AckResult r = done.get(10, TimeUnit.SECONDS);
+    AckResult r = done.get(40, TimeUnit.SECONDS);
     check(r.getStatus() == AckStatus.OK && r.getExtraInfo() != null, "change refused");
     MessageAccessor.putProperty(m, MessageConst.PROPERTY_POP_CK, r.getExtraInfo());
   }
@@ -134,7 +134,7 @@ public class Pop {
   // A push consumer that the broker has told to pop; a message fails once, and comes back by a change of its invisible time.
   static void push(String ns, DefaultMQProducer p) throws Exception {
     String topic = "JPopPush", group = "jg_poppush";
-    api.setMessageRequestMode(addr, topic, group, MessageRequestMode.POP, 8, 5000);
+    api.setMessageRequestMode(addr, topic, group, MessageRequestMode.POP, 8, 30000);
     Map<String, Integer> seen = new ConcurrentHashMap<>();
     DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
     c.setNamesrvAddr(ns);
