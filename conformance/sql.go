@@ -257,7 +257,7 @@ func sqlRetry(t *T) {
 func sqlDifferential(t *T, b *raw) {
 	expressions := 120
 	if t.long {
-		expressions = 2500
+		expressions = 4000
 	}
 	topic := t.Name("Generated")
 	b.topic(topic, topicConf{})
