@@ -282,7 +282,7 @@ func (b *Broker) wire() {
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Orders: b.orders, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
 		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})

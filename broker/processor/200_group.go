@@ -90,6 +90,7 @@ func (p *Processor) deleteGroup(r *remoting.Request) {
 	p.Pop.Forget("", h.GroupName)
 	if h.CleanOffset {
 		p.Offsets.DeleteGroup(h.GroupName)
+		p.Orders.DeleteGroup(h.GroupName)
 	}
 	if p.cfg().DropUnusedStats {
 		p.Stats.DeleteGroup(h.GroupName)

@@ -15,6 +15,7 @@ import (
 	"apogee/broker/lite"
 	"apogee/broker/meta"
 	"apogee/broker/pop"
+	"apogee/broker/pop/order"
 	"apogee/broker/pop/wait"
 	"apogee/broker/stats"
 	"apogee/compat/body"
@@ -128,6 +129,7 @@ type Deps struct {
 	Hold      *hold.Table
 	Pop       *pop.Service
 	Pops      *wait.Table // pops that wait
+	Orders    *order.Table
 	Notices   *wait.Table // requests that wait for something to pop
 	Stats     *stats.Stats
 	Rates     *stats.Rates
