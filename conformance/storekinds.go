@@ -17,6 +17,7 @@ var kindCases = []Case{
 	{Area: "messaging", Feature: "Inner batch on BatchCQ topic", Run: innerBatch},
 	{Area: "messaging", Feature: "Auto-batch producer", Run: autoBatch, Limit: 3 * time.Minute},
 	{Area: "messaging", Feature: "LMQ (light message queue) multi dispatch", Run: lightQueues, Own: true, Limit: 3 * time.Minute},
+	{Area: "messaging", Feature: "Compaction topic", Run: compactionTopic, Own: true, Limit: 3 * time.Minute},
 }
 
 // javaProgram runs one of our programs with the official Java client, and fails the case unless it says that all passed.
@@ -151,4 +152,51 @@ func lightQueues(t *T) {
 	b.want(code.LMQQuotaExceeded, code.SendMessageV2, send("%LMQ%d", "5").short(), []byte("5"))
 	b.send(send("%LMQ%a,%LMQ%b,%LMQ%c", "6")) // those that are there
 	Equal(t, "records of c", texts(b.await("%LMQ%c", 0, 2, 10*time.Second)), "Parent:4:0 Parent:6:2,3,1")
+}
+
+func compactionTopic(t *T) {
+	c := t.ownCluster(testkit.Props{"compactionCqMappedFileSize": "460", "compactionMappedFileSize": "2300", "compactionScheduleInternal": "1000"})
+	b := t.dial(c.broker)
+	b.topic("Compacted", topicConf{attributes: "+cleanup.policy=COMPACTION"})
+	b.want(code.MessageIllegal, code.SendMessageV2, message{topic: "Compacted"}.short(), []byte("no key"))
+	const n = 40
+	for i := range n {
+		b.send(message{topic: "Compacted", body: []byte(fmt.Sprint("v", i)), properties: wire.Properties("KEYS", fmt.Sprint("k", i%4), "UNIQ_KEY", fmt.Sprint("u", i))})
+	}
+	last := func() []wire.Record { return b.records("Compacted", 0, 0) }
+	// The newest file stays as it is, of the others only what is newest is kept.
+	t.Until(40*time.Second, "old values gone", func() (bool, string) {
+		got := last()
+		return len(got) > 0 && len(got) <= n/2 && got[len(got)-1].QueueOffset == n-1, fmt.Sprintf("%d messages", len(got))
+	})
+	got := last()
+	bodies := map[string]string{}
+	for i, rec := range got {
+		bodies[rec.Properties["KEYS"]] = string(rec.Body)
+		if want := fmt.Sprint("v", rec.QueueOffset); string(rec.Body) != want {
+			t.Errorf("message at %d is %s", rec.QueueOffset, rec.Body)
+		}
+		if i > 0 && rec.QueueOffset <= got[i-1].QueueOffset {
+			t.Errorf("offset %d after %d", rec.QueueOffset, got[i-1].QueueOffset)
+		}
+	}
+	for i := range 4 {
+		Equal(t, fmt.Sprint("newest of k", i), bodies[fmt.Sprint("k", i)], fmt.Sprint("v", n-4+i))
+	}
+	first := got[0].QueueOffset
+	f := b.ok(code.PullMessage, pullExt("conformance_reader", "Compacted", 0, 1, "maxMsgNums", 1), nil) // one that is gone
+	Equal(t, "next offset after a pull at a gap", f.Int("nextBeginOffset"), first+1)
+	Equal(t, "max offset", b.ok(code.GetMaxOffset, wire.Ext("topic", "Compacted", "queueId", 0), nil).Int("offset"), int64(n))
+	f = b.call(code.PullMessage, pullExt("conformance_reader", "Compacted", 0, n), nil)
+	Equal(t, "pull at the end", f.Code, int(code.PullNotFound))
+
+	held, err := b.Begin(int(code.PullMessage), pullExt("conformance_reader", "Compacted", 0, n, "sysFlag", pullSub|pullSuspend, "suspendTimeoutMillis", 15000), nil)
+	t.Must(err, "pull")
+	b.send(message{topic: "Compacted", body: []byte(fmt.Sprint("v", n)), properties: wire.Properties("KEYS", "k0")})
+	select {
+	case f := <-held:
+		Equal(t, "answer to a held pull", f.Code, int(code.Success))
+	case <-time.After(10 * time.Second):
+		t.Errorf("a held pull of a compaction topic was not answered")
+	}
 }

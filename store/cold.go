@@ -38,7 +38,7 @@ func warm(place *atomic.Uint64, mark uint64) bool { return mark-place.Load() <= 
 // Cold tells whether reading the queue from offset would likely touch the disk (then the caller moves to a lane).
 func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
 	q := s.queues.get(topic, queueID)
-	if q == nil || !q.readable() {
+	if q == nil || !q.cq.served() || q.kind == CompactionQueue {
 		return false
 	}
 	c := &q.cq

@@ -289,6 +289,10 @@ func (d *dispatcher) noteEntry(q *queue) {
 
 // report notes an arrival.
 func (d *dispatcher) report(q *queue, next, phys int64, size int32, tags, storeTime int64) {
+	if q.kind == CompactionQueue { // reported when it can be read
+		d.s.compact.notice()
+		return
+	}
 	if d.s.options().OnArrive == nil || d.pos.Load() == noMark {
 		return
 	}

@@ -38,6 +38,7 @@ type Store struct {
 	index      *indexFiles
 	checkpoint *checkpoint
 	cleaner    *cleaner
+	compact    *compactor
 	flags      runningFlags
 	failure    atomic.Pointer[error] // the first write error; nothing is written after it
 	stats      counters
@@ -135,6 +136,7 @@ func (s *Store) load() (err error) {
 	s.commit = newCommitLog(s)
 	s.flush = newFlusher(s)
 	s.cleaner = newCleaner(s)
+	s.compact = newCompactor(s)
 	if err := s.commit.files.load(s.lastExit); err != nil {
 		return err
 	}
@@ -144,7 +146,10 @@ func (s *Store) load() (err error) {
 	if err := s.loadIndex(s.lastExit); err != nil {
 		return err
 	}
-	return s.recover()
+	if err := s.recover(); err != nil {
+		return err
+	}
+	return s.compact.load()
 }
 
 // readAbort tells how the last user of the directory left it.
@@ -202,6 +207,8 @@ func (s *Store) Start() error {
 	s.serve(ctx, s.commit.evict.loop)
 	s.serve(ctx, s.checkpointLoop)
 	s.serve(ctx, s.cleaner.loop)
+	s.serve(ctx, s.compact.loop)
+	s.compact.notice()
 	s.commit.open()
 	return nil
 }
@@ -284,6 +291,9 @@ func (s *Store) Close() error {
 		if behind := s.dispatch.stop(wait); behind != 0 {
 			errs = errors.Join(errs, fmt.Errorf("dispatch is %d bytes behind", behind))
 		}
+		if s.failure.Load() == nil {
+			errs = errors.Join(errs, s.compact.finish())
+		}
 		errs = errors.Join(errs, s.flushQueuesAt(true, hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write())
 		if p := s.failure.Load(); p != nil {
 			errs = errors.Join(errs, *p)
@@ -303,6 +313,9 @@ func (s *Store) letGo() error {
 		s.commit.files.close()
 	}
 	s.closeQueues()
+	if s.compact != nil {
+		s.compact.close()
+	}
 	return errors.Join(err, s.lock.Close())
 }
 

@@ -24,7 +24,14 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Offsets = res.Offsets[:0]
 	g := getter{s: s, o: s.options(), req: req, res: res}
 	switch q := s.queues.get(req.Topic, req.QueueID); {
-	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && !q.readable():
+	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && q.kind == CompactionQueue:
+		if l := s.compact.find(req.Topic, req.QueueID); l != nil {
+			g.q = q
+			g.getCompacted(l)
+			break
+		}
+		res.Status, res.Next = NoMatchedLogicQueue, g.corrected(0)
+	case q != nil && !q.cq.served():
 		res.Status, res.Next = NoMatchedLogicQueue, g.corrected(0)
 	case q == nil:
 		res.Next = g.corrected(0) // Java makes the queue and finds nothing in it
@@ -83,13 +90,7 @@ func (g *getter) get() {
 		res.Status, res.Next = OffsetOverflowBadly, g.corrected(res.Max)
 		return
 	}
-	g.nearby = g.s.nearby(g.o)
-	g.most = getBytesMost
-	if g.req.MaxBytes > 0 {
-		g.most = min(max(int64(g.req.MaxBytes), getBytesLeast), getBytesMost)
-	}
-	g.next, g.skipUntil = off, noRoll
-	res.Status = NoMatchedMessage
+	g.prepare()
 	if g.q.kind == BatchQueue {
 		g.getBatch()
 	} else {
@@ -97,6 +98,17 @@ func (g *getter) get() {
 	}
 	res.Next = g.next
 	res.FromSlave = g.end-g.last > g.nearby
+}
+
+// prepare sets the bounds of a read that will look at entries.
+func (g *getter) prepare() {
+	g.nearby = g.s.nearby(g.o)
+	g.most = getBytesMost
+	if g.req.MaxBytes > 0 {
+		g.most = min(max(int64(g.req.MaxBytes), getBytesLeast), getBytesMost)
+	}
+	g.next, g.skipUntil = g.req.Offset, noRoll
+	g.res.Status = NoMatchedMessage
 }
 
 // getUnits is the part of get that looks at the entries of a simple queue.
@@ -204,9 +216,6 @@ func matchRecord(f *mappedFile, filter Filter, rec []byte) (ok bool) {
 func (s *Store) nearby(o *Options) int64 {
 	return int64(float64(o.Memory) * float64(o.AccessMessageInMemoryMaxRatio) / 100)
 }
-
-// readable tells whether Get serves the queue: compaction topics are read through a log of their own, which is not there yet.
-func (q *queue) readable() bool { return q.cq.served() && q.kind != CompactionQueue }
 
 // region finds a record, and holds its file for this result; nil if it is not in the log.
 func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile) {

@@ -56,7 +56,6 @@ func TestGetStatus(t *testing.T) {
 	})
 	s := filler(t, r, 20)
 	defer s.Close()
-	put(t, s, message("Compact", 0, "x"))
 	q := s.queues.get("Topic", 0)
 	must(t, s.flushQueues(true))
 	q.cq.min.Store(3)
@@ -72,7 +71,7 @@ func TestGetStatus(t *testing.T) {
 		{"no such topic", "None", 0, 7, NoMessageInQueue, 0, 7},
 		{"no such queue", "Topic", 1, 0, NoMessageInQueue, 0, 0},
 		{"a batch topic", "Batch", 0, 5, NoMessageInQueue, 0, 5},
-		{"a compaction topic", "Compact", 0, 0, NoMatchedLogicQueue, 0, 0},
+		{"a compaction topic", "Compact", 0, 5, NoMatchedLogicQueue, 0, 5},
 		{"before the first", "Topic", 0, 2, OffsetTooSmall, 3, 2},
 		{"negative", "Topic", 0, -1, OffsetTooSmall, 3, -1},
 		{"the first", "Topic", 0, 3, Found, 4, 4},

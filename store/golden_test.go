@@ -116,7 +116,7 @@ func check(t *testing.T, err error) {
 // TestGoldenDirectoriesAreServed opens directories that Java brokers wrote, and compares all that is read from them with what
 // a Java broker read: before anything is written, while the store runs, and when a store of ours has been through it.
 func TestGoldenDirectoriesAreServed(t *testing.T) {
-	for _, name := range []string{"clean", "crash", "segments", "defaults", "v4"} {
+	for _, name := range []string{"clean", "crash", "segments", "defaults", "v4", "compaction"} {
 		t.Run(name, func(t *testing.T) {
 			g := openGolden(t, name)
 			foreign := g.foreignFiles(t)
@@ -146,7 +146,7 @@ func TestGoldenDirectoriesAreServed(t *testing.T) {
 // foreignFiles are hashes of files that must stay as they are.
 func (g *golden) foreignFiles(t *testing.T) map[string]string {
 	hashes := map[string]string{}
-	for _, dir := range []string{"compaction", "timerlog", "config", "rocksdbstore"} {
+	for _, dir := range []string{"timerlog", "config", "rocksdbstore"} {
 		root := filepath.Join(g.opts.RootDir, dir)
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) && path == root {
@@ -211,8 +211,8 @@ func (g *golden) compareQueue(t *testing.T, topic string, q *goldenQueue) int {
 		g.compareTimes(t, id, topic, q)
 	}
 	if kind == store.CompactionQueue {
-		g.compareAbsent(t, id, topic, q)
-		return 0
+		g.compareCompacted(t, id, topic, q)
+		return len(q.Messages)
 	}
 	if len(q.Messages) == 0 && q.Min < q.Max {
 		return 0 // the Java broker did not let it be read: no permission, or the topic is deleted
@@ -221,28 +221,31 @@ func (g *golden) compareQueue(t *testing.T, topic string, q *goldenQueue) int {
 	return len(q.Messages) - later
 }
 
-// compareAbsent is for topics that are not served yet: their queues read as not there, their records are in the log.
-func (g *golden) compareAbsent(t *testing.T, id, topic string, q *goldenQueue) {
+// compareCompacted reads a compaction log from its start to its end. What is behind the log's last entry is copied from the queue.
+func (g *golden) compareCompacted(t *testing.T, id, topic string, q *goldenQueue) {
 	t.Helper()
 	var res store.GetResult
-	g.s.Get(&store.GetRequest{Topic: topic, QueueID: q.QueueID, MaxCount: 32}, &res)
 	defer res.Release()
-	if res.Status != store.NoMatchedLogicQueue || res.Count != 0 {
-		t.Errorf("%s: %v with %d messages", id, res.Status, res.Count)
-	}
-	for _, m := range q.Messages {
-		if g.want.kind(topic) == store.CompactionQueue || m.PhysOffset >= g.end {
-			continue // its place in the manifest is one of the compaction log
+	want, next := q.Messages, q.Min
+	for len(want) > 0 {
+		g.s.Get(&store.GetRequest{Topic: topic, QueueID: q.QueueID, Offset: next, MaxCount: 32}, &res)
+		if res.Status != store.Found {
+			t.Errorf("%s at %d: %v", id, next, res.Status)
+			return
 		}
-		rec, release, err := g.s.View(m.PhysOffset)
-		if err != nil {
-			t.Errorf("%s: %v", id, err)
-			continue
+		for _, region := range res.Regions {
+			for len(region) > 0 {
+				m := &want[0]
+				if len(region) < m.StoreSize || sum(region[:m.StoreSize]) != m.RecordSha256 {
+					t.Errorf("%s: record at %d differs", id, m.QueueOffset)
+					return
+				}
+				region, want, next = region[m.StoreSize:], want[1:], m.QueueOffset+1
+			}
 		}
-		if sum(rec) != m.RecordSha256 {
-			t.Errorf("%s: record at %d differs", id, m.PhysOffset)
+		if res.Next != next {
+			t.Errorf("%s: next offset %d, want %d", id, res.Next, next)
 		}
-		release()
 	}
 }
 

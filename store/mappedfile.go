@@ -183,6 +183,13 @@ func (f *mappedFile) remove() error {
 	return f.fs.Remove(f.path)
 }
 
+// renamed notes the new name of the file, which its holder has given it.
+func (f *mappedFile) renamed(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.path = name
+}
+
 // close drops the mapping and refuses further holds; the file stays.
 func (f *mappedFile) close() {
 	f.mu.Lock()

@@ -24,6 +24,15 @@ func (s *Store) MaxOffset(topic string, queueID int32) int64 {
 	return 0
 }
 
+// ReadEnd is MaxOffset, except for a compaction topic: what is in its queue can be read once it has been copied.
+func (s *Store) ReadEnd(topic string, queueID int32) int64 {
+	if q := s.queues.get(topic, queueID); q != nil && q.kind == CompactionQueue {
+		_, hi := s.compact.at(topic, queueID).bounds()
+		return hi
+	}
+	return s.MaxOffset(topic, queueID)
+}
+
 // OffsetByTime is the first offset stored at or after ms; with upper the last one stored at or before it, where there is none
 // after it. It answers as ConsumeQueue.getOffsetInQueueByTime does, within min and max: a time after all messages is max (upper:
 // the last message), one before all is min. 0 for a queue that is not there.

@@ -120,6 +120,13 @@ type Options struct {
 	TravelCQFileNumWhenGetMessage   int    `prop:"travelCqFileNumWhenGetMessage" default:"1" hot:"true"`
 	OffsetCheckInSlave              bool   `prop:"offsetCheckInSlave" default:"false" hot:"true"`
 
+	// Compaction topics.
+	EnableCompaction           bool  `prop:"enableCompaction" default:"true"`
+	CompactionMappedFileSize   int64 `prop:"compactionMappedFileSize" default:"104857600"`
+	CompactionCqMappedFileSize int64 `prop:"compactionCqMappedFileSize" default:"10485760"`
+	CompactionScheduleInternal int64 `prop:"compactionScheduleInternal" default:"900000"`
+	MaxOffsetMapSize           int64 `prop:"maxOffsetMapSize" default:"104857600"`
+
 	// Cleaning.
 	CleanResourceIntervalMs       int64   `prop:"cleanResourceInterval" default:"10000"`
 	DeleteCommitLogFilesEveryMs   int64   `prop:"deleteCommitLogFilesInterval" default:"100" hot:"true"`
@@ -241,6 +248,7 @@ func (o *Options) check() error {
 		{"flushIntervalCommitLog", o.FlushIntervalCommitLogMs, 1},
 		{"flushIntervalConsumeQueue", o.FlushIntervalConsumeQueueMs, 1},
 		{"cleanResourceInterval", o.CleanResourceIntervalMs, 1},
+		{"compactionScheduleInternal", o.CompactionScheduleInternal, 1},
 	} {
 		if p.value < p.min {
 			return fmt.Errorf("%s=%d: must be at least %d", p.key, p.value, p.min)

@@ -60,6 +60,7 @@ func (s *Store) unmapIdle() {
 			f.unmapIdle()
 		}
 	}
+	s.compact.unmapIdle()
 	s.index.unmapIdle()
 }
 
@@ -85,14 +86,20 @@ func (s *Store) DeleteTopics(topics ...string) error {
 	for _, t := range topics {
 		gone[t] = true
 	}
-	return s.destroyThose(func(q *queue) bool { return gone[q.topic] })
+	err := s.destroyThose(func(q *queue) bool { return gone[q.topic] })
+	for _, l := range s.compact.all() {
+		if gone[l.topic] {
+			err = errors.Join(err, s.compact.remove(l.topic, l.id))
+		}
+	}
+	return err
 }
 
 // CleanExpiredQueues removes queues whose messages are all gone from the log (never of the topics that keep says).
 func (s *Store) CleanExpiredQueues(keep func(topic string) bool) error {
 	begin := s.commit.begin()
 	return s.destroyThose(func(q *queue) bool {
-		if keep(q.topic) {
+		if keep(q.topic) || q.kind == CompactionQueue { // the offsets of a compaction log go on from those of its queue
 			return false
 		}
 		end := s.physEnd(&q.cq)

@@ -30,6 +30,9 @@ const (
 func (s *Store) prepareQueue(q *queue) {
 	q.keyHash = keyHash(q.topic)
 	q.kind = s.kindOf(q.topic)
+	if q.kind == CompactionQueue {
+		s.compact.at(q.topic, q.id)
+	}
 	q.cq.width = unitSize
 	if !dirName(q.topic) {
 		return
@@ -44,10 +47,15 @@ func (s *Store) prepareQueue(q *queue) {
 }
 
 func (s *Store) kindOf(topic string) QueueKind {
-	if kind := s.options().QueueKind; kind != nil {
-		return kind(topic)
+	ask := s.options().QueueKind
+	if ask == nil {
+		return SimpleQueue
 	}
-	return SimpleQueue
+	kind := ask(topic)
+	if kind == CompactionQueue && (!s.options().EnableCompaction || !dirName(topic)) {
+		return SimpleQueue
+	}
+	return kind
 }
 
 // dirName tells whether a topic can be the name of a directory.

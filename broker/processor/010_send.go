@@ -223,8 +223,8 @@ func (op *sendOp) prepare(r *remoting.Request, mayBlock bool) step {
 // special is what only some messages are: compacted, half, with a priority, of a lite topic.
 func (op *sendOp) special(r *remoting.Request) step {
 	m, props := &op.msg, &op.props
-	if !op.plain && len(op.topic.Attributes) > 0 && op.topic.Attributes["cleanup.policy"] == "COMPACTION" && strings.TrimSpace(props.keys) == "" {
-		op.fail(r, code.MessageIllegal, "Required message key is missing")
+	if op.compacted() && strings.TrimSpace(props.keys) == "" {
+		op.fail(r, code.MessageIllegal, remarkNoKeys)
 		return ended
 	}
 	half := props.tran && (m.ReconsumeTimes <= 0 || op.level() <= 0)
@@ -250,6 +250,13 @@ func (op *sendOp) special(r *remoting.Request) step {
 		op.tran.step = tranHalf
 	}
 	return goOn
+}
+
+const remarkNoKeys = "Required message key is missing"
+
+// compacted tells whether the topic keeps the newest message of each key.
+func (op *sendOp) compacted() bool {
+	return !op.plain && len(op.topic.Attributes) > 0 && op.topic.Attributes["cleanup.policy"] == "COMPACTION"
 }
 
 // innerBatches tells whether the topic's records may be batches that nobody has named a delivery time for (HookUtils.checkInnerBatch).

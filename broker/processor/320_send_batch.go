@@ -46,11 +46,16 @@ func (op *sendOp) prepareBatch(r *remoting.Request) step {
 		return op.prepareInner(r)
 	}
 	m.Body, m.Properties = nil, ""
+	compacted := op.compacted()
 	for rest := r.Body; len(rest) > 0; {
 		var b record.BatchRecord
 		var err error
 		if b, rest, err = record.CutBatch(rest); err != nil {
 			op.fail(r, code.SystemError, err.Error())
+			return ended
+		}
+		if compacted && strings.TrimSpace(string(record.PropertyBytes(b.Properties, record.PropKeys))) == "" {
+			op.fail(r, code.MessageIllegal, remarkNoKeys)
 			return ended
 		}
 		op.items = append(op.items, store.BatchItem{Flag: b.Flag, Body: b.Body, Properties: viewOf(b.Properties)})

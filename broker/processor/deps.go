@@ -50,6 +50,7 @@ type Reader interface {
 type Queues interface {
 	MinOffset(topic string, queueID int32) int64
 	MaxOffset(topic string, queueID int32) int64
+	ReadEnd(topic string, queueID int32) int64
 	OffsetByTime(topic string, queueID int32, ms int64, upper bool) int64
 	StoreTime(topic string, queueID int32, offset int64) int64
 	InMemory(topic string, queueID int32, offset int64) bool

@@ -241,6 +241,8 @@ func (s *memStore) MaxOffset(topic string, q int32) int64 {
 	return int64(len(s.queues[topic][q]))
 }
 
+func (s *memStore) ReadEnd(topic string, q int32) int64 { return s.MaxOffset(topic, q) }
+
 func (s *memStore) OffsetByTime(topic string, q int32, ms int64, upper bool) int64 {
 	if upper {
 		return ms + 1

@@ -196,7 +196,7 @@ func (op *pullOp) park() bool {
 
 // Ready, Wants and Wake make an op a [hold.Waiter].
 func (op *pullOp) Ready() bool {
-	return op.p.Queues.MaxOffset(op.entry.Topic, op.entry.Queue) > op.entry.Offset
+	return op.p.Queues.ReadEnd(op.entry.Topic, op.entry.Queue) > op.entry.Offset
 }
 
 // Wants looks at an arrival as the read would.

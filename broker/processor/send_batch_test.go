@@ -235,3 +235,16 @@ func TestInnerBatch(t *testing.T) {
 		})
 	}
 }
+
+func TestBatchWithoutKeys(t *testing.T) {
+	one := record.AppendBatch(nil, record.BatchRecord{Body: []byte("a"), Properties: []byte("KEYS\x01k\x02")})
+	g := newRig(t)
+	g.addTopic("tC", func(c *body.TopicConfig) { c.Attributes = map[string]string{"cleanup.policy": "COMPACTION"} })
+	fields := short(sendFields("tC", "", "batch", "true"))
+	if a := g.call(code.SendBatchMessage, fields, string(record.AppendBatch(one, record.BatchRecord{Body: []byte("b")}))); a.code != code.MessageIllegal || len(g.store.log) != 0 {
+		t.Errorf("a message without a key: %v", a)
+	}
+	if a := g.call(code.SendBatchMessage, fields, string(one)); a.code != 0 {
+		t.Errorf("with a key: %v", a)
+	}
+}

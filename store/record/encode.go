@@ -152,6 +152,11 @@ func Patch(rec []byte, queueOffset, physical, storeTime int64) {
 	be.PutUint64(rec[p:], uint64(storeTime))
 }
 
+// PutPhysical has a record say that it starts elsewhere, for copies in other logs.
+func PutPhysical(rec []byte, physical int64) {
+	binary.BigEndian.PutUint64(rec[offPhysical:], uint64(physical))
+}
+
 // SealCRC fills the reserved property CRC of a whole record that was measured with propCRC; it is the last thing done to it.
 //
 //	offset from the end  size  field
