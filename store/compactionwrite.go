@@ -107,7 +107,6 @@ type appender struct {
 	last    int64
 
 	arrivals []Arrival
-	sizes    []int32
 }
 
 // copyRecord takes a record of the commit log, unless it has no keys or is not there any more.
