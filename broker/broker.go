@@ -30,6 +30,7 @@ import (
 	"apogee/broker/pop/wait"
 	"apogee/broker/processor"
 	"apogee/broker/stats"
+	"apogee/broker/timer"
 	"apogee/broker/transaction"
 	"apogee/compat/body"
 	"apogee/compat/properties"
@@ -92,6 +93,7 @@ type Broker struct {
 	orders    *order.Table
 	delay     *delay.Scheduler
 	trans     *transaction.Service
+	timer     *timer.Service // nil without a timer wheel
 	stats     *stats.Stats
 	rates     *stats.Rates
 	lanes     *processor.Lanes
@@ -164,6 +166,9 @@ func (b *Broker) Start() (err error) {
 	}
 	b.delay.Start()
 	b.pop.Start()
+	if b.timer != nil {
+		b.timer.Start()
+	}
 	if err := b.listen(); err != nil {
 		return err
 	}
@@ -223,8 +228,37 @@ func (b *Broker) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if c.TimerWheel {
+		if b.timer, err = timer.Open(b.timerOptions(c)); err != nil {
+			return err
+		}
+	}
 	b.trans, err = b.openTransactions()
 	return err
+}
+
+func (b *Broker) timerOptions(c *Config) timer.Options {
+	return timer.Options{
+		Store: b.store, FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log,
+		Precision: timer.Precision(c.TimerPrecision), RollWindow: c.TimerRollWindow, LogFileSize: c.TimerLogSize,
+		FlushEvery: c.TimerFlush, KeysHaveTopic: c.TimerTopicInKey, Hold: c.DisappearTime,
+		Ends: func() (begin, end, flushed int64) {
+			s := b.store.Stats()
+			return s.MinPhysical, s.MaxPhysical, s.Flushed
+		},
+		Switches: func() timer.Switches {
+			c := b.live.Get()
+			return timer.Switches{StopEnqueue: c.TimerStopEnqueue, StopDequeue: c.TimerStopDequeue, SkipUnknown: c.TimerSkipUnknown}
+		},
+	}
+}
+
+// timers is nil, and not a nil inside of an interface, without a timer wheel.
+func (b *Broker) timers() processor.Timers {
+	if b.timer == nil {
+		return nil
+	}
+	return b.timer
 }
 
 // queueKind is what a topic's attributes say that its queues are made of.
@@ -280,7 +314,7 @@ func (b *Broker) wire() {
 	b.wireLite()
 	b.proc = processor.New(processor.Deps{
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
-		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Transactions: b.trans, Peers: b.members,
+		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Timers: b.timers(), Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
 		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Orders: b.orders, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
@@ -370,6 +404,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.delay != nil {
 		also(b.delay.Stop())
 	}
+	if b.timer != nil {
+		also(b.timer.Stop())
+	}
 	if b.trans != nil {
 		also(b.trans.Stop())
 	}
@@ -388,6 +425,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		also(err)
 		if b.delay != nil {
 			also(b.delay.Save())
+		}
+		if b.timer != nil {
+			also(b.timer.Save())
 		}
 		if b.trans != nil && err == nil { // what the check has put is on disk now
 			also(b.settleTransactions())

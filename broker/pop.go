@@ -2,13 +2,11 @@ package broker
 
 import (
 	"net/netip"
-	"strconv"
-	"unsafe"
 
-	"apogee/broker/meta"
 	"apogee/broker/pop"
 	"apogee/broker/pop/order"
 	"apogee/broker/pop/wait"
+	"apogee/broker/timer"
 	"apogee/store/record"
 )
 
@@ -62,7 +60,7 @@ func (w popWaiting) Notify(k pop.Key) {
 // newPop puts pop consumption together.
 func (b *Broker) newPop() *pop.Service {
 	return pop.New(pop.Options{
-		Config: b.live, Store: b.store, Offsets: b.offsets, Topics: b.topics, Groups: b.groups, Timer: popTimer{},
+		Config: b.live, Store: b.store, Offsets: b.offsets, Topics: b.topics, Groups: b.groups, Timer: popTimer{timer.Rules{Precision: timer.Precision(b.live.Get().TimerPrecision)}, b.timer},
 		Waiting: popWaiting{pops: b.pops, notices: b.notices}, Orders: b.orders,
 		Host: func() netip.AddrPort { return b.proc.Address().Host }, Now: b.env.Now, Log: b.env.Log,
 	})
@@ -77,31 +75,15 @@ func (b *Broker) syncMoved() error {
 }
 
 // popTimer has records of the revive topic wait in the timer topic.
-type popTimer struct{}
-
-// timerStep is timerPrecisionMs: the slots of the timer.
-const timerStep = 1000
-
-// Schedule makes m a message of the timer topic that is due in the slot before.
-func (popTimer) Schedule(m *record.Message, due int64, buf []byte) []byte {
-	out := due - due%timerStep
-	if due%timerStep == 0 {
-		out -= timerStep
-	}
-	var num [20]byte
-	buf = append(buf[:0], m.Properties...)
-	buf = appendNumber(buf, "TIMER_OUT_MS", num[:0], out)
-	buf = record.AppendProperty(buf, "REAL_TOPIC", m.Topic)
-	buf = appendNumber(buf, "REAL_QID", num[:0], int64(m.QueueID))
-	m.Topic, m.QueueID, m.Properties = meta.TimerTopic, 0, viewOf(buf)
-	return buf
+type popTimer struct {
+	rules timer.Rules
+	timer *timer.Service // nil without a timer wheel
 }
 
-func appendNumber(dst []byte, name string, num []byte, n int64) []byte {
-	return record.AppendProperty(dst, name, viewOf(strconv.AppendInt(num, n, 10)))
+// Schedule makes m a message of the timer topic that comes when it is due.
+func (t popTimer) Schedule(m *record.Message, due int64, buf []byte) []byte {
+	return timer.Schedule(m, t.rules.Slot(due), buf)
 }
 
-func viewOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// Behind is false.
-func (popTimer) Behind() bool { return false }
+// Behind tells whether something that was due by now may not be in its topic yet.
+func (t popTimer) Behind() bool { return t.timer != nil && t.timer.Behind() }

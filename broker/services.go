@@ -98,6 +98,9 @@ func (b *Broker) arrive(batch []store.Arrival) {
 	b.notices.Arrive(batch)
 	b.delay.Arrive(batch)
 	b.lite.Arrive(batch)
+	if b.timer != nil {
+		b.timer.Arrive(batch)
+	}
 }
 
 // topicsChanged tells the name servers of created and changed topics.

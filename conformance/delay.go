@@ -9,11 +9,11 @@ import (
 	"apogee/remoting/code"
 )
 
-var delayCases = []Case{
+var delayCases = append([]Case{
 	{Area: "delay", Feature: "18 delay levels", Run: delayLevels},
 	{Area: "delay", Feature: "Custom messageDelayLevel", Own: true, Run: customLevels},
 	{Area: "delay", Feature: "Scheduled async delivery", Own: true, Run: asyncDelivery},
-}
+}, timerCases...)
 
 func delayLevels(t *T) {
 	b := t.dial(t.shared.broker)

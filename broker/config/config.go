@@ -88,7 +88,6 @@ type Broker struct {
 	TraceTopic          bool   `prop:"traceTopicEnable" default:"false"`
 	TraceTopicName      string `prop:"msgTraceTopicName" default:"RMQ_SYS_TRACE_TOPIC"`
 	ReviveQueues        int    `prop:"reviveQueueNum" default:"8"`
-	TimerWheel          bool   `prop:"timerWheelEnable" default:"true"`
 	LMQ                 bool   `prop:"enableLmq" default:"false"`
 	ValidateSystemTopic bool   `prop:"validateSystemTopicWhenUpdateTopic" default:"true" hot:"true"`
 	MixedMessageType    bool   `prop:"enableMixedMessageType" default:"false" hot:"true"`
@@ -114,6 +113,21 @@ type Broker struct {
 	TransactionFlushCounts   time.Duration `prop:"transactionMetricFlushInterval" unit:"ms" default:"10000" hot:"true"`
 	TransactionOpSize        int           `prop:"transactionOpMsgMaxSize" default:"4096" hot:"true"`
 	TransactionOpInterval    time.Duration `prop:"transactionOpBatchInterval" unit:"ms" default:"3000" hot:"true"`
+	// Timed messages.
+	TimerWheel        bool          `prop:"timerWheelEnable" default:"true"`
+	TimerPrecision    int64         `prop:"timerPrecisionMs" default:"1000"`              // as timer.Precision rounds it
+	TimerMaxDelay     int64         `prop:"timerMaxDelaySec" default:"259200" hot:"true"` // s
+	TimerRollWindow   int64         `prop:"timerRollWindowSlot" default:"172800"`         // steps of the precision
+	TimerCongest      int           `prop:"timerCongestNumEachSlot" default:"2147483647" hot:"true"`
+	TimerLogSize      int64         `prop:"mappedFileSizeTimerLog" default:"104857600"`
+	TimerFlush        time.Duration `prop:"timerFlushIntervalMs" unit:"ms" default:"1000"`
+	TimerStopEnqueue  bool          `prop:"timerStopEnqueue" default:"false" hot:"true"`
+	TimerStopDequeue  bool          `prop:"timerStopDequeue" default:"false" hot:"true"`
+	TimerSkipUnknown  bool          `prop:"timerSkipUnknownError" default:"false" hot:"true"`
+	TimerTopicInKey   bool          `prop:"appendTopicForTimerDeleteKey" default:"false"`
+	DisappearTime     time.Duration `prop:"disappearTimeAfterStart" unit:"ms" default:"-1"`
+	Recall            bool          `prop:"recallMessageEnable" default:"false" hot:"true"`
+	RecallNotWritable bool          `prop:"allowRecallWhenBrokerNotWriteable" default:"true" hot:"true"`
 
 	// Pulling and offsets.
 	LongPolling       bool          `prop:"longPollingEnable" default:"true" hot:"true"`

@@ -9,6 +9,7 @@ import (
 
 	"apogee/broker/delay"
 	"apogee/broker/meta"
+	"apogee/broker/timer"
 	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/code"
@@ -27,14 +28,15 @@ import (
 //   - 29 for a queue beyond both queue numbers; a negative one means any. The topic's own write permission is not looked at, as in Java:
 //     producers learn it from the route
 //   - to a retry topic: 26 without the group; into the dead letters after too many attempts, or while the group holds queue locks
-//   - 13 for a compacted topic without KEYS, 16 for half messages if rejectTransactionMessage says so, 1 for timer messages
+//   - 13 for a compacted topic without KEYS, 16 for half messages if rejectTransactionMessage says so
+//   - a message that asks for a delivery time: see schedule.go
 //   - then the store's word: 0, 10, 11, 12 with the header; 13, 14, 2, 1 without
 //
 // Every answer carries MSG_REGION and TRACE_ON. A one-way send is stored and not answered, and waits for no flush.
 //
 // A half message goes to the half topic and waits there for its end (037).
 //
-// Not here yet: arbitrary timers are refused, since a timed message that is delivered at once would do harm; static topics.
+// Not here yet: static topics.
 func (p *Processor) send(r *remoting.Request) { p.serveSend(r, false) }
 
 // serveSend works a send. On the event loop it must not block: where it would, it goes on in the lane with a copy of the request.
@@ -261,7 +263,7 @@ func (op *sendOp) compacted() bool {
 
 // innerBatches tells whether the topic's records may be batches that nobody has named a delivery time for (HookUtils.checkInnerBatch).
 func (op *sendOp) innerBatches() bool {
-	return len(op.topic.Attributes) > 0 && op.topic.Attributes["queue.type"] == "BatchCQ" && op.level() <= 0 && !op.props.timer
+	return len(op.topic.Attributes) > 0 && op.topic.Attributes["queue.type"] == "BatchCQ" && op.level() <= 0 && !op.props.ask.Asks()
 }
 
 // swap makes spare the properties.
@@ -279,7 +281,7 @@ func (op *sendOp) level() int {
 // prioritise picks the queue of a message with a priority; messages of another kind lose the property (5.5: SendMessageProcessor).
 func (op *sendOp) prioritise() {
 	m, props := &op.msg, &op.props
-	if props.tran || props.timer || props.sharding || props.delay != "" {
+	if props.tran || props.ask.Asks() || props.sharding || props.delay != "" {
 		op.spare = appendWithout(op.spare[:0], m.Properties, propPriority)
 		op.swap()
 		return
@@ -293,7 +295,7 @@ func (op *sendOp) prioritise() {
 // schedule sends delayed messages to the schedule topic (HookUtils.handleScheduleMessage).
 func (op *sendOp) schedule(r *remoting.Request) step {
 	m, props := &op.msg, &op.props
-	if props.delay == "" && !props.timer {
+	if props.delay == "" && !props.ask.Asks() {
 		return goOn
 	}
 	if tran := m.SysFlag & record.SysTranMask; tran == record.SysTranPrepared || tran == record.SysTranRollback {
@@ -304,18 +306,35 @@ func (op *sendOp) schedule(r *remoting.Request) step {
 	case err != nil:
 		op.fail(r, code.SystemError, err.Error())
 		return ended
-	case level <= 0 && props.timer && !props.timerOut && m.Topic != meta.TimerTopic:
-		op.fail(r, code.SystemError, remarkNoTimer)
-		return ended
+	case level <= 0 && props.ask.Asks() && !props.timerOut && m.Topic != timer.Topic:
+		return op.timed(r)
 	case level <= 0:
 		return goOn
 	}
-	if props.timer { // the level wins
-		op.spare = appendWithout(op.spare[:0], m.Properties, propTimerDelaySec, propTimerDelayMs, propTimerDeliver)
+	if props.ask.Asks() { // the level wins
+		op.spare = appendWithout(op.spare[:0], m.Properties, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver)
 		op.swap()
 	}
 	op.spare = delay.Schedule(m, level, clipped, op.spare)
 	op.buf, op.spare = op.spare, op.buf
+	return goOn
+}
+
+// timed sends a message to the timer topic if its time has not come yet. The answer then has a handle to recall it with.
+func (op *sendOp) timed(r *remoting.Request) step {
+	out, verdict, refusal := op.p.timing(op.view, &op.props.ask)
+	if refusal.code != 0 {
+		op.fail(r, refusal.code, refusal.remark)
+		return ended
+	}
+	if verdict == timer.AtOnce {
+		return goOn
+	}
+	op.spare = timer.Schedule(&op.msg, out, op.spare)
+	op.buf, op.spare = op.spare, op.buf
+	if r.Code != code.SendBatchMessage && !strings.HasPrefix(op.name, meta.RetryPrefix) {
+		op.handle = timer.AppendHandle(op.handle[:0], op.name, op.view.cfg.Name, out+1, op.props.uniqKey)
+	}
 	return goOn
 }
 

@@ -125,6 +125,9 @@ func (p *Processor) deleteTopic(r *remoting.Request) {
 	for _, t := range doomed {
 		p.Pop.Forget(t, "")
 		p.Offsets.DeleteTopic(t)
+		if p.Timers != nil {
+			p.Timers.Forget(t)
+		}
 		if c.DropUnusedStats {
 			p.Stats.DeleteTopic(t)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"apogee/broker/meta"
+	"apogee/broker/timer"
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
 	"apogee/remoting"
@@ -18,7 +19,7 @@ const protocolVersion = "V5_5_0"
 // 028 GET_BROKER_RUNTIME_INFO: the broker's state as a table of texts (AdminBrokerProcessor.prepareRuntimeInfo; remoting.md 6.8). Always 0.
 //
 // mqadmin and the dashboard parse several of them and fail on one that is missing, so all are there; what has no counterpart here
-// (transient pool, timer wheel, transactions) says what Java says where it is switched off.
+// (transient pool, transactions) says what Java says where it is switched off.
 func (p *Processor) runtimeInfo(r *remoting.Request) {
 	t := make(map[string]string, 80)
 	p.storeInfo(t)
@@ -87,7 +88,13 @@ func (p *Processor) brokerInfo(t map[string]string) {
 	t["msgGetTotalTodayNow"] = strconv.FormatInt(d.GetNow, 10)
 	t["pageCacheLockTimeMills"] = strconv.FormatInt(p.Upkeep.AppendLockHeldMs(), 10)
 	t["startAcceptSendRequestTimeStamp"] = strconv.FormatInt(c.StartAcceptSend, 10)
-	t["timerReadBehind"], t["timerOffsetBehind"], t["timerCongestNum"] = "0", "0", "0"
+	var timed timer.Progress
+	if p.Timers != nil {
+		timed = p.Timers.Progress()
+	}
+	t["timerReadBehind"] = strconv.FormatInt(timed.ReadBehind, 10)
+	t["timerOffsetBehind"] = strconv.FormatInt(timed.OffsetBehind, 10)
+	t["timerCongestNum"] = strconv.FormatInt(timed.Waiting, 10)
 	t["timerEnqueueTps"], t["timerDequeueTps"] = "0.0", "0.0"
 }
 

@@ -1,11 +1,11 @@
 package processor
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
 
-	"apogee/broker/delay"
 	"apogee/broker/meta"
 	"apogee/broker/transaction"
 	"apogee/remoting"
@@ -128,7 +128,7 @@ func (op *sendOp) commit(r *remoting.Request) {
 	op.put(r)
 }
 
-// delayCommitted sends a committed message that asks for a delay to where it waits.
+// delayCommitted sends a committed message that asks for a delay or a time to where it waits.
 func (op *sendOp) delayCommitted() error {
 	m := &op.msg
 	name, known, _ := op.p.Topics.Lookup(m.Topic)
@@ -136,11 +136,10 @@ func (op *sendOp) delayCommitted() error {
 		name = strings.Clone(m.Topic) // the topic is gone; the log keeps the message, as Java's
 	}
 	m.Topic, op.name, op.known = name, name, known
-	level, clipped, err := op.view.levels.Of(record.Property(m.Properties, record.PropDelay))
-	if err != nil || level <= 0 {
-		return err
+	var no refusal
+	if op.spare, no = op.p.schedule(m, op.spare); no.code != 0 {
+		return errors.New(no.remark)
 	}
-	op.spare = delay.Schedule(m, level, clipped, op.spare)
 	op.buf, op.spare = op.spare, op.buf
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 // a record of its own with the properties that it brought; those of the envelope (WAIT apart) are not stored.
 //
 // Answers, after the checks of a single send: 13 for a retry topic or a name of more than 127 characters, 13 for an envelope with a
-// delay level or a transaction type or of an inner batch, 1 for a body that is no batch or too long. msgId is a comma list of offset ids, queueOffset that of
+// delay level, a delivery time or a transaction type or of an inner batch, 1 for a body that is no batch or too long. msgId is a comma list of offset ids, queueOffset that of
 // the first; transactionId is there only if the envelope has a unique key.
 //
 // A batch whose envelope has a unique key, to a topic with queues of type BatchCQ, becomes one record, an inner batch: its body is that of
@@ -32,11 +32,8 @@ func (op *sendOp) prepareBatch(r *remoting.Request) step {
 	case strings.HasPrefix(m.Topic, meta.RetryPrefix):
 		op.fail(r, code.MessageIllegal, "batch request does not support retry group "+m.Topic)
 		return ended
-	case op.level() > 0 || m.SysFlag&(record.SysTranMask|record.SysInnerBatch) != 0 || props.innerNum != "":
+	case op.level() > 0 || m.SysFlag&(record.SysTranMask|record.SysInnerBatch) != 0 || props.innerNum != "", props.ask.Asks() && !props.timerOut:
 		op.fail(r, code.MessageIllegal, op.p.putRemark(&store.PutResult{Status: store.MessageIllegal}))
-		return ended
-	case props.timer && !props.timerOut:
-		op.fail(r, code.SystemError, remarkNoTimer)
 		return ended
 	case len(r.Body) > op.p.maxMessage():
 		op.fail(r, code.SystemError, fmt.Sprintf("message body size exceeded: %d bytes, the limit is %d", len(r.Body), op.p.maxMessage()))

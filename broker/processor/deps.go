@@ -18,6 +18,7 @@ import (
 	"apogee/broker/pop/order"
 	"apogee/broker/pop/wait"
 	"apogee/broker/stats"
+	"apogee/broker/timer"
 	"apogee/compat/body"
 	"apogee/compat/properties"
 	"apogee/filter"
@@ -86,6 +87,18 @@ type Transactions interface {
 	Resumed(topic string)
 }
 
+// Timers is the delivery of timed messages.
+type Timers interface {
+	// Full tells whether the slot of a time takes no more messages for now.
+	Full(out int64, limit int) bool
+	// Checkpoint and Metrics are what Java's slaves read.
+	Checkpoint() []byte
+	Metrics() []byte
+	Progress() timer.Progress
+	// Forget drops the count of a topic that was deleted.
+	Forget(topic string)
+}
+
 // Settings is the configuration as operators see it.
 type Settings interface {
 	// Text is every key and its value, key=value a line.
@@ -102,7 +115,7 @@ type Peers interface {
 	Call(ctx context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error)
 }
 
-// Deps is what a Processor works with. All of it is set and stays.
+// Deps is what a Processor works with. All of it is set, unless it says otherwise, and stays.
 type Deps struct {
 	Config   *config.Live
 	Settings Settings
@@ -114,6 +127,7 @@ type Deps struct {
 	Queues Queues
 	Upkeep Upkeep
 	Delays Delays
+	Timers Timers // nil without a timer wheel
 	Peers  Peers
 
 	Transactions Transactions

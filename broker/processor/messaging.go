@@ -8,6 +8,7 @@ import (
 
 	"apogee/broker/config"
 	"apogee/broker/delay"
+	"apogee/broker/timer"
 	"apogee/compat/body"
 	"apogee/remoting"
 	"apogee/remoting/header"
@@ -36,7 +37,9 @@ type sendView struct {
 	shared   *header.Fixed // pairs of every answer to a send
 	suffix   string        // properties that every message gets
 	reply    string        // the same for messages of request-reply, which get no cluster
+	region   *header.Fixed // MSG_REGION alone
 	levels   delay.Levels
+	timers   timer.Rules
 	idPrefix string // of offset message ids
 }
 
@@ -47,6 +50,8 @@ func (p *Processor) sendView() *sendView {
 	}
 	trace := strconv.FormatBool(cfg.TraceOn)
 	v := &sendView{cfg: cfg, addr: addr, shared: header.Fix(header.Fields{{Key: propRegion, Value: cfg.RegionID}, {Key: propTraceOn, Value: trace}})}
+	v.region = header.Fix(header.Fields{{Key: propRegion, Value: cfg.RegionID}})
+	v.timers = timer.Rules{Precision: timer.Precision(cfg.TimerPrecision), MaxDelay: cfg.TimerMaxDelay * 1000}
 	suffix := record.AppendProperty(nil, propRegion, cfg.RegionID)
 	suffix = record.AppendProperty(suffix, propTraceOn, trace)
 	v.reply = string(suffix)

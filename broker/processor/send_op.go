@@ -38,10 +38,11 @@ type sendOp struct {
 	msg   record.Message
 	items []store.BatchItem
 
-	buf   []byte // properties of msg
-	spare []byte // properties of msg, where they are changed once more
-	id    []byte // of the answer
-	uniq  []byte // of the answer
+	buf    []byte // properties of msg
+	spare  []byte // properties of msg, where they are changed once more
+	id     []byte // of the answer
+	uniq   []byte // of the answer
+	handle []byte // of the answer, to recall the message with
 
 	res       store.PutResult
 	turns     atomic.Int32    // who of end and Complete is second
@@ -79,6 +80,7 @@ func (p *Processor) newSend(r *remoting.Request) *sendOp {
 	op.turns.Store(0)
 	op.completed, op.lost, op.batch, op.inner = false, false, false, false
 	op.tran = ending{}
+	op.handle = op.handle[:0]
 	return op
 }
 
@@ -221,6 +223,7 @@ func (op *sendOp) finish() *remoting.Reply {
 	}
 	op.answer = header.SendMessageResponse{
 		MsgID: viewOf(op.id), QueueID: op.queue, QueueOffset: op.res.QueueOffset, TransactionID: viewOf(op.uniq),
+		RecallHandle: viewOf(op.handle),
 	}
 	if op.inner {
 		op.answer.BatchUniqID = viewOf(op.uniq)

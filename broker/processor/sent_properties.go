@@ -3,6 +3,7 @@ package processor
 import (
 	"strings"
 
+	"apogee/broker/timer"
 	"apogee/store/record"
 )
 
@@ -18,10 +19,6 @@ const (
 	propLite            = "__LITE_TOPIC"
 	propRetryTopic      = "RETRY_TOPIC"
 	propOriginMessageID = "ORIGIN_MESSAGE_ID"
-	propTimerDelaySec   = "TIMER_DELAY_SEC"
-	propTimerDelayMs    = "TIMER_DELAY_MS"
-	propTimerDeliver    = "TIMER_DELIVER_MS"
-	propTimerOut        = "TIMER_OUT_MS"
 	propReplyTo         = "REPLY_TO_CLIENT"
 	propPushReplyTime   = "PUSH_REPLY_TIME"
 )
@@ -33,9 +30,10 @@ type sentProperties struct {
 	tran     bool // TRAN_MSG says true
 	noWait   bool // WAIT says anything but true
 	sharding bool
-	timer    bool // a delivery time is asked for ...
-	timerOut bool // ... and was already worked out
+	timerOut bool // a delivery time was worked out already
 	multi    bool // names further queues
+
+	ask timer.Ask // the delivery time that is asked for
 }
 
 // rewrite reads the properties of a send and appends them to dst as they are to be stored: without what clients may not set, and
@@ -97,12 +95,26 @@ func (p *sentProperties) note(name, value string) bool {
 		p.lite = value
 	case record.PropInnerNum:
 		p.innerNum = value
-	case propTimerDelaySec, propTimerDelayMs, propTimerDeliver:
-		p.timer = true
-	case propTimerOut:
+	case timer.PropOut:
 		p.timerOut = true
+	default:
+		noteAsk(&p.ask, name, value)
 	}
 	return true
+}
+
+// noteAsk looks for what a message says of its delivery time.
+func noteAsk(a *timer.Ask, name, value string) {
+	switch name {
+	case timer.PropDelaySec:
+		a.DelaySec = value
+	case timer.PropDelayMs:
+		a.DelayMs = value
+	case timer.PropDeliver:
+		a.Deliver = value
+	case timer.PropCancel:
+		a.Cancels = true
+	}
 }
 
 // appendWithout appends a properties string without the pairs of some names.

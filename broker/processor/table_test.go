@@ -12,10 +12,7 @@ import (
 
 // notServed are the codes that a Java broker answers and this one does not (yet): it answers 3.
 var notServed = map[string]string{
-	"GetTimerCheckPoint":          "timer messages",
-	"GetTimerMetrics":             "timer messages",
-	"RecallMessage":               "timer messages",
-	"SwitchTimerEngine":           "timer messages",
+	"SwitchTimerEngine":           "RocksDB timeline",
 	"UpdateAndCreateStaticTopic":  "static topics",
 	"CheckRocksDBCQWriteProgress": "RocksDB queues",
 	"ExportRocksDBConfigToJSON":   "RocksDB configuration",
