@@ -92,7 +92,12 @@ type node struct {
 // startNode starts a broker on a directory; conf are settings beyond what every test needs.
 func startNode(t *testing.T, dir, conf string) *node {
 	t.Helper()
-	b := newBroker(t, dir, conf)
+	return startNodeAt(t, dir, conf, clock.Now)
+}
+
+func startNodeAt(t *testing.T, dir, conf string, now func() time.Time) *node {
+	t.Helper()
+	b := newBrokerAt(t, dir, conf, now)
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +110,11 @@ func startNode(t *testing.T, dir, conf string) *node {
 }
 
 func newBroker(t *testing.T, dir, conf string) *Broker {
+	t.Helper()
+	return newBrokerAt(t, dir, conf, clock.Now)
+}
+
+func newBrokerAt(t *testing.T, dir, conf string, now func() time.Time) *Broker {
 	t.Helper()
 	text := "brokerClusterName=C\nbrokerName=b\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nlistenPort=0\nmappedFileSizeCommitLog=1048576\n" +
 		"mappedFileSizeConsumeQueue=6000\nmaxIndexNum=2000\nmaxHashSlotNum=500\nstorePathRootDir=" + dir + "\n" + conf
@@ -122,7 +132,7 @@ func newBroker(t *testing.T, dir, conf string) *Broker {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	b, err := New(&c, opts, Env{FS: vfs.OS(), Now: clock.Now, Log: log, Settings: f})
+	b, err := New(&c, opts, Env{FS: vfs.OS(), Now: now, Log: log, Settings: f})
 	if err != nil {
 		t.Fatal(err)
 	}

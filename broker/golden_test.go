@@ -105,9 +105,10 @@ func TestGoldenDirectories(t *testing.T) {
 // startGolden starts a broker with the settings that a directory was written with; they win over those that every test has.
 func startGolden(t *testing.T, store string, conf testkit.Props) *node {
 	t.Helper()
-	return startNode(t, store, "mappedFileSizeCommitLog=1073741824\nmappedFileSizeConsumeQueue=6000000\nmaxIndexNum=20000000\n"+
-		"maxHashSlotNum=5000000\n"+conf.Text())
+	return startNode(t, store, goldenSettings+conf.Text())
 }
+
+const goldenSettings = "mappedFileSizeCommitLog=1073741824\nmappedFileSizeConsumeQueue=6000000\nmaxIndexNum=20000000\nmaxHashSlotNum=5000000\n"
 
 func (n *node) sameTables(m *manifest) {
 	n.t.Helper()
