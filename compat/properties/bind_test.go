@@ -223,7 +223,7 @@ enablePopLog=false
 		got = append(got, w.String())
 	}
 	want := []string{
-		"broker.conf:7: enablePopLog: accepted without effect: POP consumption is not supported yet",
+		"broker.conf:7: enablePopLog: accepted without effect: pop works from the revive topic only, without the RocksDB service; it has no log of its own, and puts wait for nobody",
 		"broker.conf:3: useEpollNativeSelector: accepted without effect: it tunes Netty, which Apogee does not use",
 		"broker.conf:4: fileReservdTime: unknown key, kept without effect; did you mean fileReservedTime?",
 		"broker.conf:5: nobodyKnows: unknown key, kept without effect",
