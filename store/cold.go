@@ -57,7 +57,7 @@ func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
 
 // ColdAt is Cold for one record.
 func (s *Store) ColdAt(physical int64) bool {
-	return s.commit.end()-physical > hotTail && s.coldLog(physical, 1)
+	return physical >= 0 && s.commit.end()-physical > hotTail && s.coldLog(physical, 1)
 }
 
 // coldLog is Cold for what is read of the log. A read begins in one span and may go on into the next.

@@ -23,6 +23,9 @@ func TestColdAndInMemory(t *testing.T) {
 	if !s.Cold("Topic", 0, 0) {
 		t.Error("not cold though the entry is not in memory")
 	}
+	if s.ColdAt(-1) || s.ColdAt(-33*logSpan) {
+		t.Error("cold in front of the log")
+	}
 	if s.Cold("Topic", 0, 20) || s.Cold("Topic", 0, -1) {
 		t.Error("cold though nothing will be read")
 	}
