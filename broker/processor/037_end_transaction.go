@@ -40,7 +40,7 @@ func (p *Processor) serveEnd(r *remoting.Request, mayBlock bool) {
 	if h.CommitOrRollback != record.SysTranCommit && h.CommitOrRollback != record.SysTranRollback {
 		return
 	}
-	if !mayBlock && p.Reader.Cold(meta.HalfTopic, 0, h.TranStateTableOffset) {
+	if !mayBlock && p.Reader.ColdAt(h.CommitLogOffset) {
 		d := r.Detach()
 		if !p.Lanes.Transaction.Submit(func() { p.serveEnd(d, true) }) {
 			r.Fail(code.SystemBusy, remarkOverload)
@@ -103,7 +103,7 @@ func (op *sendOp) half(rec []byte, h *header.EndTransactionRequest) (refusal int
 	return code.Success, ""
 }
 
-// commit stages the half message in msg for its real topic.
+// commit stages the half message in msg for its real topic. Its transaction is begun where the put is sure to be settled.
 func (op *sendOp) commit(r *remoting.Request) {
 	m := &op.msg
 	queue, off := m.QueueID, m.QueueOffset
@@ -118,14 +118,15 @@ func (op *sendOp) commit(r *remoting.Request) {
 		return
 	}
 	op.props.noWait = wait
-	if !op.oneway && !op.props.noWait && op.p.pending.Load() >= int64(op.view.cfg.SendQueue) {
-		op.release()
-		r.Fail(code.SystemBusy, remarkOverload)
-		return
-	}
 	op.tran = ending{step: tranCommit, queue: queue, off: off}
-	op.p.Transactions.Begin(queue, off)
+	staged := false
+	defer func() {
+		if !staged { // what is mapped cannot be read; a commit that is never settled would stop the check
+			op.p.Transactions.Abandon(queue, off)
+		}
+	}()
 	op.put(r)
+	staged = true // and op may be another's
 }
 
 // delayCommitted sends a committed message that asks for a delay or a time to where it waits.

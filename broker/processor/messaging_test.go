@@ -46,7 +46,9 @@ type memStore struct {
 	hold     bool
 	early    bool // pending puts are completed before Put returns
 	cold     bool
-	hole     int64 // the entry at this offset cannot be read; 0 for none
+	coldLog  map[int64]bool // offsets of the log
+	broken   bool           // puts panic, as those of what cannot be read
+	hole     int64          // the entry at this offset cannot be read; 0 for none
 	released int
 	onArrive func([]store.Arrival)
 }
@@ -64,6 +66,9 @@ func newMemStore() *memStore {
 }
 
 func (s *memStore) Put(m *record.Message, c store.Completion) store.PutResult {
+	if s.broken {
+		panic("broken")
+	}
 	s.mu.Lock()
 	res := s.putLocked(m)
 	s.mu.Unlock()
@@ -201,7 +206,7 @@ func (s *memStore) Get(req *store.GetRequest, res *store.GetResult) {
 }
 
 func (s *memStore) Cold(string, int32, int64) bool { return s.cold }
-func (s *memStore) ColdAt(int64) bool              { return s.cold }
+func (s *memStore) ColdAt(physical int64) bool     { return s.cold || s.coldLog[physical] }
 
 func (s *memStore) View(physical int64) ([]byte, func(), error) {
 	s.mu.Lock()

@@ -115,9 +115,12 @@ func (op *sendOp) drop() {
 	}
 }
 
-// fail answers a refusal and ends the op. What every answer to a send carries, this one does too.
+// fail answers a refusal and ends the op. What every answer to a send carries, this one does too; the end of a transaction is no send.
 func (op *sendOp) fail(r *remoting.Request, c int32, remark string) {
-	op.reply = remoting.Reply{Code: c, Remark: remark, Shared: op.view.shared}
+	op.reply = remoting.Reply{Code: c, Remark: remark}
+	if op.tran.step != tranCommit {
+		op.reply.Shared = op.view.shared
+	}
 	r.Reply(&op.reply)
 	op.release()
 }
@@ -131,6 +134,9 @@ func (op *sendOp) put(r *remoting.Request) {
 			op.fail(r, code.SystemBusy, remarkOverload)
 			return
 		}
+	}
+	if op.tran.step == tranCommit {
+		op.p.Transactions.Begin(op.tran.queue, op.tran.off)
 	}
 	op.uniq = append(op.uniq[:0], op.props.uniqKey...)
 	var at *store.Place

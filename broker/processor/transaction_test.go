@@ -238,6 +238,45 @@ func TestCommitWaits(t *testing.T) {
 	}
 }
 
+// It is the log that a commit reads, whatever queue offset it names.
+func TestColdHalfMessage(t *testing.T) {
+	g := newRig(t)
+	g.addTopic("tA", nil)
+	half := g.prepare()
+	g.store.coldLog = map[int64]bool{0: true}
+	lane := make(chan struct{})
+	for range endWorkers {
+		if !g.Lanes.Transaction.Submit(func() { <-lane }) {
+			t.Fatal("the lane is full")
+		}
+	}
+	out := g.start(remoting.Request{Code: code.EndTransaction, Version: 513, Fields: endFields(8, "tranStateTableOffset", half.ext["queueOffset"])})
+	select {
+	case a := <-out:
+		t.Errorf("answered though the lane is busy: %v", a)
+	default:
+	}
+	close(lane)
+	if a := g.wait(out); a.code != 0 {
+		t.Errorf("answer %v", a)
+	}
+}
+
+// A half message that cannot be read when it is copied is undecided as before.
+func TestCommitOfUnreadable(t *testing.T) {
+	g := newRig(t)
+	g.addTopic("tA", nil)
+	g.prepare()
+	g.tran().take()
+	g.store.broken = true
+	defer func() {
+		if recover() == nil || g.tran().take() != "[begin 0/0 abandon 0/0]" {
+			t.Error("the commit is not abandoned")
+		}
+	}()
+	g.call(code.EndTransaction, endFields(8), "")
+}
+
 // A commit that nobody waits for does not wait for the flush.
 func TestCommitWithoutWaiting(t *testing.T) {
 	g := newRig(t)

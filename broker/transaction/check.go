@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"runtime"
@@ -184,8 +185,15 @@ func (c *checker) check(q *halfQueue) {
 	l.readOps(1)
 	at, gaps := from.half, 0
 	for goes := true; goes && !l.ended(); {
-		if l.passed(at) || c.s.ops.marked(q.id, at) {
+		if l.passed(at) {
 			at++
+			continue
+		}
+		if end := c.s.ops.state(q.id, at); end != undecided {
+			// A commit that is being stored may be refused yet: the message is looked at again in the next round.
+			if goes = end == ended; goes {
+				at++
+			}
 			continue
 		}
 		switch next, found := l.read(at); {
@@ -209,9 +217,16 @@ func (c *checker) check(q *halfQueue) {
 		to.end = c.s.opts.End()
 		q.waiting = &to
 	}
+	q.forget(at)
 	if l.asked > 0 {
 		c.s.opts.Log.Info("half messages are asked about", "queue", q.id, "asked", l.asked, "off", at, "op", to.op)
 	}
+}
+
+// forget drops what was known of copies that are all behind an offset.
+func (q *halfQueue) forget(at int64) {
+	maps.DeleteFunc(q.prepared, func(_, last int64) bool { return last < at })
+	maps.DeleteFunc(q.newest, func(_ identity, last int64) bool { return last < at })
 }
 
 // passed tells whether a half message was ended. The op is kept for a copy that will be met further on.
@@ -224,11 +239,15 @@ func (l *look) passed(at int64) bool {
 }
 
 func (l *look) ended() bool {
+	return l.stopped() || l.s.opts.Now().UnixMilli()-l.start > roundLimit.Milliseconds()
+}
+
+func (c *checker) stopped() bool {
 	select {
-	case <-l.s.stop:
+	case <-c.s.stop:
 		return true
 	default:
-		return l.s.opts.Now().UnixMilli()-l.start > roundLimit.Milliseconds()
+		return false
 	}
 }
 
@@ -268,14 +287,21 @@ func (l *look) judge(at int64) bool {
 	if m.StoreTimestamp >= l.start || !custom && 0 <= age && age <= immune {
 		return false
 	}
-	origin := preparedAt(m.Properties)
+	origin := preparedAt(m)
+	end := l.state(at, origin) // an end that is noted in an op message from here on is found either here or there
 	l.readOps(math.MaxInt)
 	if l.superseded(at) { // whose op, if there is one, is for the last copy
 		return true
 	}
-	if l.passed(at) || origin >= 0 && (l.ops.take(origin) || l.s.ops.marked(l.q.id, origin)) {
+	if l.passed(at) || origin >= 0 && l.ops.take(origin) {
+		end = ended
+	}
+	switch max(end, l.state(at, origin)) {
+	case ended:
 		delete(l.q.prepared, origin)
 		return true
+	case begun:
+		return false
 	}
 	times, known := checkTimes(m.Properties)
 	switch {
@@ -307,6 +333,15 @@ func (l *look) judge(at int64) bool {
 	l.asked++
 	l.s.ask(m, &res)
 	return true
+}
+
+// state tells of the end of a half message and of the one that it is a copy of, if it is one.
+func (l *look) state(at, origin int64) endState {
+	end := l.s.ops.state(l.q.id, at)
+	if origin >= 0 {
+		end = max(end, l.s.ops.state(l.q.id, origin))
+	}
+	return end
 }
 
 // superseded tells whether a later copy of the message takes its place.
@@ -349,10 +384,10 @@ func (l *look) giveUp() bool {
 // scan looks for copies from an offset on to the end: what the maps of a halfQueue know, once a broker is started.
 func (c *checker) scan(q *halfQueue, at int64) {
 	end := c.s.opts.Store.MaxOffset(meta.HalfTopic, q.id)
-	for at < end && c.get(c.s.opts.Store, meta.HalfTopic, q.id, at, opRead) == store.Found {
+	for at < end && !c.stopped() && c.get(c.s.opts.Store, meta.HalfTopic, q.id, at, opRead) == store.Found {
 		for _, region := range c.res.Regions {
 			eachRecord(region, func(m *record.Message) {
-				origin := preparedAt(m.Properties)
+				origin := preparedAt(m)
 				if origin >= 0 {
 					q.prepared[origin] = m.QueueOffset
 				}

@@ -55,6 +55,66 @@ func TestEndedAreNotAskedAbout(t *testing.T) {
 	}
 }
 
+// A commit that is being stored may yet be refused: until then the half message is neither asked about nor passed.
+func TestRefusedCommitIsAskedAbout(t *testing.T) {
+	for _, origin := range []bool{false, true} {
+		r := newRig(t, store.AsyncFlush)
+		var more []string
+		if origin {
+			more = []string{PropImmunity, "5"}
+		}
+		one := r.half("U1", more...)
+		if origin {
+			r.round(time.Second) // leaves a copy
+		}
+		at := r.at()
+		r.Begin(0, one.QueueOffset)
+		r.round(7 * time.Second)
+		if len(r.peer.asked) != 0 || r.at() != at && at != " " {
+			t.Errorf("asked %d times, offsets %s, while it is stored", len(r.peer.asked), r.at())
+		}
+		r.Abandon(0, one.QueueOffset)
+		r.round(7 * time.Second)
+		if len(r.peer.asked) != 1 || r.peer.asked[0].MsgID != "U1" {
+			t.Errorf("asked %+v after the refusal", r.peer.asked)
+		}
+		if n := len(r.ops.queues[0].marks); n != 0 {
+			t.Errorf("%d marks are left", n)
+		}
+	}
+}
+
+// Of what is decided nothing is kept.
+func TestCopiesAreForgotten(t *testing.T) {
+	r := newRig(t, store.AsyncFlush)
+	r.half("U1", PropImmunity, "5")
+	r.round(time.Second)
+	r.on(r.mem.KillClone()) // finds the copy
+	r.round(7 * time.Second)
+	if len(r.peer.asked) != 1 {
+		t.Fatalf("asked %d times", len(r.peer.asked))
+	}
+	r.commit(r.peer.asked[0].TranStateTableOffset, r.peer.asked[0].CommitLogOffset)
+	r.flush()
+	r.round(7 * time.Second)
+	if q := r.check.queues[0]; len(q.prepared) != 0 || len(q.newest) != 0 {
+		t.Errorf("kept: %v, %v", q.prepared, q.newest)
+	}
+}
+
+// A producer that says of a message that it is the copy of a later one does not undo the end of that one.
+func TestForeignOrigin(t *testing.T) {
+	r := newRig(t, store.AsyncFlush)
+	r.half("U1", PropPreparedAt, "1")
+	two := r.half("U2")
+	r.commit(two.QueueOffset, two.PhysicalOffset)
+	r.flush()
+	r.round(7 * time.Second)
+	if len(r.peer.asked) != 1 || r.peer.asked[0].MsgID != "U1" {
+		t.Errorf("asked %+v", r.peer.asked)
+	}
+}
+
 func TestNobodyIsAskedTooSoon(t *testing.T) {
 	r := newRig(t, store.AsyncFlush)
 	r.half("U1")

@@ -131,10 +131,11 @@ func checkTimes(properties string) (n int64, known bool) {
 	return n, true
 }
 
-// preparedAt is the queue offset that the producer knows a copy by, -1 for none.
-func preparedAt(properties string) int64 {
-	n, err := strconv.ParseInt(record.Property(properties, PropPreparedAt), 10, 64)
-	if err != nil || n < 0 {
+// preparedAt is the queue offset that the producer knows a copy by, -1 for none. It is always in front of the copy; what a producer has
+// set to another message's further on is none.
+func preparedAt(m *record.Message) int64 {
+	n, err := strconv.ParseInt(record.Property(m.Properties, PropPreparedAt), 10, 64)
+	if err != nil || n < 0 || n >= m.QueueOffset {
 		return -1
 	}
 	return n

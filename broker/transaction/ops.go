@@ -20,7 +20,7 @@ const opHelp = 256
 // (TransactionalMessageServiceImpl.deletePrepareMessage, TransactionalOpBatchService).
 //
 // Each offset is marked from before its commit is stored until its op message can be read, so that the check never takes a message
-// for undecided whose end is under way.
+// for undecided whose end is under way; nor for ended, since its commit may yet be refused.
 type ops struct {
 	mu     sync.Mutex // guards what follows; a leaf
 	queues map[int32]*opQueue
@@ -28,12 +28,24 @@ type ops struct {
 
 // opQueue is one half queue's.
 type opQueue struct {
-	marks   map[int64]int32 // how many ends are under way
-	waiting []int64         // ended, and to be written
-	size    int             // of waiting, as text
-	since   int64           // ms; when the first of waiting came
-	written []opBatch       // in messages that cannot be read yet
+	marks   map[int64]mark
+	waiting []int64   // ended, and to be written
+	size    int       // of waiting, as text
+	since   int64     // ms; when the first of waiting came
+	written []opBatch // in messages that cannot be read yet
 }
+
+// mark is how many ends of one half message there are that no op message tells of yet.
+type mark struct{ begun, ended int32 }
+
+// endState is what is known of the end of a half message without the op queue.
+type endState uint8
+
+const (
+	undecided endState = iota
+	begun              // a commit is being stored, or refused
+	ended
+)
 
 // opBatch is one op message.
 type opBatch struct {
@@ -46,43 +58,52 @@ func newOps() *ops { return &ops{queues: make(map[int32]*opQueue)} }
 func (o *ops) queueLocked(id int32) *opQueue {
 	q := o.queues[id]
 	if q == nil {
-		q = &opQueue{marks: make(map[int64]int32)}
+		q = &opQueue{marks: make(map[int64]mark)}
 		o.queues[id] = q
 	}
 	return q
 }
 
-// mark says that the end of a half message is under way.
-func (o *ops) mark(queue int32, off int64) {
+// begin says that the end of a half message is under way.
+func (o *ops) begin(queue int32, off int64) { o.change(queue, off, mark{begun: 1}) }
+
+// abandon says that it is not any more.
+func (o *ops) abandon(queue int32, off int64) { o.change(queue, off, mark{begun: -1}) }
+
+func (o *ops) change(queue int32, off int64, by mark) {
 	o.mu.Lock()
-	o.queueLocked(queue).marks[off]++
+	o.queueLocked(queue).changeLocked(off, by)
 	o.mu.Unlock()
 }
 
-// unmark takes a mark back.
-func (o *ops) unmark(queue int32, off int64) {
-	o.mu.Lock()
-	o.queueLocked(queue).unmarkLocked(off)
-	o.mu.Unlock()
-}
-
-func (q *opQueue) unmarkLocked(off int64) {
-	if n := q.marks[off]; n > 1 {
-		q.marks[off] = n - 1
-	} else {
+func (q *opQueue) changeLocked(off int64, by mark) {
+	m := q.marks[off]
+	m.begun += by.begun
+	m.ended += by.ended
+	if m == (mark{}) {
 		delete(q.marks, off)
+		return
 	}
+	q.marks[off] = m
 }
 
-// marked tells whether the end of a half message is under way.
-func (o *ops) marked(queue int32, off int64) bool {
+// state tells of the end of a half message.
+func (o *ops) state(queue int32, off int64) endState {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	q := o.queues[queue]
-	return q != nil && q.marks[off] > 0
+	switch {
+	case q == nil:
+		return undecided
+	case q.marks[off].ended > 0:
+		return ended
+	case q.marks[off].begun > 0:
+		return begun
+	}
+	return undecided
 }
 
-// add has an end that is marked written with the next op message. first says that nothing was waiting, and size is that of what waits.
+// add has an end that was begun written with the next op message. first says that nothing was waiting, and size is that of what waits.
 func (o *ops) add(queue int32, off, now int64) (first bool, size, count int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -91,6 +112,7 @@ func (o *ops) add(queue int32, off, now int64) (first bool, size, count int) {
 	if first {
 		q.since = now
 	}
+	q.changeLocked(off, mark{begun: -1, ended: 1})
 	q.waiting = append(q.waiting, off)
 	q.size += textSize(off)
 	return first, q.size, len(q.waiting)
@@ -144,7 +166,7 @@ func (o *ops) wrote(queue int32, b opBatch, readable int64) {
 			continue
 		}
 		for _, off := range b.offsets {
-			q.unmarkLocked(off)
+			q.changeLocked(off, mark{ended: -1})
 		}
 	}
 	clear(q.written[len(keep):])

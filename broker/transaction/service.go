@@ -129,10 +129,10 @@ func (s *Service) Settle() (changed bool, err error) {
 func (s *Service) Prepared(topic string) { s.counts.add(topic, 1) }
 
 // Begin says that a half message is about to be committed. Done or Abandon follows.
-func (s *Service) Begin(queue int32, off int64) { s.ops.mark(queue, off) }
+func (s *Service) Begin(queue int32, off int64) { s.ops.begin(queue, off) }
 
 // Abandon says that it could not be.
-func (s *Service) Abandon(queue int32, off int64) { s.ops.unmark(queue, off) }
+func (s *Service) Abandon(queue int32, off int64) { s.ops.abandon(queue, off) }
 
 // Done ends a half message that Begin was called for: its commit is in the log. It never waits for a disk. Java's answer to the
 // producer does not depend on the op message either: one that is lost has the producer asked once more.
@@ -158,7 +158,7 @@ func (s *Service) RolledBack(queue int32, off int64, topic string) error {
 	if n := s.ops.waiting(queue); n >= 2*opCapacity {
 		return fmt.Errorf("%d ends of transactions wait for the store", n)
 	}
-	s.ops.mark(queue, off)
+	s.ops.begin(queue, off)
 	s.Done(queue, off, topic)
 	return nil
 }
