@@ -86,7 +86,7 @@ func Assign(q Question) ([]body.MessageQueue, error) {
 	if q.Pop && len(q.Clients) > len(q.Queues) {
 		return q.Queues[index%len(q.Queues):][:1], nil
 	}
-	out := slices.Clone(alloc(q.Queues, index, len(q.Clients)))
+	out := append([]body.MessageQueue{}, alloc(q.Queues, index, len(q.Clients))...) // no share is a share: nil would be no answer
 	if q.Pop {
 		for i := range int(q.Share) {
 			out = append(out, alloc(q.Queues, (index+1+i)%len(q.Clients), len(q.Clients))...)

@@ -52,6 +52,7 @@ func TestAssign(t *testing.T) {
 		{"the last one", Question{Strategy: "AVG", Client: "c02", Queues: queuesOf("a", 8)}, 3, "a6 a7", ""},
 		{"more clients than queues", Question{Strategy: "AVG", Client: "c02", Queues: queuesOf("a", 2)}, 3, "", ""},
 		{"by circle", Question{Strategy: "AVG_BY_CIRCLE", Client: "c01", Queues: queuesOf("a", 8)}, 3, "a1 a4 a7", ""},
+		{"by circle, more clients than queues", Question{Strategy: "AVG_BY_CIRCLE", Client: "c02", Queues: queuesOf("a", 2)}, 3, "", ""},
 		{"over brokers", Question{Strategy: "AVG", Client: "c00", Queues: two}, 2, "a0 a1", ""},
 		{"a client that is not in the group", Question{Strategy: "AVG", Client: "x", Queues: two}, 2, "", ""},
 		{"another strategy", Question{Strategy: "CONSISTENT_HASH", Client: "c00", Queues: two}, 2, "", `unsupported strategy "CONSISTENT_HASH"`},
