@@ -316,8 +316,26 @@ func (s *Service) run() {
 		case n := <-s.saver.results:
 			s.flushed(n)
 		case <-s.nudge:
+			if !s.gather(sleep) {
+				return
+			}
 		case <-c:
 		}
+	}
+}
+
+// gathering is how long the timer waits for more once something has arrived: waking up for each costs more than to enter it, and a slot is
+// as long as fifty of these.
+const gathering = 20 * time.Millisecond
+
+// gather lets more arrive, until something is due; false if the timer is to stop.
+func (s *Service) gather(sleep *time.Timer) bool {
+	sleep.Reset(min(gathering, s.wait()))
+	select {
+	case <-s.stop:
+		return false
+	case <-sleep.C:
+		return true
 	}
 }
 

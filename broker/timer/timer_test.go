@@ -235,6 +235,7 @@ func TestDeliversAfterItsTimeAndWithinAStep(t *testing.T) {
 			s.send(t, "two", 1900) // at 2000: exactly
 			s.send(t, "more", 1901)
 			s.send(t, "later", 5000)
+			time.Sleep(gathering)
 			synctest.Wait()
 			if p := v.Progress(); p.Waiting != 4 || p.OffsetBehind != 0 {
 				t.Errorf("progress %+v", p)
@@ -305,6 +306,7 @@ func TestRolls(t *testing.T) {
 			s.send(t, "cancelled", 60_000)
 			time.Sleep(30 * time.Second)
 			s.send(t, "cancel", 30_000, PropCancel, "cancelled")
+			time.Sleep(gathering)
 			synctest.Wait()
 			if got := string(v.Metrics()); !strings.Contains(got, `"A":{"count":1,`) {
 				t.Errorf("metrics %s", got)
