@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -109,12 +108,15 @@ func (op *sendOp) commit(r *remoting.Request) {
 	queue, off := m.QueueID, m.QueueOffset
 	wait := strings.EqualFold(record.Property(m.Properties, record.PropWait), "false")
 	var err error
-	if op.buf, err = transaction.Commit(m, op.buf); err == nil {
-		err = op.delayCommitted()
+	var no refusal
+	if op.buf, err = transaction.Commit(m, op.buf); err != nil {
+		no = refusal{code.SystemError, err.Error()}
+	} else {
+		no = op.delayCommitted()
 	}
-	if err != nil {
+	if no.code != 0 {
 		op.release()
-		r.Fail(code.SystemError, "%v", err)
+		r.Fail(no.code, "%s", no.remark)
 		return
 	}
 	op.props.noWait = wait
@@ -130,19 +132,17 @@ func (op *sendOp) commit(r *remoting.Request) {
 }
 
 // delayCommitted sends a committed message that asks for a delay or a time to where it waits.
-func (op *sendOp) delayCommitted() error {
+func (op *sendOp) delayCommitted() (no refusal) {
 	m := &op.msg
 	name, known, _ := op.p.Topics.Lookup(m.Topic)
 	if name == "" {
 		name = strings.Clone(m.Topic) // the topic is gone; the log keeps the message, as Java's
 	}
 	m.Topic, op.name, op.known = name, name, known
-	var no refusal
-	if op.spare, no = op.p.schedule(m, op.spare); no.code != 0 {
-		return errors.New(no.remark)
+	if op.spare, no = op.p.schedule(m, op.spare); no.code == 0 {
+		op.buf, op.spare = op.spare, op.buf
 	}
-	op.buf, op.spare = op.spare, op.buf
-	return nil
+	return no
 }
 
 // tranStep is what a put is to a transaction.

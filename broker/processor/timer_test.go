@@ -53,8 +53,9 @@ func (g *rig) last() record.Message {
 	return m
 }
 
+const illegal = "timer message illegal, the delay time should not be bigger than the max delay 259200000ms; or if set del msg, the delay time should be bigger than the current time"
+
 func TestTimedSends(t *testing.T) {
-	const illegal = "timer message illegal, the delay time should not be bigger than the max delay 259200000ms; or if set del msg, the delay time should be bigger than the current time"
 	for name, c := range map[string]struct {
 		props  string
 		code   int32
@@ -101,6 +102,36 @@ func TestTimedSends(t *testing.T) {
 				t.Errorf("answer %v, want the handle %q", a, handle)
 			}
 		})
+	}
+}
+
+// The time of a transaction's message counts from its commit, which is refused as a send would be; the half message stays undecided.
+func TestTimedCommits(t *testing.T) {
+	for ask, want := range map[string]struct {
+		code   int32
+		remark string
+		heard  string
+	}{
+		"TIMER_DELAY_SEC=5":              {heard: "begin 0/0 done 0/0 tA"},
+		"TIMER_DELAY_SEC=259201":         {code: 13, remark: illegal},
+		"TIMER_DELAY_MS=x":               {code: 13, remark: illegal},
+		"TIMER_DELIVER_MS=1700000009000": {code: 1, remark: "timer message is under flow control, max num limit is 20 or the current value is greater than 10 and less than 20, trigger random flow control"},
+	} {
+		g, f := timedRig(t, func(c *config.Broker) { c.TimerCongest = 10 })
+		f.full = 1_700_000_008_000
+		g.prepare("properties", props("TRAN_MSG=true", "PGROUP=pg", ask))
+		g.tran().take()
+		half := g.last()
+		a := g.call(code.EndTransaction, endFields(8), "")
+		if a.code != want.code || a.remark != want.remark || len(a.ext) != 0 {
+			t.Errorf("%s: answer %v, want %d %q", ask, a, want.code, want.remark)
+		}
+		if got := g.tran().take(); got != "["+want.heard+"]" {
+			t.Errorf("%s: transactions heard %s", ask, got)
+		}
+		if m := g.last(); want.code == 0 && m.Topic != timer.Topic || want.code != 0 && m.PhysicalOffset != half.PhysicalOffset {
+			t.Errorf("%s: stored %+v", ask, m)
+		}
 	}
 }
 
