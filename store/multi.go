@@ -13,6 +13,9 @@ import (
 const (
 	lmqPrefix    = "%LMQ%"
 	systemPrefix = "rmq_sys_"
+
+	halfTopic    = "RMQ_SYS_TRANS_HALF_TOPIC"   // undecided messages
+	givenUpTopic = "TRANS_CHECK_MAX_TIME_TOPIC" // those that nobody decides about
 )
 
 var (
@@ -26,6 +29,10 @@ func multiDispatched(o *Options, topic string) bool {
 	return o.EnableMultiDispatch && o.EnableLmq && !strings.HasPrefix(topic, retryTopicPrefix) &&
 		!strings.HasPrefix(topic, systemPrefix) && topic != record.ScheduleTopic
 }
+
+// undelivered tells whether what is put into a topic must not be seen elsewhere yet: a half message enters its light queues when it is
+// committed, once. What Java has put there has got its offsets, and keeps them.
+func undelivered(topic string) bool { return topic == halfTopic || topic == givenUpTopic }
 
 // assignLocked fixes the offsets of the queues that m names, and measures it again with them. Under the append lock, as the
 // offsets are; queues.next is raised by the caller when m has been written.

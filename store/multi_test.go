@@ -1,6 +1,10 @@
 package store
 
-import "testing"
+import (
+	"testing"
+
+	"apogee/store/record"
+)
 
 func TestLmqQuota(t *testing.T) {
 	r := newRig(t, func(o *Options) {
@@ -41,4 +45,39 @@ func TestLmqQuota(t *testing.T) {
 	if got := send("%LMQ%d"); got != PutOK {
 		t.Errorf("after two are gone: %d", got)
 	}
+}
+
+// A half message enters its light queues when it is committed, and not before.
+func TestUndecidedAreInNoLightQueue(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.EnableLmq, o.EnableMultiDispatch = true, true })
+	s := r.open()
+	for topic, want := range map[string]string{halfTopic: "", givenUpTopic: "", "Topic": "0"} {
+		m := message(topic, 0, "x")
+		m.Properties = "INNER_MULTI_DISPATCH\x01%LMQ%a\x02"
+		if res := s.PutWait(m); res.Status != PutOK {
+			t.Fatal(res.Err)
+		} else if got := propertyAt(t, s, res.PhysicalOffset, record.PropMultiDispatchQueue); got != want {
+			t.Errorf("%s: offset %q in the light queue, want %q", topic, got, want)
+		}
+	}
+	if got := s.MaxOffset("%LMQ%a", 0); got != 1 {
+		t.Errorf("%d entries in the light queue", got)
+	}
+	killed := r.on(r.mem.KillClone())
+	must(t, s.Close())
+	s = killed.open()
+	defer s.Close()
+	if got := s.MaxOffset("%LMQ%a", 0); got != 1 {
+		t.Errorf("%d entries in the light queue after a kill", got)
+	}
+}
+
+func propertyAt(t *testing.T, s *Store, physical int64, name string) string {
+	t.Helper()
+	rec, release, err := s.View(physical)
+	must(t, err)
+	defer release()
+	var m record.Message
+	must(t, record.Decode(rec, &m))
+	return string([]byte(record.Property(m.Properties, name)))
 }

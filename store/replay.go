@@ -102,7 +102,7 @@ func (s *Store) digest(d *digest, q *queue, m *record.Message) {
 	*d = digest{}
 	words := m.Words()
 	if words.Multi {
-		d.multi = multiDispatched(s.options(), m.Topic)
+		d.multi = multiDispatched(s.options(), m.Topic) && !undelivered(m.Topic)
 	}
 	d.inner = m.SysFlag&record.SysInnerBatch != 0
 	if words.Delay != "" && q.topic == record.ScheduleTopic {

@@ -370,6 +370,7 @@ func (l *look) giveUp() bool {
 	}
 	m.Topic, m.QueueID = meta.CheckMaxTimeTopic, 0
 	m.PreparedTransactionOffset, m.TagsCode = 0, 0
+	m.Properties = record.DeleteProperty(m.Properties, record.PropMultiDispatchQueue) // see rewrite
 	res := l.s.opts.Store.Put(m, nil)
 	if !stored(res.Status) {
 		l.s.opts.Log.Error("half message cannot be given up", "queue", l.q.id, "off", m.QueueOffset, "status", int(res.Status), "err", res.Err)

@@ -115,6 +115,34 @@ func TestForeignOrigin(t *testing.T) {
 	}
 }
 
+// Offsets in light queues are those of one record: neither a half message nor what becomes of it has them from another one.
+func TestOffsetsInLightQueuesAreNotCopied(t *testing.T) {
+	for _, reserved := range []time.Duration{time.Hour, time.Second} { // asked about, or given up at once
+		r := newRig(t, store.AsyncFlush)
+		r.set.CheckMax, r.set.Reserved = 1, reserved
+		res := r.half("U1", record.PropMultiDispatchQueue, "7")
+		java := r.messages(meta.HalfTopic, 0)[res.QueueOffset]
+		if got := prop(java, record.PropMultiDispatchQueue); got != "" {
+			t.Errorf("the half message says %s", got)
+		}
+		java.Properties += record.PropMultiDispatchQueue + "\x018\x02" // as Java leaves it
+		if put := r.st.PutWait(&java); !stored(put.Status) {
+			t.Fatal(put.Err)
+		}
+		r.round(7 * time.Second)
+		r.round(7 * time.Second)
+		given := r.messages(meta.CheckMaxTimeTopic, 0)
+		for _, m := range append(r.messages(meta.HalfTopic, 0)[2:], given...) {
+			if got := prop(m, record.PropMultiDispatchQueue); got != "" {
+				t.Errorf("a copy in %s says %s", m.Topic, got)
+			}
+		}
+		if len(given) != 2 {
+			t.Errorf("%d messages are given up", len(given))
+		}
+	}
+}
+
 func TestNobodyIsAskedTooSoon(t *testing.T) {
 	r := newRig(t, store.AsyncFlush)
 	r.half("U1")

@@ -33,7 +33,7 @@ const opTag = "d"
 // (TransactionalMessageBridge.parseHalfMessageInner). A delay or a time of delivery stays a property and counts when the message is
 // committed. The new properties are built in buf, which m.Properties aliases from then on; the grown buffer is returned.
 func Prepare(m *record.Message, uniqKey string, buf []byte) []byte {
-	buf = appendWithout(buf[:0], m.Properties, PropTransactionID, PropRealTopic, PropRealQueue)
+	buf = appendWithout(buf[:0], m.Properties, PropTransactionID, PropRealTopic, PropRealQueue, record.PropMultiDispatchQueue)
 	if uniqKey != "" {
 		buf = record.AppendProperty(buf, PropTransactionID, uniqKey)
 	}
@@ -80,9 +80,11 @@ func Resume(m *record.Message) error {
 	return nil
 }
 
-// rewrite makes m a message that is to be stored once more in queue 0, with one property set.
+// rewrite makes m a message that is to be stored once more in queue 0, with one property set. Offsets in light queues, which Java has
+// fixed for the message, are not the copy's.
 func rewrite(m *record.Message, name, value string) {
-	m.Properties = view(record.SetProperty(make([]byte, 0, len(m.Properties)+len(name)+len(value)+2), m.Properties, name, value))
+	b := appendWithout(make([]byte, 0, len(m.Properties)+len(name)+len(value)+2), m.Properties, name, record.PropMultiDispatchQueue)
+	m.Properties = view(record.AppendProperty(b, name, value))
 	m.PreparedTransactionOffset, m.TagsCode = 0, 0
 }
 
