@@ -153,7 +153,7 @@ func (f *Filters) Register(group string, subs []body.SubscriptionData) {
 		}
 	}
 	if known {
-		f.bury(group, subs)
+		f.bury(group, topicsOf(subs))
 	}
 }
 
@@ -209,20 +209,28 @@ func (f *Filters) next(old *Filter, e *filter.Expression, group string, s *body.
 // Unregister notes that a group has no consumers any more.
 func (f *Filters) Unregister(group string) {
 	if f.known(group) {
-		f.bury(group, nil)
+		f.bury(group, topicSet{})
 	}
 }
 
+// maxDead is how many filters a group has at most for which dead ones are remembered: a client that makes up topics would fill the memory.
+const maxDead = 1000
+
 // bury marks the group's filters as dead, except those of the subscriptions that it has.
-func (f *Filters) bury(group string, but []body.SubscriptionData) {
+func (f *Filters) bury(group string, but topicSet) {
 	if !f.stale(group, but) {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.opts.Now().UnixMilli()
+	many := len(f.groups[group]) > maxDead
 	for topic, v := range f.groups[group] {
-		if !v.dead() && !subscribed(but, topic) {
+		switch dead := v.dead(); {
+		case !dead && but.has(topic):
+		case many:
+			f.dropLocked(v)
+		case !dead:
 			next := *v
 			next.Data.DeadTime = now
 			f.putLocked(&next)
@@ -230,19 +238,42 @@ func (f *Filters) bury(group string, but []body.SubscriptionData) {
 	}
 }
 
-func (f *Filters) stale(group string, but []body.SubscriptionData) bool {
+func (f *Filters) stale(group string, but topicSet) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for topic, v := range f.groups[group] {
-		if !v.dead() && !subscribed(but, topic) {
+		if !v.dead() && !but.has(topic) {
 			return true
 		}
 	}
 	return false
 }
 
-func subscribed(subs []body.SubscriptionData, topic string) bool {
-	return slices.ContainsFunc(subs, func(s body.SubscriptionData) bool { return s.Topic == topic })
+// topicSet is the topics of subscriptions. There are few, as a rule; many are looked up by name, since a lock is held meanwhile.
+type topicSet struct {
+	subs  []body.SubscriptionData
+	names map[string]struct{} // nil for few
+}
+
+const fewTopics = 32
+
+func topicsOf(subs []body.SubscriptionData) topicSet {
+	s := topicSet{subs: subs}
+	if len(subs) > fewTopics {
+		s.names = make(map[string]struct{}, len(subs))
+		for i := range subs {
+			s.names[subs[i].Topic] = struct{}{}
+		}
+	}
+	return s
+}
+
+func (s *topicSet) has(topic string) bool {
+	if s.names != nil {
+		_, ok := s.names[topic]
+		return ok
+	}
+	return slices.ContainsFunc(s.subs, func(d body.SubscriptionData) bool { return d.Topic == topic })
 }
 
 // Persist forgets what has been dead for long and writes the file if there is something new.

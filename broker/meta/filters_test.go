@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"fmt"
 	"path"
 	"reflect"
 	"strings"
@@ -256,6 +257,25 @@ func TestHeartbeatsThatSayTheSameAllocateNothing(t *testing.T) {
 	r.Register("G", subs)
 	if n := testing.AllocsPerRun(100, func() { r.Register("G", subs); r.Get("T", "G"); r.Register("H", subs[1:]) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Of a group with more filters than anybody needs, only those are kept that its consumers have now.
+func TestMadeUpTopicsAreForgotten(t *testing.T) {
+	r := newFilterRig(t, vfs.NewMem(now))
+	for version := range int64(4) {
+		var subs []body.SubscriptionData
+		for i := range maxDead {
+			subs = append(subs, sqlSub(fmt.Sprint(version, "-", i), "a = 1", version))
+		}
+		r.Register("G", subs)
+		if n := len(r.groups["G"]); n != maxDead || r.Get(subs[maxDead-1].Topic, "G").dead() {
+			t.Fatalf("%d filters after heartbeat %d", n, version)
+		}
+	}
+	r.Unregister("G")
+	if n := len(r.groups["G"]); n != maxDead {
+		t.Errorf("%d filters when the consumers are gone", n)
 	}
 }
 
