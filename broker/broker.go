@@ -407,15 +407,15 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.timer != nil {
 		also(b.timer.Stop())
 	}
-	if b.trans != nil {
-		also(b.trans.Stop())
-	}
 	if b.pop != nil {
 		b.pop.Stop()
 	}
 	if b.lanes != nil {
 		b.lanes.Close()
 		b.client.Close()
+	}
+	if b.trans != nil { // after the lanes, where commits may still be under way
+		also(b.trans.Stop())
 	}
 	if b.store != nil {
 		if b.offsets != nil && b.delay != nil { // loaded, hence not to be overwritten by emptiness
