@@ -176,11 +176,11 @@ func (p *Processor) consumerList(r *remoting.Request) {
 // 046 CHECK_CLIENT_CONFIG: may a client subscribe with this expression (ClientManageProcessor.checkClientConfig)? Push consumers ask
 // before they start if they filter by anything but tags.
 //
-// Answers: 0 for tags and for an expression that compiles; 1 for others than tags unless enablePropertyFilter; 23 with the reason if it
-// does not compile.
+// Answers: 0 for tags, for an expression that compiles, and without a subscription or a body; 1 for others than tags unless
+// enablePropertyFilter; 23 with the reason if it does not compile.
 func (p *Processor) checkClient(r *remoting.Request) {
 	var b body.CheckClientRequestBody
-	if !decodeBody(r, &b) {
+	if len(r.Body) > 0 && !decodeBody(r, &b) {
 		return
 	}
 	s := b.SubscriptionData

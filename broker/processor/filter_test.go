@@ -126,6 +126,11 @@ func TestCheckClient(t *testing.T) {
 			t.Errorf("%s %q: %v, want %d", c.kind, c.expression, a, c.want)
 		}
 	}
+	for text, want := range map[string]int32{"": 0, "{}": 0, "null": 0, "{": 1} {
+		if a := g.call(code.CheckClientConfig, nil, text); a.code != want {
+			t.Errorf("body %q: %v, want %d", text, a, want)
+		}
+	}
 	g.set(func(c *config.Broker) { c.PropertyFilter = false })
 	if a := check(g, "SQL92", "a >"); a.code != 1 || a.remark != remarkNoFilter+"SQL92" {
 		t.Errorf("without filters: %v", a)
