@@ -3,16 +3,13 @@ package broker
 import (
 	"context"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf16"
 
 	"apogee/broker/lite"
 	"apogee/broker/pop"
 	"apogee/broker/pop/order"
-	"apogee/compat/body"
 )
 
 // liteRoutes is how long a route counts by which new lite topics are shared out among brokers, liteRoute how long it may take to get it.
@@ -55,6 +52,7 @@ func (b *Broker) startLite() {
 			if b.env.Now().Sub(started) >= b.live.Get().LiteMinTTL {
 				b.expireLiteTopics()
 			}
+			b.liteOrders.Clean()
 		})
 	})
 }
@@ -82,31 +80,10 @@ func (b *Broker) expireLiteTopics() {
 	}
 }
 
-// liteHere tells whether a new lite topic belongs to this broker: names are shared out among the write queues of the parent by a
-// consistent hash (LiteShardingImpl). Without a route it does.
-func (b *Broker) liteHere(parent, topic string) bool {
+// liteHere tells which new lite topics of a parent belong to this broker. Without a route all do.
+func (b *Broker) liteHere(parent string) func(topic string) bool {
 	ctx, cancel := context.WithTimeout(b.ctx, liteRoute)
 	defer cancel()
-	queues := b.topicRoutes.Queues(ctx, parent, liteRoutes)
-	if len(queues) == 0 || !slices.ContainsFunc(queues, func(q body.MessageQueue) bool { return q.BrokerName != queues[0].BrokerName }) {
-		return true // nobody else has the topic
-	}
-	var hash int32
-	for _, u := range utf16.Encode([]rune(topic)) {
-		hash = 31*hash + int32(u)
-	}
-	return queues[bucketOf(int64(hash), len(queues))].BrokerName == b.live.Get().Name
-}
-
-// bucketOf is Guava's consistent hash: a jump hash over a linear congruential generator.
-func bucketOf(hash int64, buckets int) int {
-	state, at := uint64(hash), 0
-	for {
-		state = state*2862933555777941757 + 1
-		next := float64(at+1) / (float64(int32(state>>33)+1) / (1 << 31))
-		if next >= float64(buckets) || next > math.MaxInt32 {
-			return at
-		}
-		at = int(next)
-	}
+	queues, self := b.topicRoutes.Writable(ctx, parent, liteRoutes), b.live.Get().Name
+	return func(topic string) bool { return len(queues) == 0 || lite.Owner(topic, queues) == self }
 }

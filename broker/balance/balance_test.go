@@ -165,8 +165,26 @@ func TestRoutes(t *testing.T) {
 	s.answer = &body.TopicRouteData{QueueDatas: []body.QueueData{{BrokerName: "c", ReadQueueNums: 2, Perm: 2}}}
 	expect("nothing readable", "", 5)
 	expect("is asked for again", "", 6)
-	s.err = ErrNoTopic
-	expect("deleted", "none", 7)
+	s.answer = &body.TopicRouteData{
+		QueueDatas: []body.QueueData{
+			{BrokerName: "b", ReadQueueNums: 1, WriteQueueNums: 2, Perm: 6},
+			{BrokerName: "a", WriteQueueNums: 1, Perm: 2},
+			{BrokerName: "slave", WriteQueueNums: 4, Perm: 6},
+			{BrokerName: "c", ReadQueueNums: 2, WriteQueueNums: 2, Perm: 4},
+		},
+		BrokerDatas: []body.BrokerData{
+			{BrokerName: "a", BrokerAddrs: map[int64]string{0: "x"}},
+			{BrokerName: "b", BrokerAddrs: map[int64]string{0: "x"}},
+			{BrokerName: "slave", BrokerAddrs: map[int64]string{1: "x"}},
+			{BrokerName: "c", BrokerAddrs: map[int64]string{0: "x"}},
+		},
+	}
+	if got := text(r.Writable(t.Context(), "t", 30*time.Second)); got != "a0 b0 b1" {
+		t.Errorf("writable %q", got)
+	}
+	expect("known by now", "b0 c0 c1", 7)
+	s.now, s.err = s.now.Add(30*time.Second), ErrNoTopic
+	expect("deleted", "none", 8)
 	if len(r.table) != 0 {
 		t.Error("a deleted topic is kept")
 	}

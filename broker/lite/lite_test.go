@@ -1,6 +1,7 @@
 package lite
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -28,6 +29,7 @@ type rig struct {
 	told   []string
 	offs   *meta.Offsets
 	quota  int64
+	asked  int // how often who has which names
 }
 
 func newRig() *rig {
@@ -52,7 +54,10 @@ func newRig() *rig {
 			}
 			return out
 		},
-		Here: func(string, string) bool { return true },
+		Here: func(string) func(string) bool {
+			r.asked++
+			return func(topic string) bool { return topic != "elsewhere" }
+		},
 		Wake: func(client string) { r.woken = append(r.woken, client) },
 	})
 	return r
@@ -148,6 +153,16 @@ func TestExclusiveGroupsHaveOneSubscriber(t *testing.T) {
 	}
 	if off, ok := r.offs.TakeReset("G", Queue("P", "l"), 0); !ok || off != 0 {
 		t.Errorf("reset to %d %v", off, ok)
+	}
+	// One that has not heard of it names the lite topic at its next renewal, and is told again.
+	if err := r.order(body.LiteCompleteAdd, "a", "G", nil, "l", "m"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Subscribers(Queue("P", "l")); len(got) != 1 || got[0].ClientID != "b" {
+		t.Errorf("subscribers after a renewal %v", got)
+	}
+	if got, _ := r.Client("a"); len(r.told) != 2 || len(got) != 1 {
+		t.Errorf("told %v; has %v", r.told, got)
 	}
 }
 
@@ -269,6 +284,90 @@ func TestWhoIsTurnedAwayIsAskedAgain(t *testing.T) {
 	r.Unlock(k)
 	if r.Ready("c") {
 		t.Error("an event for nobody")
+	}
+}
+
+// TestQuotaHoldsForSets: the broker's limit counts for those who name many lite topics at once, and at each renewal.
+func TestQuotaHoldsForSets(t *testing.T) {
+	r := newRig()
+	r.groups["G"], r.quota = nil, 2
+	for _, action := range []string{body.LitePartialAdd, body.LiteCompleteAdd} {
+		var quota QuotaError
+		if err := r.order(action, "c", "G", nil, "1", "2", "3"); !errors.As(err, &quota) || quota.Limit != 2 {
+			t.Errorf("%s: %v", action, err)
+		}
+		if n, _ := r.Active(); n != 2 {
+			t.Errorf("%s: %d subscriptions", action, n)
+		}
+		if err := r.order(body.LiteCompleteAdd, "c", "G", nil, "1", "2"); err != nil { // what is there is renewed
+			t.Errorf("%s: %v", action, err)
+		}
+		if err := r.order(body.LiteCompleteRemove, "c", "G", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.order(body.LitePartialRemove, "nobody", "G", nil, "1"); err != nil {
+		t.Error(err)
+	}
+	if _, clients := r.Active(); clients != 0 {
+		t.Errorf("%d clients", clients)
+	}
+}
+
+// TestWhoLeavesLeavesItsEvents: what a client has not taken yet when it leaves a lite topic is for those who stay, and not for itself.
+func TestWhoLeavesLeavesItsEvents(t *testing.T) {
+	r := newRig()
+	r.groups["G"], r.groups["E"] = nil, map[string]string{"lite.sub.model": "Exclusive"}
+	for _, c := range []string{"a", "b"} {
+		if err := r.order(body.LitePartialAdd, c, "G", nil, "l", "m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.arrive("l")
+	has, other := "a", "b"
+	if r.Ready("b") {
+		has, other = other, has
+	}
+	if err := r.order(body.LitePartialRemove, has, "G", nil, "l"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.drain(has); len(got) != 0 {
+		t.Errorf("who has left has %v", got)
+	}
+	if got := r.drain(other); fmt.Sprint(got) != "[l]" {
+		t.Errorf("who stays has %v", got)
+	}
+	if err := r.order(body.LitePartialAdd, "c", "E", nil, "x"); err != nil {
+		t.Fatal(err)
+	}
+	r.arrive("x")
+	if err := r.order(body.LitePartialAdd, "d", "E", nil, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.drain("c"); len(got) != 0 {
+		t.Errorf("who was pushed out has %v", got)
+	}
+	if got := r.drain("d"); fmt.Sprint(got) != "[x]" {
+		t.Errorf("who came has %v", got)
+	}
+}
+
+// TestTopicsOfOtherBrokers are not subscribed to, unless they are here all the same; who has which is asked once.
+func TestTopicsOfOtherBrokers(t *testing.T) {
+	r := newRig()
+	r.groups["G"] = nil
+	if err := r.order(body.LiteCompleteAdd, "c", "G", nil, "1", "2", "elsewhere", "3"); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := r.Active(); n != 3 || r.asked != 1 {
+		t.Errorf("%d subscriptions, asked %d times", n, r.asked)
+	}
+	r.ends[Queue("P", "elsewhere")] = 1
+	if err := r.order(body.LiteCompleteAdd, "c", "G", nil, "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := r.Client("c"); fmt.Sprint(got) != "["+Queue("P", "elsewhere")+"]" || r.asked != 1 {
+		t.Errorf("subscriptions %v, asked %d times", got, r.asked)
 	}
 }
 

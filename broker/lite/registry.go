@@ -44,8 +44,8 @@ type Options struct {
 	// MaxOffset is where a light queue ends, 0 where there is none; Queues are those that there are.
 	MaxOffset func(queue string) int64
 	Queues    func() []string
-	// Here tells whether new lite topics of that name belong to this broker.
-	Here func(parent, topic string) bool
+	// Here tells of a parent topic which names of new lite topics belong to this broker.
+	Here func(parent string) func(topic string) bool
 	// Wake says that a client has events. No lock is held; it must not block.
 	Wake func(client string)
 }
@@ -130,14 +130,14 @@ func (s *Service) Apply(e *body.LiteSubscription, ch Channel) error {
 			return RefusedError("Consumer group is not allowed to consume.")
 		}
 		if !wildcard(g) {
-			queues = slices.DeleteFunc(queues, func(q string) bool { return !s.here(q) }) // it may ask a name server: no lock is held
+			queues = s.served(e.Topic, queues) // it may ask a name server: no lock is held
 		}
 		s.mu.Lock()
 		defer s.unlock()
 		if e.Action == body.LitePartialAdd {
 			return s.addLocked(e, g, queues, ch)
 		}
-		s.replaceLocked(e, g, queues, ch)
+		return s.replaceLocked(e, g, queues, ch)
 	case body.LitePartialRemove:
 		s.mu.Lock()
 		defer s.unlock()
@@ -175,7 +175,10 @@ func (s *Service) addLocked(e *body.LiteSubscription, g *body.SubscriptionGroupC
 	c := s.clientLocked(e)
 	c.channel, c.updated = ch, s.opts.Now()
 	for _, q := range queues {
-		if g.Attributes["lite.sub.model"] == "Exclusive" {
+		if err := s.roomLocked(c, q); err != nil {
+			return err
+		}
+		if exclusive(g) {
 			s.evictLocked(c, g, q)
 		}
 		if e.OffsetOption != nil {
@@ -186,39 +189,64 @@ func (s *Service) addLocked(e *body.LiteSubscription, g *body.SubscriptionGroupC
 	return nil
 }
 
-// here tells whether this broker serves a lite topic: it is there already, or new ones of that name belong here.
-func (s *Service) here(queue string) bool {
-	if s.opts.MaxOffset(queue) > 0 {
-		return true
+// roomLocked tells whether there may be one more subscription, if it is one.
+func (s *Service) roomLocked(c *subscriber, queue string) error {
+	if limit := s.opts.Settings().Quota; s.active >= limit && !c.queues[queue] {
+		return QuotaError{limit}
 	}
-	parent, topic, _ := Split(queue)
-	return s.opts.Here(parent, topic)
+	return nil
+}
+
+// served are those of a parent's light queues that this broker serves: they are there already, or new ones of that name belong here.
+func (s *Service) served(parent string, queues []string) []string {
+	var here func(topic string) bool // asked for once, not for each of thousands
+	return slices.DeleteFunc(queues, func(q string) bool {
+		if s.opts.MaxOffset(q) > 0 {
+			return false
+		}
+		if here == nil {
+			here = s.opts.Here(parent)
+		}
+		_, topic, _ := Split(q)
+		return !here(topic)
+	})
 }
 
 // replaceLocked makes queues all that a client subscribes to; a client of a wildcard group has everything.
-func (s *Service) replaceLocked(e *body.LiteSubscription, g *body.SubscriptionGroupConfig, queues []string, ch Channel) {
+func (s *Service) replaceLocked(e *body.LiteSubscription, g *body.SubscriptionGroupConfig, queues []string, ch Channel) error {
 	c := s.clientLocked(e)
 	c.channel, c.updated = ch, s.opts.Now()
 	all := wildcard(g)
 	if all {
 		queues = []string{wildKey(c.parent, c.group)}
-		if s.wild[c.parent] == nil {
-			s.wild[c.parent] = make(map[string]bool)
-		}
-		s.wild[c.parent][c.group] = true
+	}
+	want := make(map[string]bool, len(queues))
+	for _, q := range queues {
+		want[q] = true
 	}
 	for q := range c.queues {
-		if !slices.Contains(queues, q) {
+		if !want[q] {
 			s.leaveLocked(c, q)
 		}
 	}
 	for _, q := range queues {
+		if err := s.roomLocked(c, q); err != nil {
+			return err
+		}
+		if exclusive(g) && !c.queues[q] && s.takenLocked(c, q) { // it has not heard that it was pushed out
+			s.tell(c, q)
+			continue
+		}
 		s.joinLocked(c, q, all)
 	}
+	return nil
 }
 
 func (s *Service) removeLocked(e *body.LiteSubscription, queues []string) {
-	c := s.clientLocked(e)
+	c := s.clients[e.ClientID]
+	if c == nil {
+		return
+	}
 	c.updated = s.opts.Now()
 	g, _ := s.opts.Group(c.group)
 	for _, q := range queues {
@@ -241,13 +269,17 @@ func (s *Service) joinLocked(c *subscriber, queue string, all bool) {
 	s.active++
 	switch {
 	case all:
+		if s.wild[c.parent] == nil {
+			s.wild[c.parent] = make(map[string]bool)
+		}
+		s.wild[c.parent][c.group] = true
 		s.scheduleLocked(c.group, fullDispatch{group: c.group, wild: true}, wildFirst)
 	case s.opts.MaxOffset(queue) > 0:
 		s.dispatchLocked(c.group, queue, "")
 	}
 }
 
-// leaveLocked reports whether the client had the queue.
+// leaveLocked reports whether the client had the queue. If it has an event of it, that goes to another of its group.
 func (s *Service) leaveLocked(c *subscriber, queue string) bool {
 	if !c.queues[queue] {
 		return false
@@ -255,15 +287,19 @@ func (s *Service) leaveLocked(c *subscriber, queue string) bool {
 	delete(c.queues, queue)
 	delete(s.of[queue], c.id)
 	s.active--
-	if len(s.of[queue]) > 0 {
-		return true
-	}
-	delete(s.of, queue)
-	if queue == wildKey(c.parent, c.group) {
-		delete(s.wild[c.parent], c.group)
-		if len(s.wild[c.parent]) == 0 {
-			delete(s.wild, c.parent)
+	if len(s.of[queue]) == 0 {
+		delete(s.of, queue)
+		if queue == wildKey(c.parent, c.group) {
+			delete(s.wild[c.parent], c.group)
+			if len(s.wild[c.parent]) == 0 {
+				delete(s.wild, c.parent)
+			}
 		}
+	}
+	if c.queued[queue] {
+		delete(c.queued, queue)
+		c.events = slices.DeleteFunc(c.events, func(q string) bool { return q == queue })
+		s.dispatchLocked(c.group, queue, c.id)
 	}
 	return true
 }
@@ -275,19 +311,35 @@ func (s *Service) evictLocked(by *subscriber, g *body.SubscriptionGroupConfig, q
 			continue
 		}
 		s.leaveLocked(c, queue)
-		_, topic, _ := Split(queue)
-		if c.channel != nil {
-			err := c.channel.Oneway(remoting.Outgoing{
-				Code:   code.NotifyUnsubscribeLite,
-				Header: &header.NotifyUnsubscribeLiteRequest{LiteTopic: topic, ConsumerGroup: c.group, ClientID: c.id},
-			})
-			if err != nil {
-				s.opts.Log.Warn("client not told of a lite topic that it has lost", "client", c.id, "group", c.group, "err", err)
-			}
-		}
+		s.tell(c, queue)
 		if g.Attributes["lite.sub.reset.offset.exclusive"] == "true" {
 			s.resetLocked(queue, c.group, &body.LiteOffsetOption{Type: body.LitePolicy, Value: body.LitePolicyMin})
 		}
+	}
+}
+
+// takenLocked tells whether another client of the group has a lite topic.
+func (s *Service) takenLocked(by *subscriber, queue string) bool {
+	for _, c := range s.of[queue] {
+		if c.group == by.group && c != by {
+			return true
+		}
+	}
+	return false
+}
+
+// tell has a client know that a lite topic is not its any more.
+func (s *Service) tell(c *subscriber, queue string) {
+	if c.channel == nil {
+		return
+	}
+	_, topic, _ := Split(queue)
+	err := c.channel.Oneway(remoting.Outgoing{
+		Code:   code.NotifyUnsubscribeLite,
+		Header: &header.NotifyUnsubscribeLiteRequest{LiteTopic: topic, ConsumerGroup: c.group, ClientID: c.id},
+	})
+	if err != nil {
+		s.opts.Log.Warn("client not told of a lite topic that it has lost", "client", c.id, "group", c.group, "err", err)
 	}
 }
 
@@ -329,6 +381,10 @@ func (s *Service) resetLocked(queue, group string, o *body.LiteOffsetOption) {
 
 func wildcard(g *body.SubscriptionGroupConfig) bool {
 	return g.Attributes["lite.sub.wildcard"] == "true"
+}
+
+func exclusive(g *body.SubscriptionGroupConfig) bool {
+	return g.Attributes["lite.sub.model"] == "Exclusive"
 }
 
 func wildKey(parent, group string) string { return parent + "@" + group }

@@ -51,4 +51,4 @@ func (s *Service) Forget(queue string) {
 }
 
 // Here tells whether a lite topic that is new belongs to this broker.
-func (s *Service) Here(parent, topic string) bool { return s.opts.Here(parent, topic) }
+func (s *Service) Here(parent, topic string) bool { return s.opts.Here(parent)(topic) }
