@@ -144,7 +144,7 @@ func (b *batch) encodeLocked() *fileBatch {
 func (t *Table) Persist() error {
 	t.file.mu.Lock()
 	defer t.file.mu.Unlock()
-	t.clean()
+	t.Clean()
 	w, changed := t.snapshot()
 	if !changed {
 		return nil

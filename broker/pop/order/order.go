@@ -340,8 +340,9 @@ func (t *Table) ended(now int64) (free []pop.Key, next int64) {
 	return free, math.MaxInt64
 }
 
-// clean forgets what belongs to nobody any more: topic, group or queue are gone, or nothing was popped for a day (autoClean).
-func (t *Table) clean() {
+// Clean forgets what belongs to nobody any more: topic, group or queue are gone, or nothing was popped for a day (autoClean). Persist does
+// it too; a table that is never written needs it now and then.
+func (t *Table) Clean() {
 	now := t.opts.Now().UnixMilli()
 	t.mu.Lock()
 	defer t.mu.Unlock()
