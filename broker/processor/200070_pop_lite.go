@@ -135,15 +135,23 @@ func (op *litePop) run(mayWait bool) {
 	op.say(now, code.Success)
 }
 
-// collect pops from the client's events until there are enough messages. Each lite topic gets one turn.
+// collect pops from the client's events until there are enough messages. Each lite topic gets one turn; what came to it after that is an
+// event again, since nobody else would tell of it.
 func (op *litePop) collect(now int64) {
 	h, turns := &op.hdr, make(map[string]bool)
+	var again []string
+	defer func() {
+		for _, queue := range again {
+			op.p.Lite.Dispatch(h.ConsumerGroup, queue)
+		}
+	}()
 	for n := int32(0); n < h.MaxMsgNum; {
 		queue := op.p.Lite.Next(h.ClientID)
 		if queue == "" {
 			return
 		}
 		if turns[queue] {
+			again = append(again, queue)
 			continue
 		}
 		turns[queue] = true
@@ -264,8 +272,8 @@ func (op *litePop) say(now int64, c int32) {
 	op.replier.Reply(reply)
 }
 
-// Ready, Wants and Wake make a pop a [hold.Waiter].
-func (op *litePop) Ready() bool { return op.p.Lite.Ready(op.hdr.ClientID) }
+// Ready, Wants and Wake make a pop a [hold.Waiter]. A pop of no messages is never ready: it waits for its end.
+func (op *litePop) Ready() bool { return op.hdr.MaxMsgNum > 0 && op.p.Lite.Ready(op.hdr.ClientID) }
 
 // Wants is true: whoever wakes a client has an event for it.
 func (op *litePop) Wants(*store.Arrival) bool { return true }
