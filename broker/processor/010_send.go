@@ -269,7 +269,7 @@ func (op *sendOp) innerBatches() bool {
 // swap makes spare the properties.
 func (op *sendOp) swap() {
 	op.buf, op.spare = op.spare, op.buf
-	op.msg.Properties = viewOf(op.buf)
+	op.msg.Properties, op.msg.Found = viewOf(op.buf), record.Words{} // which may be those of a string that stood here before
 }
 
 // level is the delay level that the message asks for.

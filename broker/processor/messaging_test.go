@@ -106,6 +106,9 @@ func (s *memStore) putLocked(m *record.Message) store.PutResult {
 	if _, stored := putCode(s.status); !stored {
 		return store.PutResult{Status: s.status, Err: s.err}
 	}
+	if w, want := m.Words(), record.ReadWords(m.Properties); w.Multi != want.Multi || w.Uniq != want.Uniq || w.Keys != want.Keys || w.Tags != want.Tags {
+		panic(fmt.Sprintf("words %+v of properties %q", w, m.Properties))
+	}
 	l, err := m.Measure(false)
 	if err != nil {
 		return store.PutResult{Status: store.PropertiesSizeExceeded, Err: err}

@@ -225,6 +225,10 @@ func TestSentProperties(t *testing.T) {
 		"negative priority":          {sent: props("UNIQ_KEY=u", "_SYS_MSG_PRIORITY_=-1"), want: []string{"UNIQ_KEY=u", "_SYS_MSG_PRIORITY_=-1"}},
 		"priority of an ordered one": {sent: props("UNIQ_KEY=u", "_SYS_MSG_PRIORITY_=2", "__SHARDINGKEY=k"), want: []string{"UNIQ_KEY=u", "__SHARDINGKEY=k"}},
 		"lite topic":                 {sent: props("UNIQ_KEY=u", "__LITE_TOPIC=lt"), want: []string{"UNIQ_KEY=u", "__LITE_TOPIC=lt", "INNER_MULTI_DISPATCH=%LMQ%$tA$lt"}},
+		"a lite topic takes the place of a priority": { // to the byte
+			sent: props("UNIQ_KEY=u", "_SYS_MSG_PRIORITY_=1234567890123", "__SHARDINGKEY=k", "__LITE_TOPIC=lt"),
+			want: []string{"UNIQ_KEY=u", "__SHARDINGKEY=k", "__LITE_TOPIC=lt", "INNER_MULTI_DISPATCH=%LMQ%$tA$lt"},
+		},
 		"delayed": {
 			sent: props("UNIQ_KEY=u", "DELAY=2"), queue: 1, topic: record.ScheduleTopic,
 			want: []string{"UNIQ_KEY=u", "DELAY=2", "REAL_TOPIC=tA", "REAL_QID=0"},
