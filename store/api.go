@@ -54,7 +54,7 @@ type GetResult struct {
 	Count     int
 	Bytes     int
 	Regions   [][]byte
-	Offsets   []int64 // of each message, where the request asks for them
+	Offsets   []int64 // of each record, where the request asks for them; of an inner batch that of its first message
 	FromSlave bool    // suggestPullingFromSlave
 
 	held      []*mappedFile // the files that the regions lie in

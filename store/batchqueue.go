@@ -23,7 +23,7 @@ import (
 //	    38    4 -1
 //	    42    4 0
 //
-// A record without INNER_NUM and INNER_BASE is a message of its own.
+// A record without INNER_NUM and INNER_BASE, or that is no inner batch, is a message of its own.
 const (
 	batchUnitSize  = 46
 	batchUnitTimeF = 20
@@ -141,11 +141,15 @@ func (c *consumeQueue) rebound() error {
 
 // reboundMin moves the least offset to that of an entry.
 func (c *consumeQueue) reboundMin(lo int64) error {
-	if c.inner == nil || c.inner.max.Load() == 0 {
+	if c.inner == nil {
+		return nil
+	}
+	end := c.inner.max.Load() // before c.max: an entry that comes in between starts here
+	if end == 0 {
 		return nil
 	}
 	if lo >= c.max.Load() {
-		c.inner.min.Store(c.inner.max.Load())
+		c.inner.min.Store(end)
 		return nil
 	}
 	first, ok := c.batchUnit(lo)
@@ -160,6 +164,9 @@ func (c *consumeQueue) reboundMin(lo int64) error {
 func (c *consumeQueue) locate(off int64) (unit int64, ok bool) {
 	from, to := c.min.Load(), c.max.Load()
 	first := from
+	if ch := c.tail.Load(); ch != nil && ch.base > from && ch.base < to && c.recent(ch, off) {
+		from = ch.base // no file is looked at
+	}
 	for from < to {
 		mid := from + (to-from)/2
 		u, ok := c.batchUnit(mid)
@@ -175,6 +182,15 @@ func (c *consumeQueue) locate(off int64) (unit int64, ok bool) {
 	return from - 1, from > first
 }
 
+// recent tells whether the message at an offset is in the newest chunk or behind it.
+func (c *consumeQueue) recent(ch *chunk, off int64) bool {
+	if ch == nil {
+		return false
+	}
+	u, ok := c.batchUnit(ch.base)
+	return ok && u.base <= off
+}
+
 // enterBatch gives a batch queue its entry of a record, and reports it.
 func (d *dispatcher) enterBatch(q *queue, h *record.Header, tags int64) {
 	c := &q.cq
@@ -182,7 +198,10 @@ func (d *dispatcher) enterBatch(q *queue, h *record.Header, tags int64) {
 		return
 	}
 	u := batchUnit{phys: h.PhysicalOffset, size: int32(h.Size), tags: tags, time: h.StoreTimestamp, base: h.QueueOffset, num: 1}
-	props := stringView(h.Properties)
+	props := ""
+	if h.SysFlag&record.SysInnerBatch != 0 { // in other records the properties are what somebody wrote into them
+		props = stringView(h.Properties)
+	}
 	if num, base := record.Property(props, record.PropInnerNum), record.Property(props, record.PropInnerBase); num != "" && base != "" {
 		n, err := strconv.ParseInt(num, 10, 16)
 		at, err2 := strconv.ParseInt(base, 10, 64)
@@ -284,6 +303,9 @@ func (g *getter) scanBatch(unit, to int64) {
 			g.look(u.phys, u.size, u.tags)
 			if g.res.Count > had {
 				g.res.Count = had + int(u.num)
+				if g.req.Each { // one of the record: that of its first message
+					g.res.Offsets[len(g.res.Offsets)-1] = u.base
+				}
 			}
 		}
 	}

@@ -213,6 +213,76 @@ func TestQueuesOfAnotherKind(t *testing.T) {
 	}
 }
 
+// TestBatchPropertiesThatSendersMakeUp has messages that are no inner batches say that they are many.
+func TestBatchPropertiesThatSendersMakeUp(t *testing.T) {
+	r := batchRig(t)
+	s := r.open()
+	said := "INNER_NUM\x01100\x02INNER_BASE\x0150\x02"
+	if res := s.PutBatch(message("B", 0, ""), []BatchItem{{Body: []byte("x"), Properties: said}, {Body: []byte("y"), Properties: said}}, nil); res.Status != PutOK {
+		t.Fatalf("%+v", res)
+	}
+	put(t, s, inner(3, "z"))
+	if lo, hi := s.MinOffset("B", 0), s.MaxOffset("B", 0); lo != 0 || hi != 5 {
+		t.Errorf("%d to %d", lo, hi)
+	}
+	var res GetResult
+	s.Get(&GetRequest{Topic: "B", MaxCount: 32, Each: true}, &res)
+	if res.Count != 5 || fmt.Sprint(res.Offsets) != "[0 1 2]" || res.Next != 5 {
+		t.Errorf("%d messages at %v, next %d", res.Count, res.Offsets, res.Next)
+	}
+	res.Release()
+	must(t, s.Close())
+	s = r.open()
+	defer s.Close()
+	if got := put(t, s, inner(2, "z")).QueueOffset; got != 5 {
+		t.Errorf("after a start it goes on at %d", got)
+	}
+}
+
+// TestBatchReadsOfTheDisk: an event loop does not search files for an entry.
+func TestBatchReadsOfTheDisk(t *testing.T) {
+	r := batchRig(t)
+	s := r.open()
+	put(t, s, inner(3, "x"))
+	put(t, s, inner(3, "y"))
+	for off := range int64(7) {
+		if s.Cold("B", 0, off) {
+			t.Errorf("cold at %d, which is in memory", off)
+		}
+	}
+	must(t, s.Close())
+	s = r.open()
+	defer s.Close()
+	put(t, s, inner(3, "z"))
+	for off, cold := range []bool{true, true, true, true, true, true, false, false, false, false} {
+		if got := s.Cold("B", 0, int64(off)); got != cold {
+			t.Errorf("cold at %d: %v", off, got)
+		}
+	}
+}
+
+// TestBatchEntriesWhileCleaning has an entry come while the least offset is looked for, and all entries before it are gone.
+func TestBatchEntriesWhileCleaning(t *testing.T) {
+	r := batchRig(t)
+	s := r.open()
+	defer s.Close()
+	c := &s.queues.getOrCreate("B", 0).cq
+	for i := range int64(2000) {
+		s.dispatch.mu.Lock()
+		u := batchUnit{phys: 1000 * (i + 1), size: 100, base: 3 * i, num: 3}
+		c.min.Store(c.max.Load())
+		lo := c.min.Load()
+		done := make(chan error)
+		go func() { done <- c.reboundMin(lo) }()
+		c.putBatch(&u, &s.dispatch.heap)
+		err := <-done
+		s.dispatch.mu.Unlock()
+		if least, _ := c.bounds(); err != nil || least != u.base {
+			t.Fatalf("the least offset is %d, want %d: %v", least, u.base, err)
+		}
+	}
+}
+
 func FuzzBatchUnits(f *testing.F) {
 	u := batchUnit{phys: 5, size: 100, num: 3}
 	var b [batchUnitSize]byte

@@ -38,15 +38,25 @@ func warm(place *atomic.Uint64, mark uint64) bool { return mark-place.Load() <= 
 // Cold tells whether reading the queue from offset would likely touch the disk (then the caller moves to a lane).
 func (s *Store) Cold(topic string, queueID int32, offset int64) bool {
 	q := s.queues.get(topic, queueID)
-	if q == nil || !q.cq.served() || q.kind == CompactionQueue {
+	if q == nil || !q.cq.served() {
 		return false
+	}
+	if q.kind == CompactionQueue { // what of its files is in memory is not known: whatever is read there goes to a lane
+		return offset < s.ReadEnd(topic, queueID)
 	}
 	c := &q.cq
 	if lo, hi := c.bounds(); offset < lo || offset >= hi {
 		return false // nothing will be read
 	}
-	if ch := c.tail.Load(); q.kind == SimpleQueue && (ch == nil || offset < ch.base) && s.coldUnit(q, offset) {
-		return true
+	switch ch := c.tail.Load(); q.kind {
+	case BatchQueue:
+		if !c.recent(ch, offset) { // the search for the entry reads files
+			return true
+		}
+	default:
+		if (ch == nil || offset < ch.base) && s.coldUnit(q, offset) {
+			return true
+		}
 	}
 	phys, size, ok := c.recordOf(offset)
 	if !ok || s.commit.end()-phys <= hotTail {

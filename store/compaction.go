@@ -77,6 +77,9 @@ type compactionLog struct {
 	next  int64 // queue offset of the next message to look at
 	dirty bool  // written since the last sync
 	made  bool  // files were made since
+
+	swapping bool       // a swap is under way, or has failed and will be finished
+	swapped  []*segment // its new files, which have their old names
 }
 
 func (l *compactionLog) list() []*segment { return *l.segments.Load() }

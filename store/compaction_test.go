@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -250,6 +251,82 @@ func TestCompactionCrashes(t *testing.T) {
 	}
 }
 
+// TestCompactionFailures has the disk refuse one step of a compaction. The next one goes through, and so does a start.
+func TestCompactionFailures(t *testing.T) {
+	for step := int64(1); ; step++ {
+		r := compactionRig(t, syncFlush)
+		var armed, refused atomic.Bool
+		var count atomic.Int64
+		r.opts.FS = vfs.Faulty(r.mem, func(_ vfs.Op, name string) error {
+			if armed.Load() && strings.Contains(name, compactionDir) && count.Add(1) == step {
+				refused.Store(true)
+				return errors.New("refused")
+			}
+			return nil
+		})
+		s := r.open()
+		for i := range 40 {
+			put(t, s, keyed(fmt.Sprint("k", i%3), fmt.Sprint("v", i)))
+		}
+		s.compact.copyAll(never)
+		l := s.compact.find("C", 0)
+		armed.Store(true)
+		failed := s.compact.compact(l, never)
+		armed.Store(false)
+		if !refused.Load() {
+			if step < 20 {
+				t.Errorf("only %d steps", step)
+			}
+			must(t, failed)
+			must(t, s.Close())
+			return
+		}
+		s.unmapIdle()
+		s.unmapIdle() // and again, so that nothing is read that has lost its name
+		s.unmapIdle()
+		if err := s.compact.compact(l, never); err != nil {
+			t.Fatalf("step %d: %v, then %v", step, failed, err)
+		}
+		check := func(when string) string {
+			got := " " + compacted(t, s) + " "
+			for _, want := range []string{" 37:v37 ", " 38:v38 ", " 39:v39 "} {
+				if !strings.Contains(got, want) {
+					t.Fatalf("step %d (%v), %s: %s is gone: %s", step, failed, when, want, got)
+				}
+			}
+			return got
+		}
+		before := check("compacted")
+		must(t, s.Close())
+		s = r.open()
+		if after := check("started"); after != before {
+			t.Fatalf("step %d (%v): %s before a start, then %s", step, failed, before, after)
+		}
+		must(t, s.Close())
+	}
+}
+
+// TestCompactedOffsets asks for the offsets of what is left, as pops do.
+func TestCompactedOffsets(t *testing.T) {
+	r := compactionRig(t)
+	s := r.open()
+	defer s.Close()
+	put(t, s, keyed("a", "1"))
+	put(t, s, keyed("", "left out"))
+	put(t, s, keyed("b", "2"))
+	eventually(t, func() bool { return s.ReadEnd("C", 0) == 3 })
+	var res GetResult
+	defer res.Release()
+	if s.Get(&GetRequest{Topic: "C", MaxCount: 9, Each: true}, &res); res.Count != 2 || fmt.Sprint(res.Offsets) != "[0 2]" {
+		t.Errorf("%d messages at %v", res.Count, res.Offsets)
+	}
+	for off, cold := range []bool{true, true, true, false} { // an event loop waits for no disk
+		if got := s.Cold("C", 0, int64(off)); got != cold {
+			t.Errorf("cold at %d: %v", off, got)
+		}
+	}
+}
+
 // TestCompactionForgetsWhatTheLogLost has the power cut take the end of the commit log, but not that of the compaction log.
 func TestCompactionForgetsWhatTheLogLost(t *testing.T) {
 	r := compactionRig(t)
@@ -345,6 +422,29 @@ func TestCompactionOfManyKeys(t *testing.T) {
 	}
 	if n := len(strings.Fields(got)); n == 400 {
 		t.Error("nothing was compacted")
+	}
+}
+
+// TestCompactionPassesNoKey has two messages of a key that the first run has no room for, and after them more of those that it has.
+func TestCompactionPassesNoKey(t *testing.T) {
+	r := compactionRig(t, func(o *Options) { o.MaxOffsetMapSize = 24 * 100 })
+	s := r.open()
+	defer s.Close()
+	for i := range 100 {
+		put(t, s, keyed(fmt.Sprint("k", i), "old"))
+	}
+	put(t, s, keyed("d", "old"))
+	put(t, s, keyed("d", "new"))
+	for i := range 40 {
+		put(t, s, keyed(fmt.Sprint("k", i), "new"))
+	}
+	s.compact.copyAll(never)
+	for range 4 {
+		must(t, s.compact.compact(s.compact.find("C", 0), never))
+	}
+	got := " " + compacted(t, s) + " "
+	if strings.Contains(got, " 100:old ") || !strings.Contains(got, " 101:new ") {
+		t.Error(got)
 	}
 }
 

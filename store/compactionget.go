@@ -55,6 +55,9 @@ func (g *getter) scanCompacted(l *compactionLog) bool {
 				break
 			}
 			res.add(rec, u.phys)
+			if g.req.Each {
+				res.Offsets = append(res.Offsets, u.base)
+			}
 			res.Status, g.next, g.last = Found, u.base+1, u.phys
 		}
 		if res.Count == 0 {

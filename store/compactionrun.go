@@ -34,8 +34,14 @@ func (c *compactor) compactAll(stop func() error) {
 func (c *compactor) compact(l *compactionLog, stop func() error) error {
 	c.passMu.Lock()
 	defer c.passMu.Unlock()
+	if c.find(l.topic, l.id) != l {
+		return nil
+	}
+	if err := c.endSwap(l); err != nil {
+		return err
+	}
 	list := l.list()
-	if len(list) < 2 || c.find(l.topic, l.id) != l {
+	if len(list) < 2 {
 		return nil
 	}
 	old := list[:len(list)-1]
@@ -49,7 +55,11 @@ func (c *compactor) compact(l *compactionLog, stop func() error) error {
 	}
 	keys := newKeyTable(c.entryLimit())
 	for _, g := range old {
-		if err := g.each(stop, func(_ []byte, h *record.Header) error { return keys.note(h, position) }); err != nil && !errors.Is(err, errKeysFull) {
+		err := g.each(stop, func(_ []byte, h *record.Header) error { return keys.note(h, position) })
+		if errors.Is(err, errKeysFull) {
+			break // and not on to the next file, or the position would pass what has not been compared
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -216,13 +226,24 @@ func (c *compactor) swap(l *compactionLog, old, next []*segment) error {
 		g.log.close()
 		g.cq.close()
 	}
+	l.swapping, l.swapped = true, next
+	return c.endSwap(l)
+}
+
+// endSwap does what is left to do of a swap: after one that failed, too, before there is another, which would take its files for the rest
+// of a compaction that was not whole.
+func (c *compactor) endSwap(l *compactionLog) error {
+	if !l.swapping {
+		return nil
+	}
 	if err := c.finishSwap(l); err != nil {
 		return err
 	}
-	for _, g := range next {
+	for _, g := range l.swapped {
 		g.log.renamed(path.Join(l.dir, fileName(g.log.base)))
 		g.cq.renamed(path.Join(l.cqDir, fileName(g.cq.base)))
 	}
+	l.swapping, l.swapped = false, nil
 	return nil
 }
 

@@ -157,11 +157,19 @@ func (c *consumeQueue) readChunks(unit, max int64, dst []byte) int {
 	defer c.reading.Add(-1)
 	for ch := c.tail.Load(); ch != nil; ch = ch.prev.Load() {
 		if unit >= ch.base {
-			to := min(max, ch.end(c.width))
-			return copy(dst, ch.buf[(unit-ch.base)*c.width:(to-ch.base)*c.width]) / int(c.width)
+			to := min(max, ch.base+int64(c.units(len(ch.buf))))
+			return c.units(copy(dst, ch.buf[(unit-ch.base)*c.width:(to-ch.base)*c.width]))
 		}
 	}
 	return 0
+}
+
+// units is how many entries so many bytes are. Each read asks; a constant divides in a tenth of the time.
+func (c *consumeQueue) units(bytes int) int {
+	if c.inner != nil {
+		return bytes / batchUnitSize
+	}
+	return bytes / unitSize
 }
 
 // readFile is read from the files.
@@ -171,7 +179,7 @@ func (c *consumeQueue) readFile(unit int64, dst []byte) (int, error) {
 	if f == nil {
 		return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 	}
-	n := min(int64(len(dst)), f.end()-off, c.saved.Load()*c.width-off) / c.width * c.width
+	n := int64(c.units(int(min(int64(len(dst)), f.end()-off, c.saved.Load()*c.width-off)))) * c.width
 	if n <= 0 {
 		return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 	}
@@ -181,12 +189,12 @@ func (c *consumeQueue) readFile(unit int64, dst []byte) (int, error) {
 			return 0, fmt.Errorf("%s, entry %d: %w", c.files.dir, unit, errNoUnit)
 		}
 		// No mapping to be had, perhaps too many: read it the plain way.
-		return int(n / c.width), readFileAt(f, dst, off-f.base)
+		return c.units(int(n)), readFileAt(f, dst, off-f.base)
 	}
 	c.mapped()
 	err := f.readAt(off-f.base, dst)
 	f.release()
-	return int(n / c.width), err
+	return c.units(int(n)), err
 }
 
 // mapped notes that files of the queue have been mapped for reading.

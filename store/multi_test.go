@@ -81,3 +81,36 @@ func propertyAt(t *testing.T, s *Store, physical int64, name string) string {
 	must(t, record.Decode(rec, &m))
 	return string([]byte(record.Property(m.Properties, name)))
 }
+
+// TestOffsetsThatSendersMakeUp has messages of a batch say where they stand in light queues.
+func TestOffsetsThatSendersMakeUp(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.EnableLmq, o.EnableMultiDispatch = true, true })
+	s := r.open()
+	items := []BatchItem{
+		{Body: []byte("x"), Properties: "INNER_MULTI_DISPATCH\x01%LMQ%a\x02INNER_MULTI_QUEUE_OFFSET\x01100\x02K\x01v\x02"},
+		{Body: []byte("y"), Properties: "INNER_MULTI_QUEUE_OFFSET\x01200\x02INNER_MULTI_DISPATCH\x01%LMQ%a\x02"},
+	}
+	if res := s.PutBatch(message("Topic", 0, ""), items, nil); res.Status != PutOK || res.Count != 2 {
+		t.Fatalf("batch: %+v", res)
+	}
+	m := message("Topic", 0, "z")
+	m.Properties = "INNER_MULTI_DISPATCH\x01%LMQ%a\x02"
+	put(t, s, m)
+	check := func() {
+		t.Helper()
+		if lo, hi := s.MinOffset("%LMQ%a", 0), s.MaxOffset("%LMQ%a", 0); lo != 0 || hi != 1 {
+			t.Errorf("%d to %d", lo, hi)
+		}
+	}
+	eventually(t, func() bool { return s.MaxOffset("Topic", 0) == 3 })
+	check()
+	must(t, s.commit.commitStaged())
+	clone := r.on(r.mem.KillClone()) // entries are made again from the log
+	abandon(s)
+	s = clone.open()
+	defer s.Close()
+	check()
+	if got := recordAt(t, s, 0); record.Property(got.Properties, "K") != "v" {
+		t.Errorf("properties %q", got.Properties)
+	}
+}

@@ -199,6 +199,15 @@ func (s *Store) measureBatch(r *PutResult, o *Options, b *batch, at *Place, env 
 			return false
 		}
 		s.digest(&b.digests[i], b.queue, &b.msg)
+		if d := &b.digests[i]; d.multi { // it goes to its queue only; whoever replays the log must not find offsets that the sender made up
+			d.multi = false
+			it.Properties = record.DeleteProperty(it.Properties, record.PropMultiDispatchQueue)
+			b.msg.Properties = it.Properties
+			if b.layouts[i], err = b.msg.Measure(o.AppendPropCRC); err != nil {
+				*r = s.refuse(measureStatus(err), err)
+				return false
+			}
+		}
 		b.crcs = append(b.crcs, b.msg.BodyCRC)
 		if b.total += b.layouts[i].Total; b.total > o.MaxMessageSize { // Java's batch encoder throws here (spec: store.md 3.7)
 			*r = s.refuse(MessageIllegal, errBatchTooLarge)

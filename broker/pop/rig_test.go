@@ -77,6 +77,10 @@ func (r *rig) open() {
 	o.FS, o.Now, o.RootDir = r.mem, r.now, "/data/store"
 	o.MappedFileSizeCommitLog, o.MappedFileSizeConsumeQueue, o.MaxHashSlotNum, o.MaxIndexNum = 64<<10, 20*200, 100, 400
 	o.FlushDiskType = store.SyncFlush
+	o.CompactionCqMappedFileSize, o.CompactionMappedFileSize = 460, 1500
+	o.QueueKind = func(topic string) store.QueueKind {
+		return map[string]store.QueueKind{"Compacted": store.CompactionQueue}[topic]
+	}
 	var err error
 	r.store, err = store.Open(o)
 	must(t, err)

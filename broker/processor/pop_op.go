@@ -354,7 +354,7 @@ func (op *popOp) take(q *pop.Queue, start int64, res *store.GetResult) bool {
 	kind := pop.KindOf(k.Topic)
 	op.starts = pop.AppendStartOffset(op.starts, kind, k.Queue, start)
 	op.offsets = pop.AppendOffsets(op.offsets, kind, k.Queue, res.Offsets)
-	q.Out(res.Count)
+	q.Out(len(res.Offsets)) // as many as can be acknowledged: an inner batch is one
 	op.count += res.Count
 	op.p.Stats.Got(k.Topic, k.Group, int64(res.Count), int64(res.Bytes))
 	return true
