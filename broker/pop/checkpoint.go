@@ -95,17 +95,49 @@ type checkPointJSON struct {
 	Topic      *string `json:"t"`
 }
 
-// Append appends the body.
+// Append appends the body. It is written by hand: a pop writes one of these, and an ack for each message.
 func (c *CheckPoint) Append(dst []byte) []byte {
-	j := checkPointJSON{
-		Bits: int32(c.Bits), Broker: &c.Broker, Group: &c.Group, Diffs: c.Diffs, Invisible: c.Invisible, Num: c.Num, PopTime: c.PopTime,
-		Queue: c.Queue, ReviveTime: c.ReviveTime(), Revive: c.ReviveOffset, Start: c.StartOffset, Suspend: c.Suspend, Topic: &c.Topic,
+	dst = number(dst, `{"bm":`, int64(int32(c.Bits)))
+	dst = text(dst, `,"bn":`, c.Broker)
+	dst = text(dst, `,"c":`, c.Group)
+	if c.Diffs != nil {
+		dst = append(dst, `,"d":[`...)
+		for i, d := range c.Diffs {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendInt(dst, int64(d), 10)
+		}
+		dst = append(dst, ']')
 	}
+	dst = number(dst, `,"it":`, c.Invisible)
+	dst = number(dst, `,"n":`, int64(c.Num))
+	dst = number(dst, `,"pt":`, c.PopTime)
+	dst = number(dst, `,"q":`, int64(c.Queue))
+	dst = number(dst, `,"reviveTime":`, c.ReviveTime())
+	dst = number(dst, `,"ro":`, c.ReviveOffset)
 	if c.RePuts > 0 {
-		s := strconv.Itoa(int(c.RePuts))
-		j.RePuts = &s
+		dst = append(number(dst, `,"rp":"`, int64(c.RePuts)), '"')
 	}
-	return fastjson.Append(dst, &j)
+	dst = number(dst, `,"so":`, c.StartOffset)
+	dst = strconv.AppendBool(append(dst, `,"sp":`...), c.Suspend)
+	return append(text(dst, `,"t":`, c.Topic), '}')
+}
+
+func number(dst []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(dst, name...), n, 10)
+}
+
+// text appends a member that is a text, as fastjson writes it.
+func text(dst []byte, name, s string) []byte {
+	dst = append(dst, name...)
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
+			return fastjson.Append(dst, &s)
+		}
+	}
+	dst = append(append(dst, '"'), s...)
+	return append(dst, '"')
 }
 
 // ErrCheckPoint is a check point or an ack that says nothing one could act on.
@@ -168,11 +200,25 @@ type ackJSON struct {
 
 // Append appends the body.
 func (a *Ack) Append(dst []byte) []byte {
-	j := ackJSON{Offset: a.Offset, Offsets: a.Offsets, Group: &a.Group, PopTime: a.PopTime, Queue: a.Queue, Start: a.StartOffset, Topic: &a.Topic}
-	if a.Broker != "" {
-		j.Broker = &a.Broker
+	dst = number(dst, `{"ao":`, a.Offset)
+	if a.Offsets != nil {
+		dst = append(dst, `,"aol":[`...)
+		for i, off := range a.Offsets {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendInt(dst, off, 10)
+		}
+		dst = append(dst, ']')
 	}
-	return fastjson.Append(dst, &j)
+	if a.Broker != "" {
+		dst = text(dst, `,"bn":`, a.Broker)
+	}
+	dst = text(dst, `,"c":`, a.Group)
+	dst = number(dst, `,"pt":`, a.PopTime)
+	dst = number(dst, `,"q":`, int64(a.Queue))
+	dst = number(dst, `,"so":`, a.StartOffset)
+	return append(text(dst, `,"t":`, a.Topic), '}')
 }
 
 // ParseAck reads a body. It shares nothing with it.

@@ -3,9 +3,14 @@ package pop
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"apogee/compat/fastjson"
 )
 
 func TestNames(t *testing.T) {
@@ -195,6 +200,43 @@ func FuzzAck(f *testing.F) {
 		again, err := ParseAck(a.Append(nil))
 		if err != nil || utf8.ValidString(a.Topic) && again.Topic != a.Topic || !slices.Equal(again.Offsets, a.Offsets) {
 			t.Errorf("%+v, then %+v, %v", a, again, err)
+		}
+	})
+}
+
+// TestBodiesAreThoseOfFastjson compares what is written by hand with what the codec of Java's dialect writes.
+func TestBodiesAreThoseOfFastjson(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.OneOf(rapid.StringMatching(`[A-Za-z0-9%_+-]{0,8}`), rapid.String())
+		c := CheckPoint{
+			Bits: rapid.Uint32().Draw(t, "bits"), Broker: name.Draw(t, "broker"), Group: name.Draw(t, "group"), Diffs: rapid.SliceOf(rapid.Int32()).Draw(t, "diffs"),
+			Invisible: rapid.Int64().Draw(t, "invisible"), Num: rapid.Int32().Draw(t, "num"), PopTime: rapid.Int64().Draw(t, "pop time"),
+			Queue: rapid.Int32().Draw(t, "queue"), RePuts: rapid.Int32Range(0, 3).Draw(t, "re-puts"), Topic: name.Draw(t, "topic"),
+			StartOffset: rapid.Int64().Draw(t, "start"), Suspend: rapid.Bool().Draw(t, "suspend"), ReviveOffset: rapid.Int64().Draw(t, "revive"),
+		}
+		j := checkPointJSON{
+			Bits: int32(c.Bits), Broker: &c.Broker, Group: &c.Group, Diffs: c.Diffs, Invisible: c.Invisible, Num: c.Num, PopTime: c.PopTime,
+			Queue: c.Queue, ReviveTime: c.ReviveTime(), Revive: c.ReviveOffset, Start: c.StartOffset, Suspend: c.Suspend, Topic: &c.Topic,
+		}
+		if c.RePuts > 0 {
+			s := strconv.Itoa(int(c.RePuts))
+			j.RePuts = &s
+		}
+		if got, want := string(c.Append(nil)), string(fastjson.Marshal(&j)); got != want {
+			t.Fatalf("check point\n%s, want\n%s", got, want)
+		}
+		a := Ack{
+			Offset: c.StartOffset, Broker: c.Broker, Group: c.Group, PopTime: c.PopTime, Queue: c.Queue, StartOffset: c.ReviveOffset, Topic: c.Topic,
+		}
+		if c.Suspend {
+			a.Offsets = rapid.SliceOf(rapid.Int64()).Draw(t, "offsets")
+		}
+		k := ackJSON{Offset: a.Offset, Offsets: a.Offsets, Group: &a.Group, PopTime: a.PopTime, Queue: a.Queue, Start: a.StartOffset, Topic: &a.Topic}
+		if a.Broker != "" {
+			k.Broker = &a.Broker
+		}
+		if got, want := string(a.Append(nil)), string(fastjson.Marshal(&k)); got != want {
+			t.Fatalf("ack\n%s, want\n%s", got, want)
 		}
 	})
 }

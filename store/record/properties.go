@@ -59,12 +59,29 @@ func (c *Cursor) Next() bool {
 // PropertyBytes is the value of name in props, nil if there is none; it aliases props.
 func PropertyBytes(props []byte, name string) []byte {
 	var v []byte
-	for c := Pairs(props); c.Next(); {
-		if string(c.Name) == name {
-			v = c.Value
-		}
+	if name == "" {
+		return nil
 	}
-	return v
+	// A name is looked for as a whole, which is quicker than going from pair to pair.
+	for at := 0; ; {
+		i := bytes.Index(props[at:], unsafe.Slice(unsafe.StringData(name), len(name)))
+		if i < 0 {
+			return v
+		}
+		i += at
+		at = i + len(name)
+		if i > 0 && props[i-1] != PairEnd || at >= len(props) || props[at] != NameEnd {
+			continue
+		}
+		rest := props[at+1:]
+		if end := bytes.IndexByte(rest, PairEnd); end >= 0 {
+			rest = rest[:end]
+		}
+		if len(rest) > 0 {
+			v = rest
+		}
+		at += 1 + len(rest)
+	}
 }
 
 // Property is the value of name in props, "" if there is none; it shares their memory.

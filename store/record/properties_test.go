@@ -110,3 +110,20 @@ func FuzzProperties(f *testing.F) {
 		checkProps(t, props, key, "v")
 	})
 }
+
+// TestPropertyAgreesWithAWalk compares the search for a name with going from pair to pair.
+func TestPropertyAgreesWithAWalk(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		props := []byte(rapid.StringOf(rapid.RuneFrom([]rune("AB\x01\x01\x02\x02é"))).Draw(t, "props"))
+		name := rapid.StringOf(rapid.RuneFrom([]rune("ABé"))).Draw(t, "name")
+		var want []byte
+		for c := Pairs(props); c.Next(); {
+			if string(c.Name) == name {
+				want = c.Value
+			}
+		}
+		if got := PropertyBytes(props, name); string(got) != string(want) {
+			t.Fatalf("%q in %q: %q, want %q", name, props, got, want)
+		}
+	})
+}
