@@ -4,6 +4,9 @@ import (
 	"math"
 	"runtime/debug"
 	"unsafe"
+
+	"apogee/internal/prefetch"
+	"apogee/store/record"
 )
 
 // Limits of a read that are no configuration (DefaultMessageStore.getMessage).
@@ -145,12 +148,36 @@ func (g *getter) scan(to int64) bool {
 			if g.full(phys, int64(size), 1) {
 				return true
 			}
+			if g.req.Filter != nil && i+filterAhead < int(n) {
+				g.fetch(units[(i+filterAhead)*unitSize:])
+			}
 			g.next++
 			g.last = phys
 			g.look(phys, size, tags)
 		}
 	}
 	return true
+}
+
+// filterAhead is how many records ahead of the one that a filter looks at are fetched into the processor's cache.
+const filterAhead = 3
+
+// fetch fetches what a filter looks at of an entry's record: how it begins, and the properties at its end.
+func (g *getter) fetch(unit []byte) {
+	n := len(g.res.held)
+	if n == 0 {
+		return
+	}
+	phys, size, _ := readUnit(unit)
+	f := g.res.held[n-1]
+	pos := phys - f.base
+	if pos < 0 || size < record.MinSize || pos+int64(size) > f.wrote.Load() {
+		return
+	}
+	rec := f.data[pos : pos+int64(size)]
+	prefetch.Lines(&rec[0])
+	prefetch.Lines(&rec[max(0, len(rec)-256)])
+	prefetch.Lines(&rec[max(0, len(rec)-128)])
 }
 
 // full tells whether the result takes no record of that size, place and number of messages (isTheBatchFull). The first one always fits.
