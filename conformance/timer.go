@@ -24,9 +24,12 @@ var timerCases = []Case{
 // due is when a message with these properties is wanted.
 func due(rec wire.Record) int64 {
 	now := rec.BornTime
-	for name, unit := range map[string]int64{"TIMER_DELAY_SEC": 1000, "TIMER_DELAY_MS": 1} {
-		if n, err := strconv.ParseInt(rec.Properties[name], 10, 64); err == nil {
-			return now + n*unit
+	for _, of := range []struct { // the first of them counts
+		name string
+		unit int64
+	}{{"TIMER_DELAY_SEC", 1000}, {"TIMER_DELAY_MS", 1}} {
+		if n, err := strconv.ParseInt(rec.Properties[of.name], 10, 64); err == nil {
+			return now + n*of.unit
 		}
 	}
 	n, _ := strconv.ParseInt(rec.Properties["TIMER_DELIVER_MS"], 10, 64)
