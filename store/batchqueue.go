@@ -272,7 +272,7 @@ func (d *dispatcher) enterBatchSlip(e *slip) {
 func (g *getter) getBatch() {
 	c, res := &g.q.cq, g.res
 	perFile := c.files.fileSize / batchUnitSize
-	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max; n++ {
+	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max && !g.later; n++ {
 		unit, ok := c.locate(g.next)
 		if !ok {
 			res.Status, g.next = OffsetFoundNull, g.corrected(0)
@@ -298,9 +298,13 @@ func (g *getter) scanBatch(unit, to int64) {
 				return
 			}
 			unit++
+			before := g.next
 			g.next, g.last = u.end(), u.phys
 			had := g.res.Count
-			g.look(u.phys, u.size, u.tags)
+			if g.look(u.phys, u.size, u.tags); g.later {
+				g.next = before
+				return
+			}
 			if g.res.Count > had {
 				g.res.Count = had + int(u.num)
 				if g.req.Each { // one of the record: that of its first message

@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // What a caller of Open may want to tell apart.
 var (
@@ -9,3 +12,8 @@ var (
 	// ErrForeignFile says that a directory of mapped files holds a file that cannot be one.
 	ErrForeignFile = errors.New("unexpected file")
 )
+
+// Scarce tells whether something cannot be read for want of descriptors, mappings or memory: it is there, and can be read later.
+func Scarce(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}

@@ -19,7 +19,7 @@ const (
 
 // Get reads messages of one queue, from the offset on (spec: store.md 7, behaviour.md 5.2, 5.3). res is reset first; it holds
 // on to files until its Release. Nothing is allocated once res has been used a few times. Cold data is read by whoever touches
-// the regions, and here where a filter looks at records.
+// the regions, and here where a filter looks at records. A record that cannot be read just now ends the result; Next does not pass it.
 func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Release()
 	res.Status, res.Next, res.Min, res.Max = NoMessageInQueue, req.Offset, 0, 0
@@ -65,6 +65,7 @@ type getter struct {
 	next      int64
 	last      int64 // log offset of the last entry looked at
 	skipUntil int64 // entries before this log offset are known to be gone
+	later     bool  // the record at next cannot be read just now
 }
 
 // corrected is the offset that a client is told to go on at; a replica leaves it to the client (nextOffsetCorrection).
@@ -119,7 +120,7 @@ func (g *getter) getUnits() {
 	c, res := &g.q.cq, g.res
 	// An entry file at a time: a read goes on into the next file only while it has found nothing.
 	perFile := c.files.fileSize / unitSize
-	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max; n++ {
+	for n := 0; n < max(g.o.TravelCQFileNumWhenGetMessage, 1) && res.Bytes == 0 && g.next < res.Max && !g.later; n++ {
 		if !g.scan(min(res.Max, (g.next/perFile+1)*perFile)) {
 			res.Status = OffsetFoundNull
 			g.next = g.corrected((g.next/perFile + 1) * perFile)
@@ -153,7 +154,10 @@ func (g *getter) scan(to int64) bool {
 			}
 			g.next++
 			g.last = phys
-			g.look(phys, size, tags)
+			if g.look(phys, size, tags); g.later {
+				g.next--
+				return true
+			}
 		}
 	}
 	return true
@@ -206,7 +210,11 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 		g.missed(NoMatchedMessage)
 		return
 	}
-	rec, f := g.res.region(g.s, phys, int64(size))
+	rec, f, err := g.res.region(g.s, phys, int64(size))
+	if Scarce(err) {
+		g.later = true // whoever went on behind it would never see it
+		return
+	}
 	if rec == nil {
 		g.missed(MessageWasRemoving)
 		g.skipUntil = g.s.commit.nextFile(phys)
@@ -244,23 +252,26 @@ func (s *Store) nearby(o *Options) int64 {
 	return int64(float64(o.Memory) * float64(o.AccessMessageInMemoryMaxRatio) / 100)
 }
 
-// region finds a record, and holds its file for this result; nil if it is not in the log.
-func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile) {
+// region finds a record, and holds its file for this result; nil if it is not in the log, or cannot be had.
+func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile, error) {
 	var f *mappedFile
 	if n := len(r.held); n > 0 {
 		f = r.held[n-1]
 	}
 	if f == nil || phys < f.base || phys >= f.end() {
-		if f = s.commit.files.find(phys); f == nil || f.hold() != nil {
-			return nil, nil
+		if f = s.commit.files.find(phys); f == nil {
+			return nil, nil, nil
+		}
+		if err := f.hold(); err != nil {
+			return nil, nil, err
 		}
 		r.held = append(r.held, f)
 	}
 	pos := phys - f.base
 	if size <= 0 || pos+size > f.wrote.Load() {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return f.data[pos : pos+size : pos+size], f
+	return f.data[pos : pos+size : pos+size], f, nil
 }
 
 // add takes a record into the result. Records that lie side by side make one region.

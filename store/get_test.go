@@ -3,10 +3,12 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math"
 	"path"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"apogee/internal/testkit"
@@ -354,6 +356,44 @@ func TestGetReadsWithoutMappings(t *testing.T) {
 	none.Store(true)
 	if got := bodiesOf(t, s, "Topic", 0); len(got) != 30 {
 		t.Errorf("%d messages", len(got))
+	}
+}
+
+// Where the log cannot be mapped for a while nothing is passed over.
+func TestGetPassesNothingThatCannotBeReadNow(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		r := newRig(t, func(o *Options) {
+			o.MappedFileSizeCommitLog = 4096
+			if batch {
+				o.QueueKind = func(string) QueueKind { return BatchQueue }
+			}
+		})
+		var none atomic.Bool
+		s := filler(t, r.on(vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
+			if none.Load() && op == vfs.OpMap && strings.Contains(name, "/commitlog/") {
+				return &fs.PathError{Op: "map", Path: name, Err: syscall.ENOMEM}
+			}
+			return nil
+		})), 60)
+		must(t, s.flushQueues(true))
+		var res GetResult
+		first := s.commit.files.first()
+		eventually(t, func() bool {
+			s.unmapIdle()
+			first.mu.Lock()
+			defer first.mu.Unlock()
+			return first.mapping == nil
+		})
+		none.Store(true)
+		if s.Get(&GetRequest{Topic: "Topic", Offset: 2, MaxCount: 32}, &res); res.Status != NoMatchedMessage || res.Next != 2 {
+			t.Errorf("%v, next %d", res.Status, res.Next)
+		}
+		none.Store(false)
+		if s.Get(&GetRequest{Topic: "Topic", Offset: 2, MaxCount: 32}, &res); res.Status != Found || res.Next <= 2 {
+			t.Errorf("%v, next %d", res.Status, res.Next)
+		}
+		res.Release()
+		must(t, s.Close())
 	}
 }
 

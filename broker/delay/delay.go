@@ -297,8 +297,11 @@ func (s *Scheduler) work(l *level, now int64) {
 		l.wakeAt = now
 		if s.due.stopped {
 			l.wakeAt = s.due.next
-		} else {
-			s.skip(l, off)
+			return
+		}
+		s.skip(l, off)
+		if l.next.Load() == off { // its message cannot be read just now
+			l.wakeAt = now + retryFirst.Milliseconds()
 		}
 	case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull, store.MessageWasRemoving:
 		s.skip(l, off)
