@@ -423,11 +423,11 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		}
 		err := b.store.Close()
 		also(err)
-		if b.delay != nil {
+		if b.delay != nil && err == nil {
 			also(b.delay.Save())
 		}
 		if b.timer != nil {
-			also(b.timer.Save())
+			also(b.timer.Save(err == nil))
 		}
 		if b.trans != nil && err == nil { // what the check has put is on disk now
 			also(b.settleTransactions())

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"apogee/store"
 	"apogee/store/record"
 )
 
@@ -123,26 +124,32 @@ func (s *Service) readChain(d *dueSlot, pos int64) error {
 			d.items = append(d.items, it)
 			continue
 		}
-		s.readCancel(d, &it)
+		if err := s.readCancel(d, &it); err != nil {
+			return err
+		}
 	}
 	slices.Reverse(d.items)
 	return nil
 }
 
-func (s *Service) readCancel(d *dueSlot, it *item) {
+func (s *Service) readCancel(d *dueSlot, it *item) error {
 	_, t, release, err := s.message(it)
-	if err != nil {
+	switch {
+	case store.Scarce(err):
+		return err
+	case err != nil:
 		s.opts.Log.Warn("cancellation cannot be read", "off", it.phys, "err", err)
-		return
+		return nil
 	}
 	defer release()
 	if t.cancels == nil {
-		return
+		return nil
 	}
 	if d.cancels == nil {
 		d.cancels = make(map[string]*cancellation)
 	}
 	d.cancels[string(t.cancels)] = &cancellation{topic: slices.Clone(t.topic)}
+	return nil
 }
 
 // message is the message of a unit; release lets go of it.
@@ -174,7 +181,7 @@ func (s *Service) deliverOne(d *dueSlot, it *item, sw *Switches) error {
 	rec, t, release, err := s.message(it)
 	if err != nil {
 		begin, _, _ := s.opts.Ends()
-		if d.tries++; it.phys >= begin && d.tries < maxTries {
+		if d.tries++; it.phys >= begin && (d.tries < maxTries || store.Scarce(err)) {
 			return err
 		}
 		s.opts.Log.Error("timed message is lost", "off", it.phys, "size", it.size, "err", err)

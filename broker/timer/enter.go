@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 
+	"apogee/broker/meta"
 	"apogee/store"
 	"apogee/store/record"
 )
@@ -51,7 +52,10 @@ func (s *Service) enter(sw *Switches) (more bool, err error) {
 		s.changed()
 		return true, nil
 	}
-	s.repeat.catchUp = 0
+	if s.repeat.until > 0 { // the checkpoint may have waited for this
+		s.changed()
+	}
+	s.repeat = repeat{} // all that recovery knows something about is entered
 	s.caughtUp.Store(now)
 	s.idle.Store(true)
 	if s.opts.Store.MaxOffset(Topic, 0) > off && s.idle.CompareAndSwap(true, false) {
@@ -77,12 +81,12 @@ func (s *Service) enterAll(sw *Switches) (err error) {
 			}
 		}
 	}
-	if e := s.log.write(); e != nil {
-		return e // what is staged stays, and is written before anything else
-	}
 	if e := s.commit(); e != nil {
 		s.queueOffset.Store(s.req.Offset) // units are repeated rather than messages lost
 		return e
+	}
+	if e := s.log.write(); e != nil {
+		return e // what is staged stays, and is written before anything else
 	}
 	if err == nil {
 		s.retry = 0
@@ -262,7 +266,7 @@ func (s *Service) put(rec []byte, entered int64, roll bool, sw *Switches) error 
 	}
 	phys, topic := m.PhysicalOffset, m.Topic
 	r := s.opts.Store.Stage(m, nil)
-	if r.Status == store.PropertiesSizeExceeded && !roll {
+	if r.Status == store.PropertiesSizeExceeded {
 		m.Properties = original // it had room for itself, but none for what is told of its stay
 		r = s.opts.Store.Stage(m, nil)
 	}
@@ -336,11 +340,9 @@ func (s *Service) stamp(dst []byte, props string, entered int64, roll bool) []by
 	return record.AppendProperty(dst, PropDelivered, view(strconv.AppendInt(num[:0], s.now(), 10)))
 }
 
-// halfTopic is where half messages of transactions are; nothing is delivered there, since nobody could commit it.
-const halfTopic = "RMQ_SYS_TRANS_HALF_TOPIC"
-
 // restore makes a stored timed message the one that its sender meant; a rolled one stays what it is. Java rebuilds the record in the
-// same way: REAL_TOPIC, REAL_QID and the times stay among the properties (TimerMessageStore.convertMessage).
+// same way: REAL_TOPIC, REAL_QID and the times stay among the properties (TimerMessageStore.convertMessage). Clients may write into the
+// timer topic themselves, so it is looked at where a message wants to go.
 func restore(m *record.Message, roll bool) error {
 	m.PreparedTransactionOffset, m.TagsCode = 0, 0
 	if roll {
@@ -353,8 +355,8 @@ func restore(m *record.Message, roll bool) error {
 		return fmt.Errorf("property %s is missing", propRealTopic)
 	case err != nil:
 		return fmt.Errorf("property %s: %w", propRealQueue, err)
-	case topic == halfTopic:
-		return fmt.Errorf("a half message cannot be timed")
+	case topic == Topic || !meta.SendAllowed(topic):
+		return fmt.Errorf("topic %s takes no timed messages", topic)
 	}
 	m.Topic, m.QueueID = topic, int32(queue)
 	return nil

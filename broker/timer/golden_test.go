@@ -110,7 +110,7 @@ func (g *goldenTimers) open() {
 
 func (g *goldenTimers) close() {
 	g.t.Helper()
-	must(g.t, errors.Join(g.timer.Stop(), g.store.Close(), g.timer.Save()))
+	must(g.t, errors.Join(g.timer.Stop(), g.store.Close(), g.timer.Save(true)))
 }
 
 // keys are the keys of what is in the timed topic, with how often each is there.

@@ -131,7 +131,13 @@ func openLog(fsys vfs.FS, dir string, size int64) (*timerLog, error) {
 	}
 	for _, e := range list {
 		base, err := strconv.ParseInt(e.Name, 10, 64)
-		if err != nil || e.Dir || len(e.Name) != 20 || e.Size == 0 {
+		if err != nil || e.Dir || len(e.Name) != 20 {
+			continue
+		}
+		if e.Size == 0 { // the process ended while it was made; it would be in the way when its turn comes
+			if err := fsys.Remove(path.Join(l.dir, e.Name)); err != nil {
+				return l, fmt.Errorf("timer log: %w", err)
+			}
 			continue
 		}
 		f, err := fsys.Open(path.Join(l.dir, e.Name))

@@ -159,6 +159,9 @@ func (s *Service) tail(n *scan) (int64, error) {
 		if u.phys < begin {
 			return end, nil
 		}
+		if store.Scarce(err) { // it is not lost
+			return end, err
+		}
 		end = pos
 	}
 	return end, nil
@@ -340,6 +343,9 @@ func (s *Service) noteEntered(from, until int64) error {
 // rebuild gives wheel and log up and has the timer topic entered anew. What was delivered before is left out as far as that is known:
 // slots before read, of messages before an offset.
 func (s *Service) rebuild(read, until int64) error {
+	if s.flushing { // files are not closed while they are being synced
+		s.flushed(<-s.saver.results)
+	}
 	if err := s.log.clear(); err != nil {
 		return err
 	}

@@ -212,7 +212,7 @@ func crashes(t *testing.T, seed uint64) {
 		case 1:
 			fsys = fsys.CrashClone(seed)
 		}
-		if err := errors.Join(v.Stop(), v.Save()); err != nil {
+		if err := errors.Join(v.Stop(), v.Save(true)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -273,7 +273,7 @@ func TestDiskErrors(t *testing.T) {
 				s.send(t, strconv.Itoa(i), 1000*int64(1+i%10))
 			}
 			time.Sleep(time.Minute)
-			_ = errors.Join(v.Stop(), v.Save())
+			_ = errors.Join(v.Stop(), v.Save(true))
 			run(t, s, mem, func(*Service) { time.Sleep(time.Minute) })
 			for i := range 30 {
 				if !slices.Contains(s.bodies(), strconv.Itoa(i)) {

@@ -164,7 +164,7 @@ func (s *Service) Start() {
 	s.done.Go(s.run)
 }
 
-// Stop ends the delivery and writes as much of the progress as is safe. Save writes the rest, once the store is flushed.
+// Stop ends the delivery and writes as much of the progress as is safe. Save writes the rest, once the store is closed.
 func (s *Service) Stop() error {
 	s.once.Do(func() { close(s.stop) })
 	s.done.Wait()
@@ -202,9 +202,10 @@ func (s *Service) settle() {
 	s.advance()
 }
 
-// Save writes the progress as it is and closes the files. It is for the end: the store must be flushed, or have been closed.
-func (s *Service) Save() error {
-	return errors.Join(s.save(true), s.close())
+// Save writes the progress as it is and closes the files. It is for the end, when the store has been closed: flushed says that all of the
+// commit log is on disk. If it is not, no more is written than Ends knows to be there.
+func (s *Service) Save(flushed bool) error {
+	return errors.Join(s.save(flushed), s.close())
 }
 
 func (s *Service) close() error {

@@ -219,7 +219,7 @@ func run(t testing.TB, s *fakeStore, fs vfs.FS, work func(*Service), change ...f
 	if err := v.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Save(); err != nil {
+	if err := v.Save(true); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -452,7 +452,7 @@ func TestCheckpointWaitsForTheLog(t *testing.T) {
 		if c, err := loadCheckpoint(fs, "store"); err != nil || c.read <= epoch+1000 || c.queue != 1 || c.log != 52 {
 			t.Errorf("checkpoint %+v %v", c, err)
 		}
-		if err := errors.Join(v.Stop(), v.Save()); err != nil {
+		if err := errors.Join(v.Stop(), v.Save(true)); err != nil {
 			t.Error(err)
 		}
 	})
