@@ -44,7 +44,15 @@ func (c *CheckPoint) set(offset int64) {
 }
 
 // ReviveTime is when the messages are visible again.
-func (c *CheckPoint) ReviveTime() int64 { return c.PopTime + c.Invisible }
+func (c *CheckPoint) ReviveTime() int64 { return later(c.PopTime, c.Invisible) }
+
+// later is t + d; a client that means for ever may say so with the greatest number.
+func later(t, d int64) int64 {
+	if d > 0 && t > math.MaxInt64-d {
+		return math.MaxInt64
+	}
+	return t + d
+}
 
 // Offset is the offset of the i-th message.
 func (c *CheckPoint) Offset(i int) int64 {

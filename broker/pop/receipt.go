@@ -28,7 +28,7 @@ type Receipt struct {
 func (r *Receipt) Order() bool { return r.ReviveQueue == OrderQueue }
 
 // ReviveTime is when the message is visible again.
-func (r *Receipt) ReviveTime() int64 { return r.PopTime + r.Invisible }
+func (r *Receipt) ReviveTime() int64 { return later(r.PopTime, r.Invisible) }
 
 // Append appends the text.
 func (r *Receipt) Append(dst []byte) []byte {

@@ -19,6 +19,7 @@ var rePutAfter = [...]int64{10, 20, 30, 60, 120, 180, 240, 300, 360, 420, 480, 5
 const (
 	reviveMargin = 2 * ackInterval // ms: what is due may have acks that come so much later
 	reviveQuiet  = 3000            // ms without records after which time goes on by the clock
+	reviveEarly  = 60_000          // ms: a check point that is so early has not come from the timer
 	reviveRead   = 4096            // records of one queue in one round
 	reviveKept   = 100_000         // check points of one queue in memory; beyond that nothing more is read before some are done
 )
@@ -77,24 +78,32 @@ func (s *Service) runRevive() {
 	}
 }
 
-// Revive is one round over all revive queues: what is due and not acknowledged goes to the retry topics. Start's goroutine calls it.
+// Revive is one round over all revive queues: what is due and not acknowledged goes to the retry topics. Queues that have more than is read
+// in one round get others at once, or they would fall behind for good while many messages are popped. Start's goroutine calls it.
 func (s *Service) Revive() {
 	if !s.Config.Get().TimerWheel {
 		return
 	}
-	for _, r := range s.revive {
-		select {
-		case <-s.stop:
-			return
-		default:
+	for left := s.revive; len(left) > 0; {
+		var full []*reviver
+		for _, r := range left {
+			select {
+			case <-s.stop:
+				return
+			default:
+			}
+			if r.rest > 0 {
+				r.rest--
+				continue
+			}
+			n, err := r.round()
+			if err != nil {
+				s.Log.Error("revive", "queue", r.queue, "err", err)
+			} else if n >= reviveRead {
+				full = append(full, r)
+			}
 		}
-		if r.rest > 0 {
-			r.rest--
-			continue
-		}
-		if err := r.round(); err != nil {
-			s.Log.Error("revive", "queue", r.queue, "err", err)
-		}
+		left = full
 	}
 }
 
@@ -104,7 +113,8 @@ type memoryFault interface {
 	Addr() uintptr
 }
 
-func (r *reviver) round() (err error) {
+// round reads and revives. It returns how many records were read.
+func (r *reviver) round() (n int, err error) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
@@ -117,7 +127,7 @@ func (r *reviver) round() (err error) {
 	defer r.res.Release()
 	r.resume()
 	now, behind := r.s.now(), r.s.Timer.Behind() // both before reading: what was due then is read below
-	n := r.read()
+	n = r.read()
 	if n == 0 && !behind && r.endTime != 0 && now-r.endTime > reviveQuiet {
 		r.endTime = now
 	}
@@ -128,7 +138,7 @@ func (r *reviver) round() (err error) {
 	} else {
 		r.idle = 0
 	}
-	return err
+	return n, err
 }
 
 // resume follows the committed offset, if somebody else moved it ahead.
@@ -197,7 +207,7 @@ func (r *reviver) one(rec []byte) error {
 		return err
 	}
 	if due, err := strconv.ParseInt(record.Property(m.Properties, propDeliver), 10, 64); err == nil {
-		r.endTime = max(r.endTime, due)
+		r.endTime = max(r.endTime, min(due, r.s.now())) // clients may write here, too
 	}
 	switch tag := record.Property(m.Properties, record.PropTags); tag {
 	case TagCheckPoint:
@@ -206,6 +216,9 @@ func (r *reviver) one(rec []byte) error {
 			return err
 		}
 		ck.ReviveOffset = m.QueueOffset
+		if ck.ReviveTime()-r.s.now() > reviveEarly && r.postpone(ck) {
+			return nil
+		}
 		r.add(ck.key(), ck)
 	case TagAck, TagBatchAck:
 		a, err := ParseAck(m.Body)
@@ -341,6 +354,9 @@ func (r *reviver) revive(ck *CheckPoint) error {
 func (r *reviver) retry(ck *CheckPoint, off int64, normal *body.TopicConfig) (store.PutResult, error) {
 	r.req = store.GetRequest{Topic: ck.Topic, QueueID: ck.Queue, Offset: off, MaxCount: 1, MaxBytes: 1, Each: true}
 	r.s.Store.Get(&r.req, &r.res)
+	if r.res.Status == store.NoMatchedMessage && r.res.Next == off {
+		return store.PutResult{}, fmt.Errorf("message %d of %s, queue %d, cannot be read just now", off, ck.Topic, ck.Queue)
+	}
 	// What was compacted is passed over: the next message is another one.
 	if r.res.Status != store.Found || len(r.res.Regions) == 0 || len(r.res.Offsets) > 0 && r.res.Offsets[0] != off {
 		r.s.Log.Info("message to revive is gone", "topic", ck.Topic, "queue", ck.Queue, "off", off, "status", r.res.Status)
@@ -409,6 +425,14 @@ func (r *reviver) retryTopic(name, group string, normal *body.TopicConfig, separ
 		}
 	}
 	return queues, nil
+}
+
+// postpone has a check point come back when it is due, so that those behind it need not wait until then.
+func (r *reviver) postpone(ck *CheckPoint) bool {
+	r.s.Log.Warn("check point has come too early", "topic", ck.Topic, "group", ck.Group, "queue", ck.Queue, "off", ck.StartOffset, "due", ck.ReviveTime())
+	t := r.s.records.Get().(*timedRecord)
+	defer r.s.records.Put(t)
+	return r.s.putCheckPoint(t, ck, r.queue) == nil
 }
 
 // putAgain has one message of a check point tried again later.
