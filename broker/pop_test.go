@@ -205,3 +205,35 @@ func TestPopsDoNotShareMessages(t *testing.T) {
 		t.Errorf("%d of %d messages", len(seen), total)
 	}
 }
+
+// An ordered pop may wait for the disk while it has its queue. Acks of messages of that queue wait for it, and nothing else does.
+func TestOrderedAcksHoldNothingUp(t *testing.T) {
+	n := startNode(t, t.TempDir(), "")
+	n.makeGroup("g")
+	n.makeTopic("T")
+	n.send("T", "text")
+	receipt := pop.Receipt{PopTime: 1, Invisible: 60_000, ReviveQueue: pop.OrderQueue, Kind: pop.KindNormal, Broker: "b"}
+	text := string(receipt.Append(nil))
+	for name, out := range map[string]remoting.Outgoing{
+		"ack":    {Code: code.AckMessage, Header: &header.AckMessageRequest{ConsumerGroup: "g", Topic: "T", ExtraInfo: text}},
+		"change": {Code: code.ChangeMessageInvisibleTime, Header: &header.ChangeInvisibleTimeRequest{ConsumerGroup: "g", Topic: "T", ExtraInfo: text}},
+		"batch": {Code: code.BatchAckMessage, Body: fmt.Appendf(nil,
+			`{"acks":[{"b":"AQ==","c":"g","it":60000,"pt":1,"q":0,"r":"0","rq":%d,"so":0,"t":"T"}],"brokerName":"b"}`, pop.OrderQueue)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := n.Broker.pop.Lock(pop.Key{Topic: "T", Group: "g"})
+			done := make(chan error, 1)
+			go func() {
+				_, err := n.client.Call(t.Context(), n.addr, out)
+				done <- err
+			}()
+			for range 20 { // on the same connection, some of them behind it
+				n.call(code.Success, code.GetMaxOffset, &header.GetMaxOffsetRequest{Topic: "T"}, nil)
+			}
+			q.Unlock()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -17,7 +18,11 @@ import (
 // Answers of the first: 17 without the topic, 13 for a queue that it does not have, 208 for an offset that the queue does not have, 13 for
 // a message that an ordered pop does not have out; else 0, even if the receipt is too old or was used before. Of the second: 208 without
 // any ack; else 0, and what a queue does not have is left out. With SYNC_FLUSH the answer comes when the ack is on disk.
-func (p *Processor) ackMessage(r *remoting.Request) {
+//
+// The ack of an ordered pop waits for whoever is popping from its queue, who may wait for the disk: then it goes on in a lane.
+func (p *Processor) ackMessage(r *remoting.Request) { p.serveAck(r, false) }
+
+func (p *Processor) serveAck(r *remoting.Request, mayBlock bool) {
 	var h header.AckMessageRequest
 	if !decode(r, &h) {
 		return
@@ -39,7 +44,10 @@ func (p *Processor) ackMessage(r *remoting.Request) {
 		return
 	}
 	if receipt.Order() {
-		p.ackOrdered(r, pop.Key{Topic: h.Topic, Group: h.ConsumerGroup, Queue: h.QueueID}, h.Offset, receipt.PopTime)
+		k := pop.Key{Topic: h.Topic, Group: h.ConsumerGroup, Queue: h.QueueID}
+		if !p.ackOrdered(r, k, h.Offset, receipt.PopTime, mayBlock) {
+			p.popLane(r, p.serveAck)
+		}
 		return
 	}
 	if !p.revivable(r, receipt.ReviveQueue) {
@@ -78,7 +86,17 @@ func (p *Processor) revivable(r *remoting.Request, queue int32) bool {
 	return false
 }
 
-func (p *Processor) batchAck(r *remoting.Request) {
+// popLane goes on with a request where it may wait.
+func (p *Processor) popLane(r *remoting.Request, serve func(r *remoting.Request, mayBlock bool)) {
+	d := r.Detach()
+	if !p.Lanes.Pull.Submit(func() { serve(d, true) }) {
+		r.Fail(code.SystemBusy, remarkOverload)
+	}
+}
+
+func (p *Processor) batchAck(r *remoting.Request) { p.serveBatchAck(r, false) }
+
+func (p *Processor) serveBatchAck(r *remoting.Request, mayBlock bool) {
 	if len(r.Body) == 0 {
 		r.Reply(&remoting.Reply{Code: code.NoMessage})
 		return
@@ -90,6 +108,10 @@ func (p *Processor) batchAck(r *remoting.Request) {
 	}
 	if len(b.Acks) == 0 {
 		r.Reply(&remoting.Reply{Code: code.NoMessage})
+		return
+	}
+	if !mayBlock && slices.ContainsFunc(b.Acks, func(e pop.BatchAck) bool { return e.ReviveQueue == pop.OrderQueue }) {
+		p.popLane(r, p.serveBatchAck)
 		return
 	}
 	d := p.newAcked(r)
@@ -120,7 +142,8 @@ func (p *Processor) batchAckOne(d *acked, b *pop.BatchAckBody, e *pop.BatchAck) 
 	}
 	if e.ReviveQueue == pop.OrderQueue {
 		for _, off := range offsets {
-			if remark := p.ackInOrder(pop.Key{Topic: topic, Group: e.Group, Queue: e.Queue}, off, e.PopTime, d.from); remark != "" {
+			k := pop.Key{Topic: topic, Group: e.Group, Queue: e.Queue}
+			if remark, _ := p.ackInOrder(k, off, e.PopTime, d.from, true); remark != "" {
 				d.refuse(code.MessageIllegal, remark)
 			}
 		}
@@ -136,25 +159,42 @@ func (p *Processor) batchAckOne(d *acked, b *pop.BatchAckBody, e *pop.BatchAck) 
 	}, e.ReviveQueue, e.PopTime+e.Invisible, d))
 }
 
-func (p *Processor) ackOrdered(r *remoting.Request, k pop.Key, offset, popTime int64) {
-	if remark := p.ackInOrder(k, offset, popTime, remoteText(r.Conn())); remark != "" {
+// ackOrdered acknowledges and answers; false if that would have to wait.
+func (p *Processor) ackOrdered(r *remoting.Request, k pop.Key, offset, popTime int64, mayBlock bool) bool {
+	remark, ok := p.ackInOrder(k, offset, popTime, remoteText(r.Conn()), mayBlock)
+	switch {
+	case !ok:
+		return false
+	case remark != "":
 		r.Fail(code.MessageIllegal, "%s", remark)
-		return
+	default:
+		replyOK(r)
 	}
-	replyOK(r)
+	return true
 }
 
-// ackInOrder acknowledges a message of an ordered pop. It returns a remark if the message is not out.
-func (p *Processor) ackInOrder(k pop.Key, offset, popTime int64, from string) string {
+// popQueue is a queue that the caller may pop from; nil if somebody else does, and the caller must not wait.
+func (p *Processor) popQueue(k pop.Key, mayBlock bool) *pop.Queue {
+	if mayBlock {
+		return p.Pop.Lock(k)
+	}
+	return p.Pop.TryLock(k)
+}
+
+// ackInOrder acknowledges a message of an ordered pop. It returns a remark if the message is not out, and false if it would have to wait.
+func (p *Processor) ackInOrder(k pop.Key, offset, popTime int64, from string, mayBlock bool) (remark string, ok bool) {
 	old, _ := p.Offsets.Query(k.Group, k.Topic, k.Queue)
 	if offset < old {
-		return ""
+		return "", true
 	}
 	k.Group, k.Topic = strings.Clone(k.Group), strings.Clone(k.Topic)
-	q := p.Pop.Lock(k)
+	q := p.popQueue(k, mayBlock)
+	if q == nil {
+		return "", false
+	}
 	defer q.Unlock()
 	if old, _ = p.Offsets.Query(k.Group, k.Topic, k.Queue); offset < old {
-		return ""
+		return "", true
 	}
 	next := p.Pop.Orders.Ack(k, offset, popTime)
 	switch {
@@ -166,10 +206,10 @@ func (p *Processor) ackInOrder(k pop.Key, offset, popTime int64, from string) st
 			p.Pop.Waiting.Notify(k)
 		}
 	case next == -1:
-		return fmt.Sprintf("offset is illegal, key:%s@%s@%d, old:%d, commit:%d, next:%d, /%s", k.Topic, k.Group, k.Queue, old, offset, next, from)
+		return fmt.Sprintf("offset is illegal, key:%s@%s@%d, old:%d, commit:%d, next:%d, /%s", k.Topic, k.Group, k.Queue, old, offset, next, from), true
 	}
 	p.Pop.Returned(k, popTime)
-	return ""
+	return "", true
 }
 
 // acked answers when all acks of a request are safe. What was staged is committed at the end of the batch of requests, with one write.

@@ -14,7 +14,11 @@ import (
 //
 // Answers: 17 without the topic, 13 for a queue that it does not have, 208 for an offset that has no message, 1 if the store takes
 // nothing; else 0. A message of an ordered pop keeps its pop time, and gets no new one if it is consumed already.
-func (p *Processor) changeInvisible(r *remoting.Request) {
+//
+// In a queue that somebody is popping from in order, it goes on in a lane.
+func (p *Processor) changeInvisible(r *remoting.Request) { p.serveChange(r, false) }
+
+func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
 	var h header.ChangeInvisibleTimeRequest
 	if err := h.DecodeFields(r.Fields); err != nil {
 		p.unchanged(r, code.SystemError, err.Error())
@@ -38,7 +42,9 @@ func (p *Processor) changeInvisible(r *remoting.Request) {
 	}
 	now := p.Now().UnixMilli()
 	if receipt.Order() {
-		p.changeOrdered(r, &h, &receipt, now)
+		if !p.changeOrdered(r, &h, &receipt, now, mayBlock) {
+			p.popLane(r, p.serveChange)
+		}
 		return
 	}
 	if !p.revivable(r, receipt.ReviveQueue) {
@@ -59,17 +65,22 @@ func (p *Processor) unchanged(r *remoting.Request, c int32, remark string) {
 	r.Reply(&remoting.Reply{Code: c, Remark: remark, Header: new(header.ChangeInvisibleTimeResponse)})
 }
 
-func (p *Processor) changeOrdered(r *remoting.Request, h *header.ChangeInvisibleTimeRequest, receipt *pop.Receipt, now int64) {
+// changeOrdered changes and answers; false if that would have to wait.
+func (p *Processor) changeOrdered(r *remoting.Request, h *header.ChangeInvisibleTimeRequest, receipt *pop.Receipt, now int64, mayBlock bool) bool {
 	k := pop.Key{Topic: strings.Clone(h.Topic), Group: strings.Clone(h.ConsumerGroup), Queue: h.QueueID}
-	q := p.Pop.Lock(k)
+	q := p.popQueue(k, mayBlock)
+	if q == nil {
+		return false
+	}
 	defer q.Unlock()
 	if off, ok := p.Offsets.Query(k.Group, k.Topic, k.Queue); ok && h.Offset < off {
 		p.unchanged(r, code.Success, "")
-		return
+		return true
 	}
 	visible := now + h.InvisibleTime
 	p.Pop.Orders.Postpone(k, h.Offset, receipt.PopTime, visible)
 	r.Reply(&remoting.Reply{Header: &header.ChangeInvisibleTimeResponse{
 		PopTime: receipt.PopTime, InvisibleTime: visible - receipt.PopTime, ReviveQid: receipt.ReviveQueue,
 	}})
+	return true
 }
