@@ -43,8 +43,8 @@ type soak struct {
 }
 
 // TestSoak mixes all kinds of messages and ways to consume them for -duration, while consumers come and go and the broker is killed and
-// started again. At the end each acknowledged message has been delivered, in order where that was promised; no transaction is
-// undecided and no delayed message is left.
+// started again. At the end each acknowledged message has been delivered, in order where that was promised and none before its time; no
+// transaction is undecided and no delayed message is left.
 func TestSoak(t *testing.T) {
 	if !long() {
 		t.Skip("needs minutes; APOGEE_LONG=1 runs it")

@@ -35,8 +35,8 @@ func (s *soak) producePlain(c *wire.Conn, worker int) error {
 // produceTimers sends messages for a time of their own. A broker that does not serve timers refuses them, and is not asked again for a while.
 func (s *soak) produceTimers(c *wire.Conn, n *int) error {
 	*n++
-	body := fmt.Sprintf("timer-%d-%d", *n, rand.Int64())
 	at := time.Now().Add(time.Duration(200+rand.IntN(15000)) * time.Millisecond).UnixMilli()
+	body := fmt.Sprintf("timer-%d-%d", *n, at)
 	_, err := s.send(c, message{
 		topic: soakPlain, queue: rand.IntN(soakQueues), body: []byte(body),
 		properties: wire.Properties("UNIQ_KEY", body, "n", "1", "TIMER_DELIVER_MS", fmt.Sprint(at)),
@@ -156,6 +156,10 @@ func (s *soak) got(group, body string) {
 	s.seen[group][body]++
 	if s.never[body] && len(s.broken) < 20 {
 		s.broken = append(s.broken, body+" was rolled back and is delivered")
+	}
+	var n, at int64
+	if _, err := fmt.Sscanf(body, "timer-%d-%d", &n, &at); err == nil && time.Now().UnixMilli() < at && len(s.broken) < 20 {
+		s.broken = append(s.broken, body+" has come before its time")
 	}
 }
 
