@@ -12,10 +12,6 @@ import (
 	"apogee/remoting/code"
 )
 
-var elsewhereCases = []Case{
-	{Area: "storage", Feature: "Popped, timed and delayed messages go on in the other implementation", Own: true, Run: goOnElsewhere, Limit: 8 * time.Minute},
-}
-
 // goOnElsewhere has each implementation go on with what the other one has left: messages that were popped and not acknowledged, timers
 // that run, one that was recalled, and delayed messages.
 func goOnElsewhere(t *T) {

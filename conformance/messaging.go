@@ -35,7 +35,7 @@ var messagingCases = []Case{
 	{Area: "messaging", Feature: "Auto topic creation via TBW102", Run: autoCreation},
 	{Area: "messaging", Feature: "Auto creation disabled", Own: true, Run: autoCreationDisabled},
 	{Area: "messaging", Feature: "Topic permission RW/R/W", Run: topicPermission},
-	{Area: "messaging", Feature: "Different read and write queue numbers", Run: unevenQueues},
+	{Area: "messaging", Feature: "Different read and write queue numbers", Run: queueNumbers, Limit: 2 * time.Minute},
 	{Area: "messaging", Feature: "Message size limit 4 MiB", Run: sizeLimit},
 	{Area: "messaging", Feature: "Property size limit 32 KiB", Run: propertyLimit},
 	{Area: "messaging", Feature: "Topic name validation", Run: topicNames},

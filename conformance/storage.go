@@ -13,7 +13,7 @@ import (
 )
 
 var storageCases = []Case{
-	{Area: "storage", Feature: "Commit log + consume queue files identical layout", Own: true, Run: sameLayout, Limit: 3 * time.Minute},
+	{Area: "storage", Feature: "Commit log + consume queue files identical layout", Own: true, Run: bothWays, Limit: 10 * time.Minute},
 	{Area: "storage", Feature: "Sync and async flush", Own: true, Run: flushModes, Limit: 2 * time.Minute},
 	{Area: "storage", Feature: "Crash recovery with abort file", Own: true, Run: crashRecovery, Limit: 2 * time.Minute},
 	{Area: "storage", Feature: "Expired file deletion at deleteWhen hour", Own: true, Run: expiredFiles, Limit: 4 * time.Minute},
@@ -76,6 +76,12 @@ func fillStore(t *T, b *raw, tag string) []string {
 	b.send(message{topic: retry, body: []byte("in a retry topic"), properties: wire.Properties("RETRY_TOPIC", plain)})
 	b.ok(code.UpdateConsumerOffset, wire.Ext("consumerGroup", group, "topic", plain, "queueId", 2, "commitOffset", 4), nil)
 	return []string{plain, retry}
+}
+
+// bothWays has each implementation read, and go on with, what the other one wrote.
+func bothWays(t *T) {
+	sameLayout(t)
+	goOnElsewhere(t)
 }
 
 func sameLayout(t *T) {

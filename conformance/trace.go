@@ -17,7 +17,6 @@ import (
 // traceCases are what clients tell of queues and messages besides the messages.
 var traceCases = []Case{
 	{Area: "messaging", Feature: "Priority message", Run: priorities, Limit: 2 * time.Minute},
-	{Area: "messaging", Feature: "Requests that name a logical queue", Run: logicalQueues},
 	{Area: "observability", Feature: "Message trace topic", Own: true, Run: traceTopic, Limit: 4 * time.Minute},
 }
 
@@ -89,6 +88,12 @@ func traceTopic(t *T) {
 	}
 	conf := b.json(code.GetTopicConfig, wire.Ext("topic", "RMQ_SYS_TRACE_TOPIC"), nil)
 	Equal(t, "queues of the trace topic", wire.Num(wire.At(conf, "readQueueNums")), "1")
+}
+
+// queueNumbers: queues by their numbers, and by those of a static topic.
+func queueNumbers(t *T) {
+	unevenQueues(t)
+	logicalQueues(t)
 }
 
 // logicalQueues: clients of 5.x say of each queue that it is a logical one, and whose; a topic that is not static does not care.
