@@ -79,10 +79,11 @@ func (e *elsewhere) goOn(b *raw, impl testkit.Target) {
 	Equal(e.T, impl.Name()+": more to pop", popTexts(b.pop(e.group, e.popped)), "")
 }
 
-// leave pops messages of which half are acknowledged, and sends timers.
+// leave pops messages of which half are acknowledged, and sends timers. All of it is due only when the next one has started: the reference
+// delivers at once what became due while it was down, be it recalled or acknowledged.
 func (e *elsewhere) leave(b *raw, tag string) {
 	b.sendTexts(e.popped, 1, "a"+tag, "b"+tag, "c"+tag, "d"+tag)
-	popped := b.popAll(e.group, e.popped, 4, 20*time.Second, "invisibleTime", 10000)
+	popped := b.popAll(e.group, e.popped, 4, 20*time.Second, "invisibleTime", 30000)
 	Equal(e.T, "messages popped", popTexts(popped), fmt.Sprintf("a%[1]s b%[1]s c%[1]s d%[1]s", tag))
 	e.left = nil
 	for _, m := range popped {
@@ -94,7 +95,7 @@ func (e *elsewhere) leave(b *raw, tag string) {
 	}
 	slices.Sort(e.left)
 	for name, props := range map[string][]string{
-		"ms": {"TIMER_DELAY_MS", "9500"}, "sec": {"TIMER_DELAY_SEC", "14"}, "level": {"DELAY", "3"}, "recalled": {"TIMER_DELAY_SEC", "12"},
+		"ms": {"TIMER_DELAY_MS", "29500"}, "sec": {"TIMER_DELAY_SEC", "34"}, "level": {"DELAY", "4"}, "recalled": {"TIMER_DELAY_SEC", "32"},
 	} {
 		name += tag
 		f := b.send(message{topic: e.timed, body: []byte(name), properties: wire.Properties(append(props, "UNIQ_KEY", "u"+name)...)})
