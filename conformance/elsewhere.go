@@ -21,7 +21,7 @@ func goOnElsewhere(t *T) {
 		t.Skipf("nothing went from one implementation to the other: %v; run it where both are", err)
 	}
 	e := &elsewhere{
-		T: t, dir: filepath.Join(t.tempDir(), "store-of-both"), popped: t.Name("Popped"), timed: t.Name("Timed"), group: t.Name("G"),
+		T: t, dir: filepath.Join(t.tempDir(), "popped-and-timed"), popped: t.Name("Popped"), timed: t.Name("Timed"), group: t.Name("G"),
 		conf: baseConf("both-b").With(testkit.Props{"recallMessageEnable": "true", "popFromRetryProbability": "50"}),
 	}
 	for i, impl := range []testkit.Target{target, other, target} {
