@@ -16,7 +16,7 @@ import (
 	"apogee/remoting/code"
 )
 
-var soakTime = flag.Duration("duration", 10*time.Minute, "how long TestSoak sends")
+var soakTime = flag.Duration("duration", 10*time.Minute, "how long TestSoak sends with APOGEE_LONG=1")
 
 // What is sent, and to which topics. Each kind of message that has to arrive somewhere is looked for in the groups that read its topic.
 const (
@@ -46,8 +46,9 @@ type soak struct {
 // started again. At the end each acknowledged message has been delivered, in order where that was promised and none before its time; no
 // transaction is undecided and no delayed message is left.
 func TestSoak(t *testing.T) {
-	if !long() {
-		t.Skip("needs minutes; APOGEE_LONG=1 runs it")
+	length, least := *soakTime, 8*time.Second
+	if !long() { // some seconds and two or three kills, so that the whole is tried in each run of the tests
+		length, least = 12*time.Second, 3*time.Second
 	}
 	conf := baseConf("soak-a").With(testkit.Props{
 		"transactionCheckInterval": "1000", "transactionTimeOut": "2000", "transactionOpBatchInterval": "300", "transactionCheckMax": "1000",
@@ -84,7 +85,7 @@ func TestSoak(t *testing.T) {
 		s.each(&consumers, s.done, func(c *wire.Conn) error { return s.consumeOrder(c, i) })
 		s.each(&consumers, s.done, func(c *wire.Conn) error { return s.pop(c) })
 	}
-	s.killNowAndThen(server, time.Now().Add(*soakTime))
+	s.killNowAndThen(server, time.Now().Add(length), least)
 	close(s.end)
 	producers.Wait()
 	s.drain()
@@ -165,10 +166,10 @@ func (s *soak) expect(body string, groups ...string) {
 	}
 }
 
-// killNowAndThen kills the broker at random, and starts it again.
-func (s *soak) killNowAndThen(server testkit.Server, end time.Time) {
+// killNowAndThen kills the broker and starts it again until the end, each time after least, or up to four times as long.
+func (s *soak) killNowAndThen(server testkit.Server, end time.Time, least time.Duration) {
 	for {
-		wait := time.Duration(8+rand.IntN(25)) * time.Second
+		wait := least + rand.N(3*least)
 		if left := time.Until(end); left < wait {
 			time.Sleep(left)
 			return
