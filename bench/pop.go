@@ -306,12 +306,8 @@ func Pop(ctx context.Context, o Options) (Result, error) {
 	o.Warmup = 0
 	r := &run{opts: o}
 	r.phase.Store(int32(measuring))
-	var workers []worker
-	defer func() {
-		for _, w := range workers {
-			_ = w.Close()
-		}
-	}()
+	var workers workers
+	defer func() { workers.close() }()
 	for range o.Connections {
 		c, err := dialPull(o.Broker)
 		if err != nil {

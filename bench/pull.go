@@ -231,12 +231,8 @@ func Pull(ctx context.Context, o Options) (Result, error) {
 	o.Warmup = 0 // each message is there to be drained once
 	r := &run{opts: o}
 	r.phase.Store(int32(measuring))
-	var workers []worker
-	defer func() {
-		for _, w := range workers {
-			_ = w.Close()
-		}
-	}()
+	var workers workers
+	defer func() { workers.close() }()
 	for i := range o.Connections {
 		c, err := dialPull(o.Broker)
 		if err != nil {

@@ -468,6 +468,29 @@ func Send(ctx context.Context, o Options) (Result, error) { return send(ctx, o, 
 // Batch is Send with batches of Options.Batch messages.
 func Batch(ctx context.Context, o Options) (Result, error) { return send(ctx, o, o.Batch) }
 
+// sends begins a run of sends.
+func (o *Options) sends() (*run, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := o.prepare(); err != nil {
+		return nil, err
+	}
+	r := &run{opts: *o}
+	// Keys that no other run has: the index would grow chains of equal ones.
+	r.keys.Store(uint64(time.Now().UnixNano()))
+	return r, nil
+}
+
+// workers are those of a run.
+type workers []worker
+
+func (all workers) close() {
+	for _, w := range all {
+		_ = w.Close()
+	}
+}
+
 func send(ctx context.Context, o Options, per int) (Result, error) {
 	res := Result{Kind: "send", Broker: o.Broker, Settings: fmt.Sprintf("%d connections with %d in flight, %d bytes, %d topics, %d queues", o.Connections,
 		o.InFlight, o.Body, max(1, o.Topics), o.Queues)}
@@ -475,21 +498,12 @@ func send(ctx context.Context, o Options, per int) (Result, error) {
 		res.Kind = "batch"
 		res.Settings += fmt.Sprintf(", batches of %d", per)
 	}
-	if err := errors.Join(o.check()); err != nil {
+	r, err := o.sends()
+	if err != nil {
 		return res, err
 	}
-	if err := o.prepare(); err != nil {
-		return res, err
-	}
-	r := &run{opts: o}
-	// Keys that no other run has: the index would grow chains of equal ones.
-	r.keys.Store(uint64(time.Now().UnixNano()))
-	var workers []worker
-	defer func() {
-		for _, w := range workers {
-			_ = w.Close()
-		}
-	}()
+	var workers workers
+	defer func() { workers.close() }()
 	for range o.Connections {
 		s, err := newSender(r, per)
 		if err != nil {

@@ -165,20 +165,12 @@ func Transactions(ctx context.Context, o Options) (Result, error) {
 		o.Body, o.Queues)}
 	o.Topics, o.sysFlag = 1, sysPrepared
 	o.Properties += "TRAN_MSG\x01true\x02PGROUP\x01" + producerGroup + "\x02"
-	if err := errors.Join(o.check()); err != nil {
+	r, err := o.sends()
+	if err != nil {
 		return res, err
 	}
-	if err := o.prepare(); err != nil {
-		return res, err
-	}
-	r := &run{opts: o}
-	r.keys.Store(uint64(time.Now().UnixNano()))
-	var workers []worker
-	defer func() {
-		for _, w := range workers {
-			_ = w.Close()
-		}
-	}()
+	var workers workers
+	defer func() { workers.close() }()
 	for range o.Connections {
 		s, err := newSender(r, 1)
 		if err != nil {
