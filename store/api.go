@@ -43,6 +43,7 @@ type GetRequest struct {
 	MaxBytes int32
 	Filter   Filter
 	Each     bool // fill GetResult.Offsets
+	ByRecord bool // Filter looks into most records, and not at tags codes: what it will look at is fetched ahead
 }
 
 // GetResult is what a read found. Regions are ranges of mapped files, adjacent records joined; they are valid until Release.

@@ -149,7 +149,7 @@ func (g *getter) scan(to int64) bool {
 			if g.full(phys, int64(size), 1) {
 				return true
 			}
-			if g.req.Filter != nil && i+filterAhead < int(n) {
+			if g.req.ByRecord && i+filterAhead < int(n) {
 				g.fetch(units[(i+filterAhead)*unitSize:])
 			}
 			g.next++

@@ -80,3 +80,12 @@ func (f *retryFilter) MatchRecord(rec []byte) bool {
 	known := f.filters.Get(viewOf(topic), f.group)
 	return known == nil || known.MatchRecord(rec)
 }
+
+// byRecord tells whether a filter looks into most records. One of tags looks at the codes of the queue first.
+func byRecord(f store.Filter) bool {
+	if f == nil {
+		return false
+	}
+	_, tags := f.(*tagFilter)
+	return !tags
+}

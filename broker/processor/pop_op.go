@@ -292,7 +292,7 @@ func (op *popOp) read(q *pop.Queue, start int64) {
 	op.used++
 	op.get = store.GetRequest{
 		Topic: k.Topic, QueueID: k.Queue, Offset: start, MaxCount: op.hdr.MaxMsgNums - int32(op.count), MaxBytes: math.MaxInt32,
-		Filter: op.filter, Each: true,
+		Filter: op.filter, Each: true, ByRecord: byRecord(op.filter),
 	}
 	op.p.Reader.Get(&op.get, res)
 	switch res.Status {

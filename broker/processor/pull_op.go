@@ -139,7 +139,7 @@ func (op *pullOp) read() {
 		}
 	}
 	op.get.Topic, op.get.QueueID, op.get.Offset = op.topic.TopicName, h.QueueID, h.QueueOffset
-	op.get.MaxCount, op.get.MaxBytes = max(1, h.MaxMsgNums), math.MaxInt32
+	op.get.MaxCount, op.get.MaxBytes, op.get.ByRecord = max(1, h.MaxMsgNums), math.MaxInt32, byRecord(op.get.Filter)
 	for reads := 1; ; reads++ {
 		op.p.Reader.Get(&op.get, &op.res)
 		if op.cold && op.res.Status == store.Found {
