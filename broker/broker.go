@@ -208,7 +208,7 @@ func (b *Broker) open() (err error) {
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep, Sync: b.syncMoved,
 	})
-	b.modes, b.orders = meta.NewModes(fs, dir), b.newOrders()
+	b.modes, b.orders = meta.NewModes(fs, dir, now, log), b.newOrders()
 	bloom, err := filter.NewBloom(c.BloomFalseShare, c.BloomConsumers)
 	if err != nil {
 		return fmt.Errorf("maxErrorRateOfBloomFilter, expectConsumerNumUseFilter: %w", err)
@@ -220,6 +220,8 @@ func (b *Broker) open() (err error) {
 	if err := errors.Join(loadTopics(), b.groups.Load(), b.offsets.Load(), b.modes.Load(), b.orders.Load(), b.filters.Load()); err != nil {
 		return err
 	}
+	b.topics.AdoptQueues(b.store.Queues())
+	b.groups.Adopt(b.offsets.Groups())
 	b.hold = hold.New(hold.Options{Now: now})
 	b.delay, err = delay.Open(delay.Options{
 		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, Around: b.hold, FlushEvery: c.FlushDelayOffset,

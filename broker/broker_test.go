@@ -97,7 +97,11 @@ func startNode(t *testing.T, dir, conf string) *node {
 
 func startNodeAt(t *testing.T, dir, conf string, now func() time.Time) *node {
 	t.Helper()
-	b := newBrokerAt(t, dir, conf, now)
+	return startBroker(t, newBrokerAt(t, dir, conf, now))
+}
+
+func startBroker(t *testing.T, b *Broker) *node {
+	t.Helper()
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +120,11 @@ func newBroker(t *testing.T, dir, conf string) *Broker {
 
 func newBrokerAt(t *testing.T, dir, conf string, now func() time.Time) *Broker {
 	t.Helper()
+	return newLoggingBroker(t, dir, conf, now, nil)
+}
+
+func newLoggingBroker(t *testing.T, dir, conf string, now func() time.Time, log *slog.Logger) *Broker {
+	t.Helper()
 	text := "brokerClusterName=C\nbrokerName=b\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nlistenPort=0\nmappedFileSizeCommitLog=1048576\n" +
 		"mappedFileSizeConsumeQueue=6000\nmaxIndexNum=2000\nmaxHashSlotNum=500\nstorePathRootDir=" + dir + "\n" + conf
 	f, err := properties.Parse("test", []byte(text))
@@ -128,9 +137,11 @@ func newBrokerAt(t *testing.T, dir, conf string, now func() time.Time) *Broker {
 		t.Fatal(err)
 	}
 	c.Complete("host", nil)
-	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+		if testing.Verbose() {
+			log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		}
 	}
 	b, err := New(&c, opts, Env{FS: vfs.OS(), Now: now, Log: log, Settings: f})
 	if err != nil {
@@ -405,11 +416,8 @@ func TestAStartThatFailsLeavesNothingBehind(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(other, "abort")); err == nil {
 		t.Error("the abort file is left")
 	}
-	broken := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(broken, "config"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(broken, "config", "topics.json"), []byte("{"), 0o600); err != nil {
+	broken := t.TempDir() // what cannot be opened is not damaged
+	if err := os.MkdirAll(filepath.Join(broken, "config", "topics.json"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := newBroker(t, broken, "").Start(); err == nil || !strings.Contains(err.Error(), "topics.json") {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
@@ -30,10 +32,11 @@ type kvStore struct {
 	extras fastjson.Extras
 }
 
-func openKV(fsys vfs.FS, file string) (*kvStore, error) {
+func openKV(fsys vfs.FS, file string, now func() time.Time, log *slog.Logger) (*kvStore, error) {
 	k := &kvStore{fs: fsys, path: file}
 	table := make(map[string]map[string]string)
-	err := vfs.ReadFileOrBackup(fsys, file, func(text []byte) error {
+	small := vfs.SmallFile{FS: fsys, Name: file, Log: log, Now: now, Salvage: fastjson.Salvage, Lost: "Keys behind the damage are lost"}
+	_, err := small.Load(func(text []byte) error {
 		var w body.KVConfigSerializeWrapper
 		if err := fastjson.Unmarshal(text, &w); err != nil {
 			return err
@@ -44,7 +47,7 @@ func openKV(fsys vfs.FS, file string) (*kvStore, error) {
 		k.extras = w.Extras
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, fmt.Errorf("load the KV store: %w", err)
 	}
 	k.table.Store(&table)

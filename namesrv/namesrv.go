@@ -84,7 +84,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if cfg.KVConfigPath == "" {
 		return nil, errors.New("name server: kvConfigPath is not set")
 	}
-	kv, err := openKV(deps.FS, cfg.KVConfigPath)
+	kv, err := openKV(deps.FS, cfg.KVConfigPath, deps.Now, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("name server: %w", err)
 	}

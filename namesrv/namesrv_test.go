@@ -177,7 +177,7 @@ func TestFailingDisk(t *testing.T) {
 func TestKVCrash(t *testing.T) {
 	for n := int64(1); n < 12; n++ {
 		mem := vfs.NewMem(time.Now)
-		k, err := openKV(mem, "/d/kv.json")
+		k, err := openKV(mem, "/d/kv.json", time.Now, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func TestKVCrash(t *testing.T) {
 		k.fs = vfs.Faulty(mem, vfs.FailNth(n, true, errDisk))
 		putErr := k.put("NS", "k", "new")
 		for seed := range uint64(8) {
-			after, err := openKV(mem.CrashClone(seed), "/d/kv.json")
+			after, err := openKV(mem.CrashClone(seed), "/d/kv.json", time.Now, nil)
 			if err != nil {
 				t.Fatalf("operation %d, seed %d: %v", n, seed, err)
 			}
@@ -209,9 +209,12 @@ func TestUnreadableKVFile(t *testing.T) {
 	}
 	cfg := defaultConfig(t)
 	cfg.KVConfigPath = "/d/kv.json"
-	_, err := New(cfg, Deps{FS: mem, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
-	if !errors.Is(err, vfs.ErrCorrupt) {
-		t.Errorf("got %v", err)
+	var log strings.Builder
+	if _, err := New(cfg, Deps{FS: mem, Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}); err != nil {
+		t.Error(err)
+	}
+	if entries, err := mem.ReadDir("/d"); err != nil || len(entries) != 2 || !strings.Contains(log.String(), entries[1].Name) {
+		t.Errorf("what was damaged is not kept: %v, %v\n%s", entries, err, &log)
 	}
 	if _, err := New(Config{}, Deps{FS: mem}); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a path: %v", err)

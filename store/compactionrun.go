@@ -294,7 +294,8 @@ type positionsFile struct {
 func (c *compactor) loadPositions() error {
 	name := path.Join(c.root, positionFile)
 	var got positionsFile
-	err := vfs.ReadFileOrBackup(c.s.fs, name, func(b []byte) error {
+	small := vfs.SmallFile{FS: c.s.fs, Name: name, Log: c.s.log, Now: c.s.now, Lost: "Keys of compaction topics are compared from the start again"}
+	_, err := small.Load(func(b []byte) error {
 		var f positionsFile
 		if err := json.Unmarshal(b, &f); err != nil {
 			return err
@@ -302,13 +303,6 @@ func (c *compactor) loadPositions() error {
 		got = f
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if errors.Is(err, vfs.ErrCorrupt) { // keys are compared from the start again
-		c.s.log.Error("positions of compaction logs lost", "file", name, "err", err)
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -396,11 +397,19 @@ func TestPersistsInTime(t *testing.T) {
 	})
 }
 
-func TestDamagedFileStopsTheStart(t *testing.T) {
-	fsys := vfs.NewMem(time.Now)
-	write(t, fsys, `{"offsetTable":{"x":1}}`)
-	if _, err := Open(Options{Store: newFakeStore(), FS: fsys, Dir: "/store", Levels: testLevels}); err == nil {
-		t.Error("a file that cannot be read is taken for an empty one: every message would be delivered again")
+// A file that was cut off is read up to there. Where nothing can be read messages are delivered again, and the log says so: that is
+// better than none. (apache/rocketmq issues 3401 and 6096: the broker does not start.)
+func TestDamagedFile(t *testing.T) {
+	for text, want := range map[string]string{`{"offsetTable":{1:5,2:6,3`: "map[1:5 2:6]", `{"offsetTable":{"x":1}}`: "map[]", "\x00\x00": "map[]"} {
+		var log strings.Builder
+		fsys := vfs.NewMem(time.Now)
+		write(t, fsys, text)
+		f := new(file)
+		f.init(Options{FS: fsys, Dir: "/store", Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil)), Levels: testLevels})
+		offsets, err := f.load()
+		if err != nil || fmt.Sprint(offsets) != want || !strings.Contains(log.String(), "are delivered again") {
+			t.Errorf("%q: %v, %v\n%s", text, offsets, err, &log)
+		}
 	}
 }
 

@@ -1,9 +1,8 @@
 package delay
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"maps"
 	"path"
 	"slices"
@@ -37,6 +36,7 @@ type snapshot struct {
 type file struct {
 	fs     vfs.FS
 	name   string
+	log    *slog.Logger
 	now    func() time.Time
 	levels int
 
@@ -55,7 +55,7 @@ type version struct {
 }
 
 func (f *file) init(opts Options) {
-	f.fs, f.now, f.levels = opts.FS, opts.Now, len(opts.Levels)
+	f.fs, f.log, f.now, f.levels = opts.FS, opts.Log, opts.Now, len(opts.Levels)
 	f.name = path.Join(opts.Dir, "config", "delayOffset.json")
 	f.version.Timestamp = opts.Now().UnixMilli()
 	f.others = make(map[int]int64)
@@ -63,7 +63,11 @@ func (f *file) init(opts Options) {
 
 // load reads the file or its backup. A missing one is a new broker.
 func (f *file) load() (map[int]int64, error) {
-	err := vfs.ReadFileOrBackup(f.fs, f.name, func(data []byte) error {
+	small := vfs.SmallFile{
+		FS: f.fs, Name: f.name, Log: f.log, Now: f.now, Salvage: fastjson.Salvage,
+		Lost: "Delayed messages of levels whose offsets are lost, and that are still in the log, are delivered again",
+	}
+	_, err := small.Load(func(data []byte) error {
 		offsets, v, err := parse(data)
 		if err != nil {
 			return err
@@ -71,8 +75,8 @@ func (f *file) load() (map[int]int64, error) {
 		f.written, f.version = offsets, v
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("load %s: %w", f.name, err)
+	if err != nil {
+		return nil, fmt.Errorf("load %w", err)
 	}
 	for level, off := range f.written {
 		if level > f.levels {

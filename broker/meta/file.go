@@ -3,13 +3,14 @@ package meta
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"path"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"apogee/compat/body"
+	"apogee/compat/fastjson"
 	"apogee/store/vfs"
 )
 
@@ -48,6 +49,10 @@ func (d *dataVersion) bump(now time.Time) body.DataVersion {
 type configFile struct {
 	fs   vfs.FS
 	name string
+	log  *slog.Logger
+	now  func() time.Time
+	lost string     // what it means for clients that the file is lost
+	got  vfs.Loaded // what load has found
 
 	changes  atomic.Uint64 // counts changes of the table
 	mu       sync.Mutex    // guards all below; held across the write, and taken by writers only
@@ -58,14 +63,21 @@ type configFile struct {
 // encoder makes the text of a file, and says what it has in common with the one before. It is called by one goroutine at a time.
 type encoder func() ([]byte, vfs.Same, error)
 
-// load reads the file, or its backup. A missing one leaves the table as it is.
-func (c *configFile) load(parse func([]byte) error) error {
-	err := vfs.ReadFileOrBackup(c.fs, c.name, parse)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("load %s: %w", c.name, err)
+// load reads the file, or its backup, or what can be salvaged of them. A missing one leaves the table as it is, and so does one that
+// is of no use: a broker that has lost a table says so, and starts.
+func (c *configFile) load(parse func([]byte) error) (err error) {
+	f := vfs.SmallFile{FS: c.fs, Name: c.name, Log: c.log, Now: c.now, Salvage: fastjson.Salvage, Lost: c.lost}
+	if c.got, err = f.Load(parse); err != nil {
+		return fmt.Errorf("load %w", err)
+	}
+	if c.got.Damaged {
+		c.changes.Add(1) // so that it is whole again soon
 	}
 	return nil
 }
+
+// lacking tells whether the table may lack what it once had.
+func (c *configFile) lacking() bool { return c.got.Damaged || c.got.From == "" }
 
 // persist returns when what the table held at the time of the call, or later, is on disk. An error leaves it to be written by the next
 // call: the table in memory is ahead of the file then.

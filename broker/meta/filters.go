@@ -66,7 +66,10 @@ func (f *Filter) dead() bool { return f.Data.DeadTime >= f.Data.BornTime }
 func NewFilters(opts FilterOptions) *Filters {
 	return &Filters{
 		opts: opts, groups: make(map[string]map[string]*Filter),
-		file: configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), filterFile)},
+		file: configFile{
+			fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), filterFile), log: opts.Log, now: opts.Now,
+			lost: "Filters of consumers come back with their next heartbeat",
+		},
 	}
 }
 

@@ -55,7 +55,10 @@ const (
 // NewGroups makes a table with the predefined groups. Load follows.
 func NewGroups(opts GroupOptions) *Groups {
 	g := &Groups{opts: opts, table: newTable[body.SubscriptionGroupConfig, struct{}]()}
-	g.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "subscriptionGroup.json")}
+	g.file = configFile{
+		fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "subscriptionGroup.json"), log: opts.Log, now: opts.Now,
+		lost: "Groups that have offsets are made again, as new ones are",
+	}
 	g.version.set(body.NewDataVersion(opts.Now()))
 	g.forbidden.Store(&map[string]map[string]int32{})
 	for _, name := range []string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup} {

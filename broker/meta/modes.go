@@ -2,9 +2,11 @@ package meta
 
 import (
 	"fmt"
+	"log/slog"
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
@@ -36,9 +38,12 @@ type Modes struct {
 }
 
 // NewModes makes an empty table over the files below dir, the store's root. Load follows.
-func NewModes(fs vfs.FS, dir string) *Modes {
+func NewModes(fs vfs.FS, dir string, now func() time.Time, log *slog.Logger) *Modes {
 	return &Modes{
-		file:  configFile{fs: fs, name: path.Join(ConfigDir(dir), "messageRequestMode.json")},
+		file: configFile{
+			fs: fs, name: path.Join(ConfigDir(dir), "messageRequestMode.json"), log: log, now: now,
+			lost: "Groups for which operators have ordered a mode get their messages by pulling",
+		},
 		table: make(map[string]map[string]body.SetMessageRequestModeRequestBody),
 	}
 }

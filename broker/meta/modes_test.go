@@ -13,7 +13,7 @@ func TestModes(t *testing.T) {
 	if err := errors.Join(fs.MkdirAll("/store"), fs.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
-	m := NewModes(fs, "/store")
+	m := NewModes(fs, "/store", now, quiet())
 	if err := m.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestModes(t *testing.T) {
 	if err != nil || string(text) != want {
 		t.Errorf("the file: %v\n%s", err, text)
 	}
-	again := NewModes(fs.CrashClone(1), "/store")
+	again := NewModes(fs.CrashClone(1), "/store", now, quiet())
 	if err := again.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestModesFromOddFiles(t *testing.T) {
 		if err := vfs.WriteFileAtomic(fs, "/store/config/messageRequestMode.json", []byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		m := NewModes(fs, "/store")
+		m := NewModes(fs, "/store", now, quiet())
 		if err := m.Load(); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -25,7 +25,10 @@ const (
 // NewOffsets makes an empty table. Load follows.
 func NewOffsets(opts OffsetOptions) *Offsets {
 	o := &Offsets{opts: opts, lmq: opts.LMQ, seed: maphash.MakeSeed()}
-	o.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), offsetFile)}
+	o.file = configFile{
+		fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), offsetFile), log: opts.Log, now: opts.Now,
+		lost: "Groups whose offsets are lost start where their clients are told to start",
+	}
 	if o.opts.VersionStep <= 0 {
 		o.opts.VersionStep = 500
 	}

@@ -107,7 +107,10 @@ func SystemTopics(c SystemConfig) []body.TopicConfig {
 // NewTopics makes a table that holds the system topics. Load follows.
 func NewTopics(opts TopicOptions) *Topics {
 	t := &Topics{opts: opts, table: newTable[body.TopicConfig, Topic](), system: maps.Clone(systemTopics)}
-	t.file = configFile{fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json")}
+	t.file = configFile{
+		fs: opts.FS, name: path.Join(ConfigDir(opts.Dir), "topics.json"), log: opts.Log, now: opts.Now,
+		lost: "Topics that have queues are made again, as new ones are",
+	}
 	t.version.set(body.NewDataVersion(opts.Now()))
 	for i := range opts.System {
 		t.system[opts.System[i].TopicName] = true
@@ -116,9 +119,9 @@ func NewTopics(opts TopicOptions) *Topics {
 	return t
 }
 
-// Load reads topics.json; what it says wins over the system topics.
+// Load reads topics.json; what it says wins over the system topics. If it was damaged, topics that it lacks are made of their queues.
 func (t *Topics) Load() error {
-	return t.file.load(func(text []byte) error {
+	err := t.file.load(func(text []byte) error {
 		var w body.TopicConfigSerializeWrapper
 		if err := fastjson.Unmarshal(text, &w); err != nil {
 			return err
@@ -142,6 +145,10 @@ func (t *Topics) Load() error {
 		t.extras = w.Extras
 		return nil
 	})
+	if err == nil && t.file.lacking() {
+		t.adoptDirs()
+	}
+	return err
 }
 
 // Get finds a topic. It takes no lock and keeps nothing of the name; it allocates nothing but for light queues.

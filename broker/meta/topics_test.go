@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -228,11 +227,50 @@ func TestUnknownMembersStay(t *testing.T) {
 	}
 }
 
-func TestBrokenFileStopsTheStart(t *testing.T) {
+// Topics that a broken file lacks are made of the directories of their queues.
+func TestBrokenFileAndQueues(t *testing.T) {
 	fs := vfs.NewMem(now)
-	write(t, fs, "/store/config/topics.json", []byte(`{"topicConfigTable":`))
-	if err := newTopics(fs, nil).Load(); !errors.Is(err, vfs.ErrCorrupt) {
-		t.Errorf("error %v", err)
+	write(t, fs, "/store/config/topics.json", []byte(`{"topicConfigTable":{"Here":{"perm":4,"readQueueNums":7,"topicName":"Here"},"Torn":{"perm"`))
+	for _, dir := range []string{
+		"consumequeue/Here/0", "consumequeue/Torn/2", "consumequeue/Torn/x", "consumequeue/%LMQ%light/0", "consumequeue/bad name/0",
+		"consumequeue/Empty", "batchconsumequeue/Batch/0", "compaction/compactionLog/Compact/1", "consumequeue/Compact/4", "consumequeue/TBW102/0",
+	} {
+		if err := fs.MkdirAll("/store/" + dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topics := newTopics(fs, nil)
+	before := topics.Len()
+	if err := topics.Load(); err != nil {
+		t.Fatal(err)
+	}
+	version := topics.Version()
+	topics.AdoptQueues(map[string][]int32{"Log": {1, 0}, "Torn": {5}})
+	for name, want := range map[string]struct {
+		queues, perm int32
+		attributes   string
+	}{
+		"Here": {7, 4, "map[]"}, "Torn": {3, 6, "map[]"}, "Batch": {1, 6, "map[queue.type:BatchCQ]"},
+		"Compact": {2, 6, "map[cleanup.policy:COMPACTION]"}, "Log": {2, 6, "map[]"},
+	} {
+		c, ok := topics.Get(name)
+		if !ok || c.ReadQueueNums != want.queues || c.Perm != want.perm || fmt.Sprint(c.Attributes) != want.attributes {
+			t.Errorf("%s is %+v", name, c)
+		}
+	}
+	if n := topics.Len() - before; n != 5 || topics.Version() == version {
+		t.Errorf("%d topics more, version %+v after %+v", n, topics.Version(), version)
+	}
+	if err := topics.Persist(); err != nil {
+		t.Fatal(err)
+	}
+	again := newTopics(fs, nil)
+	if err := again.Load(); err != nil || again.Len() != topics.Len() {
+		t.Errorf("%d topics, %v", again.Len(), err)
+	}
+	again.AdoptQueues(map[string][]int32{"Deleted": {0}})
+	if _, ok := again.Get("Deleted"); ok {
+		t.Error("a good file is not added to")
 	}
 }
 

@@ -1,9 +1,8 @@
 package timer
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"path"
 	"sync"
 	"time"
@@ -121,8 +120,9 @@ func (m *metrics) again() {
 func metricsName(dir string) string { return path.Join(dir, "config", "timermetrics") }
 
 // load reads the file or its backup. A missing one, and one that cannot be read, is empty: the counts are only told to operators.
-func (m *metrics) load(fsys vfs.FS, dir string) error {
-	err := vfs.ReadFileOrBackup(fsys, metricsName(dir), func(data []byte) error {
+func (m *metrics) load(fsys vfs.FS, dir string, log *slog.Logger) error {
+	small := vfs.SmallFile{FS: fsys, Name: metricsName(dir), Log: log, Now: m.now, Lost: "They are counted anew"}
+	_, err := small.Load(func(data []byte) error {
 		var t body.TimerMetrics
 		if err := fastjson.Unmarshal(data, &t); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (m *metrics) load(fsys vfs.FS, dir string) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("timer metrics: %w", err)
 	}
 	return nil

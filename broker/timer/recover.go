@@ -33,7 +33,7 @@ func (s *Service) recover() error {
 	s.read = max(s.wheel.floor(cp.read), s.write-(slotsTotal-blankSlots)*o.Precision)
 	s.saver.last = cp
 	s.next = math.MaxInt64
-	if err := s.metrics.load(o.FS, o.Dir); err != nil {
+	if err := s.metrics.load(o.FS, o.Dir, o.Log); err != nil {
 		o.Log.Error("timer metrics start anew", "err", err)
 	}
 	trusted, err := s.loadWheel()

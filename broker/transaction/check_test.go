@@ -421,14 +421,14 @@ func TestCountsAreRead(t *testing.T) {
 	if err := vfs.WriteFileAtomic(mem, "/s/config/transactionMetrics", []byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	c := newCounts(mem, "/s", time.Now)
+	c := newCounts(mem, "/s", time.Now, nil)
 	if err := c.load(); err != nil || c.of("Trans_s11") != 5 || string(c.encodeLocked()) != text {
 		t.Errorf("%v: %s", err, c.encodeLocked())
 	}
 	if err := vfs.WriteFileAtomic(mem, "/s/config/transactionMetrics", []byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	c = newCounts(mem, "/s", time.Now)
+	c = newCounts(mem, "/s", time.Now, nil)
 	if err := c.load(); err != nil || c.of("Trans_s11") != 5 {
 		t.Errorf("the backup is not read: %v", err)
 	}

@@ -1,9 +1,8 @@
 package transaction
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"maps"
 	"path"
 	"slices"
@@ -24,6 +23,7 @@ import (
 type counts struct {
 	fs   vfs.FS
 	name string
+	log  *slog.Logger
 	now  func() time.Time
 
 	mu      sync.Mutex // guards what follows; a leaf
@@ -40,16 +40,17 @@ type count struct {
 	TimeStamp int64 `json:"timeStamp"`
 }
 
-func newCounts(fsys vfs.FS, dir string, now func() time.Time) *counts {
+func newCounts(fsys vfs.FS, dir string, now func() time.Time, log *slog.Logger) *counts {
 	return &counts{
-		fs: fsys, name: path.Join(dir, "config", "transactionMetrics"), now: now,
+		fs: fsys, log: log, name: path.Join(dir, "config", "transactionMetrics"), now: now,
 		topics: make(map[string]count), version: body.NewDataVersion(now()),
 	}
 }
 
 // load reads the file or its backup. A missing one is a new broker.
 func (c *counts) load() error {
-	err := vfs.ReadFileOrBackup(c.fs, c.name, func(data []byte) error {
+	small := vfs.SmallFile{FS: c.fs, Name: c.name, Log: c.log, Now: c.now, Lost: "Counts of half messages start at zero"}
+	_, err := small.Load(func(data []byte) error {
 		var b struct {
 			DataVersion      body.DataVersion `json:"dataVersion"`
 			TransactionCount map[string]count `json:"transactionCount"`
@@ -64,8 +65,8 @@ func (c *counts) load() error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("load %s: %w", c.name, err)
+	if err != nil {
+		return fmt.Errorf("load %w", err)
 	}
 	return nil
 }

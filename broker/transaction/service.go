@@ -96,7 +96,7 @@ func Open(opts Options) (*Service, error) {
 		opts.Now = clock.Now
 	}
 	s := &Service{
-		opts: opts, ops: newOps(), counts: newCounts(opts.FS, opts.Dir, opts.Now),
+		opts: opts, ops: newOps(), counts: newCounts(opts.FS, opts.Dir, opts.Now, opts.Log),
 		nudge: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	s.check.s = s

@@ -3,7 +3,7 @@
 //
 // [OS] is the real one, [Mem] lives in memory and can be cloned as a power cut would leave it, [Faulty] wraps either and
 // fails the operations a test chooses. Small files that are replaced as a whole go through [WriteFileAtomic] and
-// [ReadFileOrBackup]. The package knows nothing of what the files hold.
+// [SmallFile.Load]. The package knows nothing of what the files hold.
 package vfs
 
 import (

@@ -1,9 +1,7 @@
 package order
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -72,9 +70,12 @@ func (f *file) init(opts *Options) {
 
 // Load reads the file, or its backup. A missing one leaves the table empty.
 func (t *Table) Load() error {
-	err := vfs.ReadFileOrBackup(t.file.fs, t.file.name, t.parse)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("load %s: %w", t.file.name, err)
+	small := vfs.SmallFile{
+		FS: t.file.fs, Name: t.file.name, Log: t.opts.Log, Now: t.opts.Now, Salvage: fastjson.Salvage,
+		Lost: "Ordered messages that were out and are not acknowledged are given out again at once",
+	}
+	if _, err := small.Load(t.parse); err != nil {
+		return fmt.Errorf("load %w", err)
 	}
 	return nil
 }
