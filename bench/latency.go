@@ -28,7 +28,7 @@ func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	case o.Groups < 0:
 		o.Groups = 0
 	}
-	o.Body = max(o.Body, 16)
+	o.Body = max(o.Body, stampBytes)
 	if o.Level > 0 && !o.Back {
 		o.Properties += "DELAY\x01" + strconv.Itoa(o.Level) + "\x02"
 	}
@@ -126,7 +126,7 @@ func (l *latencyRun) connectGroup(g int) error {
 		if err != nil {
 			return err
 		}
-		t := &tailer{conn: c, run: l, delay: newHistogram()}
+		t := &tailer{conn: c, run: l, delay: newHistogram(), written: newHistogram()}
 		l.consumers = append(l.consumers, t)
 		for q := i; q < o.Queues; q += consumers {
 			if err := t.follow(&o, o.Topic, q); err != nil {
@@ -186,7 +186,7 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 		_ = c.Close()
 	}
 	l.readers.Wait()
-	h, d := newHistogram(), newHistogram()
+	h, d, w := newHistogram(), newHistogram(), newHistogram()
 	var delivered int64
 	errs := []error{err}
 	var pauses []pause
@@ -197,14 +197,15 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 	}
 	for _, c := range l.consumers {
 		d.Merge(c.delay)
+		w.Merge(c.written)
 		delivered += c.counted.Load()
 		errs = append(errs, ignoreClosed(c.err))
 	}
 	res.Pauses = joinPauses(l.start, pauses)
-	send, delivery := latencyOf(h), latencyOf(d)
+	send, delivery, written := latencyOf(h), latencyOf(d), latencyOf(w)
 	res.Send = &send
 	if o.Groups > 0 {
-		res.Delivery = &delivery
+		res.Delivery, res.Written = &delivery, &written
 	}
 	res.Delivered = delivered
 	res.Behind, res.NotDeliveredYet = l.behind, max(0, (l.sent-res.Failed())*int64(o.Groups)-delivered)
@@ -232,13 +233,18 @@ func (l *latencyRun) settle() {
 	}
 }
 
+// stampBytes is what the body of each message begins with: its intended time and when it was written, in nanoseconds since the start of
+// the run, and between them which run it is.
+const stampBytes = 24
+
 // tailer is a consumer that follows its queues with held pulls.
 type tailer struct {
 	*conn
 	run     *latencyRun
 	queues  []queue
 	out     []byte
-	delay   *hdrhistogram.Histogram
+	delay   *hdrhistogram.Histogram // from the intended time
+	written *hdrhistogram.Histogram // from the write
 	counted atomic.Int64
 	err     error
 }
@@ -315,12 +321,13 @@ func (t *tailer) records(b []byte, now time.Duration) {
 		if size < 88 || size > len(b) {
 			return
 		}
-		if body := recordBody(b[:size]); len(body) >= 16 && binary.BigEndian.Uint64(body[8:]) == mine {
+		if body := recordBody(b[:size]); len(body) >= stampBytes && binary.BigEndian.Uint64(body[8:]) == mine {
 			due := int64(binary.BigEndian.Uint64(body))
 			if t.run.run.opts.Back && binary.BigEndian.Uint32(b[72:]) == 0 {
 				t.sendBack(int64(binary.BigEndian.Uint64(b[28:])))
 			} else if due >= from && due < to {
 				record(t.delay, now-time.Duration(due)-t.run.run.opts.After)
+				record(t.written, now-time.Duration(binary.BigEndian.Uint64(body[16:]))-t.run.run.opts.After)
 				t.counted.Add(1)
 			}
 		}

@@ -183,6 +183,7 @@ func (p *paced) sendAll(s *schedule, first, n int, measured bool) error {
 			body := f[len(f)-p.run.opts.Body:]
 			binary.BigEndian.PutUint64(body, uint64(at))
 			binary.BigEndian.PutUint64(body[8:], epoch)
+			binary.BigEndian.PutUint64(body[16:], uint64(now.Sub(p.start)))
 			p.began[slot], p.measured[slot] = int64(at), measured
 		}
 		if _, err := p.Write(p.made(len(p.taken))); err != nil {

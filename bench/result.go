@@ -57,8 +57,9 @@ type Result struct {
 	Unanswered int64 `json:"unanswered,omitempty"`
 
 	Rate     float64  `json:"messages_per_second"`
-	Send     *Latency `json:"send,omitempty"`     // request to answer; open loop: from the intended time
-	Delivery *Latency `json:"delivery,omitempty"` // intended time of the send to arrival at the consumer
+	Send     *Latency `json:"send,omitempty"`       // request to answer; open loop: from the intended time
+	Delivery *Latency `json:"delivery,omitempty"`   // intended time of the send to arrival at the consumer
+	Written  *Latency `json:"from_write,omitempty"` // the sender's write to arrival at the consumer: without this program's own lateness
 	Pull     *Latency `json:"pull,omitempty"`
 
 	BrokerPID       int     `json:"broker_pid,omitempty"`
@@ -117,7 +118,7 @@ func (r *Result) Print(w io.Writer) error {
 	for _, l := range []struct {
 		name string
 		l    *Latency
-	}{{"send", r.Send}, {"delivery", r.Delivery}, {"pull", r.Pull}} {
+	}{{"send", r.Send}, {"delivery", r.Delivery}, {"written", r.Written}, {"pull", r.Pull}} {
 		if l.l != nil {
 			fmt.Fprintf(&b, "  %-9s p50 %s  p90 %s  p99 %s  p99.9 %s  p99.99 %s  max %s\n", l.name, ms(l.l.P50), ms(l.l.P90), ms(l.l.P99), ms(l.l.P999),
 				ms(l.l.P9999), ms(l.l.Maximum))

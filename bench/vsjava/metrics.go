@@ -12,6 +12,8 @@ var (
 	throughput = figure{"messages/s", func(r *bench.Result) float64 { return r.Rate }, true}
 	half       = figure{"p50, ms", func(r *bench.Result) float64 { return milliseconds(r, p50) }, false}
 	hundredth  = figure{"p99, ms", func(r *bench.Result) float64 { return milliseconds(r, p99) }, false}
+	fromWrite  = figure{"p50 from its write to its delivery, ms", func(r *bench.Result) float64 { return written(r, p50) }, false}
+	lastWrite  = figure{"p99 from its write to its delivery, ms", func(r *bench.Result) float64 { return written(r, p99) }, false}
 	anonMemory = figure{"memory, MB anonymous, highest", anonymous, false}
 )
 
@@ -34,6 +36,14 @@ func milliseconds(r *bench.Result, f func(*bench.Latency) time.Duration) float64
 		}
 	}
 	return 0
+}
+
+// written is a percentile of what passes from the write of a message to its delivery.
+func written(r *bench.Result, f func(*bench.Latency) time.Duration) float64 {
+	if r.Written == nil {
+		return 0
+	}
+	return float64(f(r.Written)) / float64(time.Millisecond)
 }
 
 func anonymous(r *bench.Result) float64 {

@@ -55,7 +55,8 @@ func ParseLevels(s string) (Levels, error) {
 // Store is what the scheduler needs of the message store.
 type Store interface {
 	Get(req *store.GetRequest, res *store.GetResult)
-	Put(m *record.Message, c store.Completion) store.PutResult
+	Stage(m *record.Message, c store.Completion) store.PutResult
+	Commit(r *store.PutResult) error
 	MinOffset(topic string, queueID int32) int64
 	MaxOffset(topic string, queueID int32) int64
 }
@@ -105,8 +106,9 @@ type Scheduler struct {
 	levels []*level
 	file   file
 
-	putEnd    int64 // end of what was put last in the commit log; owned by the run loop
-	delivered int64 // for the data version; owned by the run loop
+	last      store.PutResult // staged last, and not committed yet; owned by the run loop
+	putEnd    int64           // end of what was put last in the commit log; owned by the run loop
+	delivered int64           // for the data version; owned by the run loop
 
 	nudge chan struct{}
 	stop  chan struct{}
@@ -329,8 +331,32 @@ func (s *Scheduler) sleepUntilArrival(l *level, off int64) {
 	}
 }
 
-// deliverAll puts the messages of the result into their topics, in order; false if one was refused and is to be tried again.
+// deliverAll puts the messages of the result into their topics, in order and with one write of the log; false if one was refused, or
+// the write failed, and is to be tried again.
 func (s *Scheduler) deliverAll(l *level, now int64) bool {
+	first := l.next.Load()
+	s.last = store.PutResult{}
+	whole := s.stageAll(l, now)
+	if err := s.opts.Store.Commit(&s.last); err != nil {
+		l.next.Store(first)
+		s.later(l, now)
+		s.opts.Log.Warn("delayed messages are refused", "level", l.number, "off", first, "err", err, "retry", l.retry)
+		return false
+	}
+	s.putEnd = max(s.putEnd, s.last.NextOffset)
+	for range l.next.Load() - first {
+		if s.delivered++; s.delivered%s.opts.VersionStep == 0 {
+			s.file.bump()
+		}
+	}
+	if whole {
+		l.retry = 0
+	}
+	return whole
+}
+
+// stageAll stages the messages of the result; false if one was refused and is to be tried again.
+func (s *Scheduler) stageAll(l *level, now int64) bool {
 	for _, region := range s.res.Regions {
 		for len(region) >= record.MinSize {
 			size := int(record.SizeOf(region))
@@ -345,16 +371,18 @@ func (s *Scheduler) deliverAll(l *level, now int64) bool {
 				return false
 			}
 			l.next.Store(record.QueueOffsetOf(rec) + 1)
-			if s.delivered++; s.delivered%s.opts.VersionStep == 0 {
-				s.file.bump()
-			}
 		}
 	}
-	l.retry = 0
 	return true
 }
 
-// deliver puts one message; false if the store may take it later.
+// later lets a level wait before it tries again, each time longer.
+func (s *Scheduler) later(l *level, now int64) {
+	l.retry = min(max(2*l.retry, retryFirst), retryLast)
+	l.wakeAt = now + l.retry.Milliseconds()
+}
+
+// deliver stages one message; false if the store may take it later.
 func (s *Scheduler) deliver(l *level, rec []byte, now int64) bool {
 	m := &s.msg
 	if err := record.Decode(rec, m); err != nil {
@@ -366,17 +394,19 @@ func (s *Scheduler) deliver(l *level, rec []byte, now int64) bool {
 		s.opts.Log.Error("delayed message cannot be delivered", "level", l.number, "off", m.QueueOffset, "err", err)
 		return true
 	}
-	res := s.opts.Store.Put(m, nil)
+	res := s.opts.Store.Stage(m, nil)
 	switch res.Status {
-	case store.PutOK, store.FlushDiskTimeout, store.FlushSlaveTimeout, store.SlaveNotAvailable:
+	case store.PutOK:
+		s.last = res
+		return true
+	case store.FlushDiskTimeout, store.FlushSlaveTimeout, store.SlaveNotAvailable:
 		s.putEnd = max(s.putEnd, res.NextOffset)
 		return true
 	case store.MessageIllegal, store.PropertiesSizeExceeded:
 		s.opts.Log.Error("delayed message is refused for good", "level", l.number, "off", m.QueueOffset, "topic", m.Topic, "err", res.Err)
 		return true
 	}
-	l.retry = min(max(2*l.retry, retryFirst), retryLast)
-	l.wakeAt = now + l.retry.Milliseconds()
+	s.later(l, now)
 	s.opts.Log.Warn("delayed message is refused", "level", l.number, "topic", m.Topic, "status", int(res.Status), "err", res.Err, "retry", l.retry)
 	return false
 }

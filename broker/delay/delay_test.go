@@ -29,9 +29,12 @@ type fakeStore struct {
 	min    map[int32]int64
 	queues map[int32][]entry
 	put    []delivery
-	refuse func(m *record.Message) store.PutStatus
-	end    int64
-	arrive func([]store.Arrival)
+	staged []delivery // put, and not committed yet
+
+	failCommit int // so many commits lose what they should write
+	refuse     func(m *record.Message) store.PutStatus
+	end        int64
+	arrive     func([]store.Arrival)
 }
 
 type entry struct {
@@ -95,7 +98,21 @@ func (s *fakeStore) Get(req *store.GetRequest, res *store.GetResult) {
 	}
 }
 
-func (s *fakeStore) Put(m *record.Message, c store.Completion) store.PutResult {
+// Commit makes what was staged before it the store's, or forgets it.
+func (s *fakeStore) Commit(*store.PutResult) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failCommit > 0 && len(s.staged) > 0 {
+		s.failCommit--
+		s.staged = s.staged[:0]
+		return errors.New("no space left")
+	}
+	s.put = append(s.put, s.staged...)
+	s.staged = s.staged[:0]
+	return nil
+}
+
+func (s *fakeStore) Stage(m *record.Message, c store.Completion) store.PutResult {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c != nil {
@@ -106,7 +123,7 @@ func (s *fakeStore) Put(m *record.Message, c store.Completion) store.PutResult {
 			return store.PutResult{Status: st, Err: errors.New("refused")}
 		}
 	}
-	s.put = append(s.put, delivery{m.Topic, m.QueueID, string(m.Body), time.Now().UnixMilli() - epoch})
+	s.staged = append(s.staged, delivery{m.Topic, m.QueueID, string(m.Body), time.Now().UnixMilli() - epoch})
 	s.end += 100
 	return store.PutResult{Status: store.PutOK, NextOffset: s.end}
 }
@@ -225,6 +242,24 @@ func TestBacklogIsDeliveredInOrder(t *testing.T) {
 		}
 		if st.put[roundCount].topic != "u" {
 			t.Error("a backlog of one level keeps another waiting")
+		}
+	})
+}
+
+// A write of the log that fails takes the whole round with it: all of it is delivered again.
+func TestFailedCommitIsDeliveredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newFakeStore()
+		for i := range 3 {
+			st.send(t, testLevels, 1, "t", 0, fmt.Sprint(i))
+		}
+		st.failCommit = 2
+		s := open(t, st, vfs.NewMem(time.Now))
+		s.Start()
+		time.Sleep(5 * time.Second)
+		stop(t, s)
+		if got, want := st.delivered(), "t/0 0 @1305\nt/0 1 @1305\nt/0 2 @1305\n"; got != want {
+			t.Errorf("delivered\n%swant\n%s", got, want)
 		}
 	})
 }
