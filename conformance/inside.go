@@ -24,6 +24,7 @@ var insideTasks = map[string]func(t *T){
 	"examples": examplesInside,
 	"samples":  samplesInside,
 	"disk":     diskInside,
+	"trace":    traceInside,
 }
 
 const (
