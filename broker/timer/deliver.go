@@ -98,7 +98,7 @@ func (s *Service) open(at int64) error {
 		s.spare = d
 		if errors.Is(err, errNoUnit) {
 			s.opts.Log.Error("timer log is damaged; it is made anew from the timer topic", "slot", at, "err", err)
-			return s.rebuild(at, s.queueOffset.Load())
+			return s.rebuild(at, at, s.queueOffset.Load())
 		}
 		return err
 	}

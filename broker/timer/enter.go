@@ -18,14 +18,6 @@ const enterCount = 256
 // never is what TIMER_ENQUEUE_MS says of a message that was late: it was never in the wheel.
 const never = math.MaxInt64
 
-// repeat is what recovery knows of messages in the timer topic that were dealt with before.
-type repeat struct {
-	entered map[int64]bool // commit-log offsets of messages that have a unit; nil: none
-	until   int64          // queue offset up to which one of the two may hold
-	read    int64          // ms: a message whose slot is before this was delivered; 0: not known
-	catchUp int64          // queue offset up to which everything is entered before anything is delivered, so that cancellations are known
-}
-
 // catchingUp tells whether what was there at the start is not entered yet.
 func (s *Service) catchingUp() bool {
 	if s.queueOffset.Load() >= s.repeat.catchUp {
@@ -36,13 +28,21 @@ func (s *Service) catchingUp() bool {
 
 // enter reads the timer topic on; false if its end is reached.
 func (s *Service) enter(sw *Switches) (more bool, err error) {
+	if s.repeat.searching() {
+		s.findRolled()
+		return true, nil
+	}
 	off, now := s.queueOffset.Load(), s.now()
 	s.req = store.GetRequest{Topic: Topic, Offset: off, MaxCount: enterCount, MaxBytes: math.MaxInt32}
 	s.opts.Store.Get(&s.req, &s.res)
 	defer s.res.Release()
 	switch s.res.Status {
 	case store.Found:
-		return true, s.enterAll(sw)
+		err := s.enterAll(sw)
+		if s.full = errors.Is(err, errFull); s.full { // delivery goes on, and makes room
+			return false, nil
+		}
+		return true, err
 	case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull, store.MessageWasRemoving, store.NoMatchedMessage:
 		s.opts.Log.Warn("timer skips", "off", off, "next", s.res.Next, "status", s.res.Status)
 		s.queueOffset.Store(s.res.Next)
@@ -164,8 +164,19 @@ func (s *Service) enterOne(rec []byte, sw *Switches) error {
 		u.magic |= magicDelete
 		n = -1
 	}
+	if s.wheel.taken(out, s.oldest()) { // delivery is that far behind
+		return errFull
+	}
 	u.delay = int32(out - s.write)
 	return s.chain(out, &u, n, &t)
+}
+
+// oldest is the time from which on slots are still to be delivered.
+func (s *Service) oldest() int64 {
+	if s.due != nil {
+		return s.due.time
+	}
+	return s.read
 }
 
 // roll is the nearer slot for a time that is beyond the window, false if it is not. Near the end of the window half of it is taken, so
@@ -203,30 +214,6 @@ func (s *Service) chain(out int64, u *unit, n int32, t *timed) error {
 		s.metrics.add(t.topic, int64(n))
 	}
 	return nil
-}
-
-// known tells whether recovery knows that a message was dealt with before.
-func (s *Service) known(h *record.Header, t *timed) bool {
-	if s.repeat.until == 0 {
-		return false
-	}
-	if h.QueueOffset >= s.repeat.until {
-		s.repeat.until, s.repeat.entered, s.repeat.read = 0, nil, 0
-		return false
-	}
-	if s.repeat.entered[h.PhysicalOffset] {
-		return true
-	}
-	if s.repeat.read == 0 {
-		return false
-	}
-	out := s.wheel.floor(t.out)
-	rolled, ok := s.roll(out, s.wheel.floor(h.StoreTimestamp))
-	if !ok {
-		return out < s.repeat.read
-	}
-	// When it was entered is not known exactly. Rather twice than never.
-	return rolled+blankSlots*s.opts.Precision < s.repeat.read
 }
 
 // batch is the messages that were staged and not yet committed.
@@ -371,6 +358,7 @@ func cause(err error) error {
 
 var (
 	errRefused = errors.New("refused")
+	errFull    = errors.New("what is to be delivered is too far behind")
 	errCommit  = errors.New("not committed")
 )
 

@@ -3,6 +3,7 @@ package timer
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"math"
 
@@ -30,7 +31,7 @@ func (s *Service) recover() error {
 		o.Log.Error("timer checkpoint is of another time; messages of the last days may be delivered again", "read", cp.read)
 		cp.read = 0
 	}
-	s.read = max(s.wheel.floor(cp.read), s.write-(slotsTotal-blankSlots)*o.Precision)
+	s.read = max(s.wheel.floor(cp.read), s.write-(slotCount-blankSlots-o.RollWindow)*o.Precision)
 	s.saver.last = cp
 	s.next = math.MaxInt64
 	if err := s.metrics.load(o.FS, o.Dir, o.Log); err != nil {
@@ -46,9 +47,9 @@ func (s *Service) recover() error {
 	if err == nil {
 		err = s.recoverLog(&cp, missing, trusted)
 	}
-	if errors.Is(err, errNoUnit) {
-		o.Log.Error("timer log is damaged; it is made anew from the timer topic", "err", err)
-		err = s.rebuild(s.read, cp.queue)
+	if errors.Is(err, errNoUnit) || errors.Is(err, errPassed) {
+		o.Log.Error("timer log cannot be used; it is made anew from the timer topic", "err", err)
+		err = s.rebuild(s.read, s.wheel.floor(cp.read), cp.queue)
 	}
 	s.readTime.Store(s.read)
 	s.first.Store(s.next)
@@ -101,6 +102,9 @@ type scan struct {
 	orphans    bool            // a chain begins in a file that is not there
 }
 
+// errPassed says that the broker was down for so long that there is no slot any more for what became due first.
+var errPassed = errors.New("slots that were not delivered are further behind than the wheel reaches")
+
 // errEarlier says that a scan has to begin further ahead.
 var errEarlier = errors.New("the chain of a slot begins earlier in the timer log")
 
@@ -110,6 +114,9 @@ func (s *Service) scanAll(cp *checkpoint, trusted bool) (*scan, error) {
 	start, orphans := begin, begin > 0 && !trusted
 	if trusted {
 		start = max(cp.log-s.log.size, begin)
+		if at, ok := s.wheel.next(cp.read); ok && cp.read > 0 && at < s.read {
+			return nil, errPassed
+		}
 		s.wheel.each(s.read, func(_ int64, at slot) bool {
 			orphans = orphans || at.first < begin
 			start = max(min(start, at.first), begin)
@@ -119,7 +126,7 @@ func (s *Service) scanAll(cp *checkpoint, trusted bool) (*scan, error) {
 	}
 	limit := int64(math.MaxInt64)
 	n, err := s.scan(start, limit, cp, trusted)
-	if errors.Is(err, errEarlier) && start > begin {
+	if errors.Is(err, errEarlier) { // or, from the beginning, the wheel does not belong to the log
 		start, trusted = begin, false
 		n, err = s.scan(start, limit, cp, trusted)
 	}
@@ -232,6 +239,9 @@ func (s *Service) scan(start, limit int64, cp *checkpoint, trusted bool) (*scan,
 func (s *Service) scanUnit(n *scan, pos int64, u *unit, cp *checkpoint, trusted bool) error {
 	at := s.wheel.floor(u.time())
 	if at < s.read {
+		if cp.read > 0 && at >= s.wheel.floor(cp.read) {
+			return errPassed
+		}
 		return nil
 	}
 	if trusted && pos < cp.log { // the wheel was written before the checkpoint was
@@ -341,8 +351,8 @@ func (s *Service) noteEntered(from, until int64) error {
 }
 
 // rebuild gives wheel and log up and has the timer topic entered anew. What was delivered before is left out as far as that is known:
-// slots before read, of messages before an offset.
-func (s *Service) rebuild(read, until int64) error {
+// slots before done, of messages before the offset until, and what was rolled. What is before read is delivered at once.
+func (s *Service) rebuild(read, done, until int64) error {
 	if s.flushing { // files are not closed while they are being synced
 		s.flushed(<-s.saver.results)
 	}
@@ -354,12 +364,16 @@ func (s *Service) rebuild(read, until int64) error {
 	s.mu.Unlock()
 	s.metrics.reset()
 	s.due, s.read, s.next = nil, read, math.MaxInt64
-	s.readTime.Store(read)
-	s.repeat = repeat{until: until, read: read, catchUp: s.opts.Store.MaxOffset(Topic, 0)}
+	s.readTime.Store(done)
+	begin := max(0, s.opts.Store.MinOffset(Topic, 0))
+	s.repeat = repeat{
+		until: until, read: done, catchUp: s.opts.Store.MaxOffset(Topic, 0),
+		search: begin, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, rolled: make(map[origin]int),
+	}
 	if until == 0 {
 		s.repeat.read = 0
 	}
-	s.queueOffset.Store(max(0, s.opts.Store.MinOffset(Topic, 0)))
+	s.queueOffset.Store(begin)
 	s.changed()
 	return nil
 }

@@ -215,6 +215,11 @@ func crashes(t *testing.T, seed uint64) {
 		if err := errors.Join(v.Stop(), v.Save(true)); err != nil {
 			t.Fatal(err)
 		}
+		if r.IntN(3) == 0 {
+			if err := vfs.RemoveAll(fsys, "store/timerlog"); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	run(t, s, fsys, func(v *Service) {
 		time.Sleep(3 * time.Minute)

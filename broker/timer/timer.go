@@ -107,6 +107,7 @@ type Service struct {
 	spare    *dueSlot // to be used again
 	batch    batch
 	repeat   repeat // what recovery found of messages that are in the topic still to be entered
+	full     bool   // nothing can be entered before something is delivered
 	putEnd   int64  // end of what was put last
 	retryAt  int64
 	retry    time.Duration
@@ -422,7 +423,7 @@ func (s *Service) step() (busy bool) {
 		}
 		busy = more
 	}
-	if sw.StopDequeue || hold || s.catchingUp() {
+	if sw.StopDequeue || hold || s.catchingUp() && !s.full {
 		return busy
 	}
 	more, err := s.deliverDue(&sw)

@@ -67,6 +67,17 @@ func (w *wheel) get(ms int64) (slot, bool) {
 	}, true
 }
 
+// taken tells whether the place of a time's slot is that of another one, not before a time.
+func (w *wheel) taken(ms, from int64) bool {
+	i := w.index(ms)
+	p := w.pages[i/pageSlots]
+	if p == nil {
+		return false
+	}
+	at := int64(binary.BigEndian.Uint64(p[i%pageSlots*slotSize:])) * w.precision
+	return at != ms && at >= from
+}
+
 func (w *wheel) put(ms int64, s slot) {
 	b := w.edit(w.index(ms))
 	binary.BigEndian.PutUint64(b, uint64(ms/w.precision))
