@@ -19,8 +19,9 @@ import (
 // which is a copy of its records, and it is that which is read. Files of it that are full are written anew from time to time with
 // what is still worth keeping.
 //
-// One goroutine, the compactor's, copies and compacts. It follows the consume queues, so what a crash has taken from the compaction
-// logs is copied again. Readers take the files of a queue as one list, which it replaces as a whole.
+// One goroutine copies. It follows the consume queues, so what a crash has taken from the compaction logs is copied again. Another one
+// compacts, which may take long: it holds what belongs to a log only to begin and to put new files in the place of old ones. Readers take
+// the files of a queue as one list, which is replaced as a whole.
 
 // segment is one file of a compaction log with the file of entries that goes with it. The entries are those of a batch queue, each of
 // one message; their queue offsets ascend and may have gaps.
@@ -30,7 +31,7 @@ type segment struct {
 	n       atomic.Int64 // entries that can be read; stored after first
 	last    atomic.Int64 // queue offset of the last entry, -1 for none; stored after n
 
-	end int64 // the compactor's: position in log where the next record goes
+	end int64 // the writer's: position in log where the next record goes
 }
 
 // unit is the i-th entry.
@@ -73,7 +74,12 @@ type compactionLog struct {
 
 	segments atomic.Pointer[[]*segment] // ascending, immutable; all but the last have entries
 
-	// The compactor's own.
+	gone  atomic.Bool // it is being deleted
+	again atomic.Bool // there is a new queue of that name since
+
+	passMu sync.Mutex // one compaction at a time; held throughout, by nobody else for long
+	mu     sync.Mutex // guards all that follows, and changes of segments; held across writes and syncs
+
 	next  int64 // queue offset of the next message to look at
 	dirty bool  // written since the last sync
 	made  bool  // files were made since
@@ -105,10 +111,10 @@ type compactor struct {
 	root            string
 	logSize, cqSize int64
 	ping            chan struct{}
-	positions       map[string]int64 // by topic_queue: the offset up to which keys have been compared; the compactor's own
-	written         string           // the text of the file of positions; the compactor's own
 
-	passMu sync.Mutex // one log is written, compacted or deleted at a time; held across its writes and syncs
+	posMu     sync.Mutex       // guards both, and is held while the file is written
+	positions map[string]int64 // by topic_queue: the offset up to which keys have been compared
+	written   string           // the text of the file of positions
 
 	mu   sync.RWMutex // guards logs; a leaf
 	logs map[queueKey]*compactionLog
@@ -147,23 +153,40 @@ func compactionSizes(log, cq int64) (logSize, cqSize int64) {
 func (c *compactor) find(topic string, id int32) *compactionLog {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.logs[queueKey{topic, id}]
-}
-
-// at finds or makes the log of a queue; its files are made with the first message.
-func (c *compactor) at(topic string, id int32) *compactionLog {
-	if l := c.find(topic, id); l != nil {
+	if l := c.logs[queueKey{topic, id}]; l != nil && !l.gone.Load() {
 		return l
 	}
+	return nil
+}
+
+// ask has a log that is being deleted followed by a new one; false if there is none at all.
+func (c *compactor) ask(topic string, id int32) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	l := c.logs[queueKey{topic, id}]
+	if l != nil && l.gone.Load() {
+		l.again.Store(true)
+	}
+	return l != nil
+}
+
+// add makes the log of a queue if there is none; its files are made with the first message.
+func (c *compactor) add(topic string, id int32) {
+	if c.ask(topic, id) {
+		return
+	}
+	l := c.newLog(topic, id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.logs[queueKey{topic, id}] == nil {
+		c.logs[queueKey{topic, id}] = l
+	}
+}
+
+func (c *compactor) newLog(topic string, id int32) *compactionLog {
 	name := strconv.Itoa(int(id))
 	l := &compactionLog{topic: topic, id: id, dir: path.Join(c.root, compactionLogDir, topic, name), cqDir: path.Join(c.root, compactionCqDir, topic, name)}
 	l.segments.Store(&[]*segment{})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if other := c.logs[queueKey{topic, id}]; other != nil {
-		return other
-	}
-	c.logs[queueKey{topic, id}] = l
 	return l
 }
 
@@ -206,7 +229,8 @@ func (c *compactor) load() error {
 			if err != nil || id < 0 || !info.Dir {
 				continue
 			}
-			if err := c.loadLog(c.at(topic.Name, int32(id))); err != nil {
+			c.add(topic.Name, int32(id))
+			if err := c.loadLog(c.find(topic.Name, int32(id))); err != nil {
 				return fmt.Errorf("load compaction log %s/%d: %w", topic.Name, id, err)
 			}
 		}
@@ -387,29 +411,27 @@ func (c *compactor) close() {
 	}
 }
 
-// remove deletes the log of a queue that has been deleted. There may be a new queue of that name.
+// remove deletes the log of a queue that has been deleted. There may be a new queue of that name. A compaction of it that is under way ends
+// with the record that it is at.
 func (c *compactor) remove(topic string, id int32) error {
-	c.passMu.Lock()
-	defer c.passMu.Unlock()
-	c.mu.Lock()
-	l := c.logs[queueKey{topic, id}]
-	delete(c.logs, queueKey{topic, id})
-	c.mu.Unlock()
-	if l == nil {
+	l := c.find(topic, id)
+	if l == nil || !l.gone.CompareAndSwap(false, true) {
 		return nil
 	}
+	l.passMu.Lock()
+	defer l.passMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, g := range l.list() {
 		g.log.close()
 		g.cq.close()
 	}
-	err := errors.Join(vfs.RemoveAll(c.s.fs, l.dir), vfs.RemoveAll(c.s.fs, l.cqDir))
-	name := topic + "_" + strconv.Itoa(int(id))
-	if _, ok := c.positions[name]; ok {
-		delete(c.positions, name)
-		err = errors.Join(err, c.persist())
-	}
-	if c.s.queues.get(topic, id) != nil {
-		c.at(topic, id)
+	err := errors.Join(vfs.RemoveAll(c.s.fs, l.dir), vfs.RemoveAll(c.s.fs, l.cqDir), c.setPosition(l, noPosition))
+	c.mu.Lock()
+	delete(c.logs, queueKey{topic, id})
+	c.mu.Unlock()
+	if l.again.Load() || c.s.queues.get(topic, id) != nil {
+		c.add(topic, id)
 		c.notice()
 	}
 	return err

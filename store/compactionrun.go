@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/json"
 	"errors"
@@ -12,10 +13,29 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"apogee/store/record"
 	"apogee/store/vfs"
 )
+
+// passes compacts at its times until ctx ends.
+func (c *compactor) passes(ctx context.Context) {
+	compacted := c.s.now()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := c.s.now(); now.Sub(compacted) >= time.Duration(c.s.options().CompactionScheduleInternal)*time.Millisecond {
+			compacted = now
+			c.compactAll(ctx.Err)
+		}
+	}
+}
 
 // compactAll compacts every log that has something new in full files.
 func (c *compactor) compactAll(stop func() error) {
@@ -23,33 +43,41 @@ func (c *compactor) compactAll(stop func() error) {
 		if stop() != nil {
 			return
 		}
-		if err := c.compact(l, stop); err != nil {
+		if err := c.compact(l, stop); err != nil && stop() == nil {
 			c.s.log.Error("compaction failed", "topic", l.topic, "queue", l.id, "err", err)
 		}
 	}
 }
 
+// errLogGone ends the compaction of a log that is being deleted.
+var errLogGone = errors.New("the queue has been deleted")
+
 // compact writes all files of a log but the last anew, with the newest record of each key; one without a body says that its key is gone,
 // and goes too. It does nothing where no file has messages behind the position that keys have been compared up to.
 func (c *compactor) compact(l *compactionLog, stop func() error) error {
-	c.passMu.Lock()
-	defer c.passMu.Unlock()
-	if c.find(l.topic, l.id) != l {
+	l.passMu.Lock()
+	defer l.passMu.Unlock()
+	err := c.pass(l, func() error {
+		if l.gone.Load() {
+			return errLogGone
+		}
+		return stop()
+	})
+	if errors.Is(err, errLogGone) {
 		return nil
 	}
-	if err := c.endSwap(l); err != nil {
+	return err
+}
+
+func (c *compactor) pass(l *compactionLog, stop func() error) error {
+	old, err := c.fullFiles(l)
+	if err == nil {
+		err = stop()
+	}
+	if err != nil {
 		return err
 	}
-	list := l.list()
-	if len(list) < 2 {
-		return nil
-	}
-	old := list[:len(list)-1]
-	name := l.topic + "_" + strconv.Itoa(int(l.id))
-	position, ok := c.positions[name]
-	if !ok {
-		position = -1
-	}
+	position := c.position(l)
 	if !slices.ContainsFunc(old, func(g *segment) bool { return g.n.Load() > 0 && g.last.Load() > position }) {
 		return nil
 	}
@@ -73,8 +101,18 @@ func (c *compactor) compact(l *compactionLog, stop func() error) error {
 	if err := c.swap(l, old, next); err != nil {
 		return err
 	}
-	c.positions[name] = keys.last
-	return c.persist()
+	return c.setPosition(l, keys.last)
+}
+
+// fullFiles are the files of a log to which nothing is added any more.
+func (c *compactor) fullFiles(l *compactionLog) ([]*segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := c.endSwap(l); err != nil {
+		return nil, err
+	}
+	list := l.list()
+	return list[:max(len(list)-1, 0)], nil
 }
 
 // entryLimit bounds the keys that one run compares (OffsetMap: a hash of 16 bytes and an offset each).
@@ -183,7 +221,7 @@ func (c *compactor) rewrite(l *compactionLog, old []*segment, keys *keyTable, st
 	if n := len(list); n > 0 && list[n-1].log.base > old[len(old)-1].log.base {
 		return nil, errors.New("files have become more, not fewer")
 	}
-	return list, c.syncLog(next)
+	return list, c.syncLog(next, stop)
 }
 
 // swapMark is the file that says that the new files are whole: from then on a start finishes the swap.
@@ -202,6 +240,8 @@ func baseNames(list []*segment) []string {
 
 // swap puts new files in the place of old ones. Whoever reads goes on with those that he has.
 func (c *compactor) swap(l *compactionLog, old, next []*segment) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, g := range next { // mapped before their names change
 		if err := errors.Join(g.log.hold(), g.cq.hold()); err != nil {
 			return err
@@ -331,8 +371,40 @@ func (c *compactor) positionsText() string {
 	return b.String()
 }
 
+// noPosition says that no keys have been compared.
+const noPosition = -1
+
+func positionName(l *compactionLog) string { return l.topic + "_" + strconv.Itoa(int(l.id)) }
+
+// position is the queue offset up to which the keys of a log have been compared.
+func (c *compactor) position(l *compactionLog) int64 {
+	c.posMu.Lock()
+	defer c.posMu.Unlock()
+	if p, ok := c.positions[positionName(l)]; ok {
+		return p
+	}
+	return noPosition
+}
+
+func (c *compactor) setPosition(l *compactionLog, p int64) error {
+	c.posMu.Lock()
+	defer c.posMu.Unlock()
+	if p == noPosition {
+		delete(c.positions, positionName(l))
+	} else {
+		c.positions[positionName(l)] = p
+	}
+	return c.persistLocked()
+}
+
 // persist writes the positions if they have changed.
 func (c *compactor) persist() error {
+	c.posMu.Lock()
+	defer c.posMu.Unlock()
+	return c.persistLocked()
+}
+
+func (c *compactor) persistLocked() error {
 	text := c.positionsText()
 	if text == c.written || c.written == "" && len(c.positions) == 0 {
 		return nil

@@ -15,10 +15,10 @@ import (
 // compactionBatch is how many bytes of records are written to a compaction log at once.
 const compactionBatch = 256 << 10
 
-// loop copies and compacts until ctx ends.
+// loop copies and syncs until ctx ends.
 func (c *compactor) loop(ctx context.Context) {
 	o := c.s.options
-	synced, compacted := c.s.now(), c.s.now()
+	synced := c.s.now()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -38,16 +38,12 @@ func (c *compactor) loop(ctx context.Context) {
 				c.s.log.Error("compaction logs not synced", "err", err)
 			}
 		}
-		if now.Sub(compacted) >= time.Duration(o().CompactionScheduleInternal)*time.Millisecond {
-			compacted = now
-			c.compactAll(ctx.Err)
-		}
 	}
 }
 
 // finish ends the work of a store that closes: all that is in the queues is copied, and on disk.
 func (c *compactor) finish() error {
-	c.copyAll(func() error { return nil })
+	c.copyAll(goOn)
 	return errors.Join(c.sync(), c.persist())
 }
 
@@ -65,10 +61,10 @@ func (c *compactor) copyAll(stop func() error) {
 
 // copyOne brings a log up to its queue.
 func (c *compactor) copyOne(l *compactionLog, stop func() error) error {
-	c.passMu.Lock()
-	defer c.passMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	q := c.s.queues.get(l.topic, l.id)
-	if q == nil || !q.cq.served() || c.find(l.topic, l.id) != l {
+	if q == nil || !q.cq.served() || l.gone.Load() {
 		return nil
 	}
 	l.next = max(l.next, q.cq.min.Load())
@@ -317,22 +313,30 @@ func (w *appender) arrive() {
 
 // sync makes the logs durable.
 func (c *compactor) sync() error {
-	c.passMu.Lock()
-	defer c.passMu.Unlock()
 	var errs error
 	for _, l := range c.all() {
-		if err := c.syncLog(l); err != nil {
-			errs = errors.Join(errs, fmt.Errorf("sync compaction log %s/%d: %w", l.topic, l.id, err))
+		l.mu.Lock()
+		if !l.gone.Load() {
+			if err := c.syncLog(l, goOn); err != nil {
+				errs = errors.Join(errs, fmt.Errorf("sync compaction log %s/%d: %w", l.topic, l.id, err))
+			}
 		}
+		l.mu.Unlock()
 	}
 	return errs
 }
 
-func (c *compactor) syncLog(l *compactionLog) error {
+func goOn() error { return nil }
+
+// syncLog makes a log durable; whoever calls it holds its lock, or is the only one to know the log.
+func (c *compactor) syncLog(l *compactionLog, stop func() error) error {
 	if !l.dirty && !l.made {
 		return nil
 	}
 	for _, g := range l.list() {
+		if err := stop(); err != nil {
+			return err
+		}
 		if err := errors.Join(syncFile(g.log, g.end), syncFile(g.cq, g.n.Load()*batchUnitSize)); err != nil {
 			return err
 		}

@@ -208,6 +208,7 @@ func (s *Store) Start() error {
 	s.serve(ctx, s.checkpointLoop)
 	s.serve(ctx, s.cleaner.loop)
 	s.serve(ctx, s.compact.loop)
+	s.serve(ctx, s.compact.passes)
 	s.compact.notice()
 	s.commit.open()
 	return nil

@@ -27,8 +27,11 @@ func (s *Store) MaxOffset(topic string, queueID int32) int64 {
 // ReadEnd is MaxOffset, except for a compaction topic: what is in its queue can be read once it has been copied.
 func (s *Store) ReadEnd(topic string, queueID int32) int64 {
 	if q := s.queues.get(topic, queueID); q != nil && q.kind == CompactionQueue {
-		_, hi := s.compact.at(topic, queueID).bounds()
-		return hi
+		if l := s.compact.find(topic, queueID); l != nil {
+			_, hi := l.bounds()
+			return hi
+		}
+		return 0
 	}
 	return s.MaxOffset(topic, queueID)
 }

@@ -31,7 +31,7 @@ func (s *Store) prepareQueue(q *queue) {
 	q.keyHash = keyHash(q.topic)
 	q.kind = s.kindOf(q.topic)
 	if q.kind == CompactionQueue {
-		s.compact.at(q.topic, q.id)
+		s.compact.add(q.topic, q.id)
 	}
 	q.cq.width = unitSize
 	if !dirName(q.topic) {
