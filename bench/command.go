@@ -50,6 +50,7 @@ Delays are percentiles up to 99.99 and the maximum. When the broker runs on this
 			subcommand("latency", "sends at a fixed rate whatever the broker does, and their delivery to long-polling consumers", LatencyRun, []cli.Flag{
 				connections(4), bodyFlag(), batchFlag(32, "messages in a pull at most"), durationFlag(), warmupFlag(), waitFlag(), keysFlag(),
 				&cli.IntFlag{Name: "rate", Value: 1000, Usage: "`MESSAGES` a second"},
+				&cli.IntFlag{Name: "consumers", Usage: "number of connections `N` that pull; 0: as many as send"},
 				&cli.IntFlag{Name: "delay-level", Usage: "delay each message by `LEVEL`; delays of delivery count from when it is due, which --delay says"},
 				&cli.DurationFlag{Name: "delay", Usage: "what the level delays by"},
 				&cli.BoolFlag{Name: "send-back", Usage: "consumers send each message back once, with the delay level"},
@@ -152,7 +153,7 @@ func optionsOf(ctx context.Context, c *cli.Context) (Options, error) {
 		Connections: c.Int("connections"), InFlight: max(1, c.Int("in-flight")), Body: c.Int("body"), Batch: max(1, c.Int("batch")),
 		Wait: c.Bool("wait"), Keys: c.Bool("keys"), Serialization: s, Warmup: c.Duration("warmup"), Duration: c.Duration("duration"),
 		Count: c.Int64("count"), Fill: c.Int64("fill"), Rate: c.Int("rate"), PID: c.Int("broker-pid"),
-		BatchAck: c.Bool("batch-ack"), SQL: c.String("sql"), Level: c.Int("delay-level"), After: c.Duration("delay"), Back: c.Bool("send-back"),
+		Consumers: c.Int("consumers"), BatchAck: c.Bool("batch-ack"), SQL: c.String("sql"), Level: c.Int("delay-level"), After: c.Duration("delay"), Back: c.Bool("send-back"),
 	}
 	for _, p := range c.StringSlice("property") {
 		key, value, ok := strings.Cut(p, "=")

@@ -68,7 +68,7 @@ func Bare(ctx context.Context, dir string, recordSize int, d time.Duration) ([]R
 		}
 		out = append(out, res)
 	}
-	for _, o := range []TailOptions{{Rate: 1_000}, {Rate: 10_000}, {Rate: 10_000, Pause: 250 * time.Microsecond}} {
+	for _, o := range []TailOptions{{Rate: 1_000}, {Rate: 10_000}, {Rate: 10_000, Pause: 330 * time.Microsecond}} {
 		o.Dir, o.Duration = dir, d
 		res, err := BareTail(ctx, o)
 		if err != nil {

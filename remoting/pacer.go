@@ -32,7 +32,7 @@ const (
 )
 
 const (
-	pacerPause    = 250 * time.Microsecond
+	pacerPause    = 330 * time.Microsecond
 	pacerWindow   = 25 * time.Millisecond
 	pacerWakes    = 4000 // a second: below it there is nothing to gain
 	pacerSettle   = 4    // windows of such a load before a trial

@@ -82,7 +82,7 @@ var (
 		{name: "send 1 KiB, 1 × 1", run: bench.Send, set: connections(1, 1), owed: []loadOwed{{cpu, part(6)}, {half, atMost(0.06, " ms")}, {throughput, owed{}}}},
 		{name: "send 128 B, 16 × 64", run: bench.Send, set: body(128, 64), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
 		{name: "pull, draining 400,000 in batches of 32", run: bench.Pull, set: drain, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-		{name: "tail at 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(10_000, 1, 2), limit: bareTail(10_000, 250*time.Microsecond), owed: []loadOwed{{cpu, part(8)}, {fromWrite, atMost(0.3, " ms")}, {lastWrite, atMost(3, " ms")}, {intended, owed{}}}},
+		{name: "tail at 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(10_000, 1, 2), limit: bareTail(10_000, 330*time.Microsecond), owed: []loadOwed{{cpu, part(8)}, {fromWrite, atMost(0.3, " ms")}, {lastWrite, atMost(3, " ms")}, {intended, owed{}}}},
 		{name: "tail at 10,000/s, 4 and 4", run: bench.LatencyRun, set: tail(10_000, 4, 4), owed: []loadOwed{{cpu, owed{}}, {half, owed{}}, {hundredth, owed{}}}},
 		{name: "tail at 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: tail(1_000, 1, 2), limit: bareTail(1_000, 0), owed: []loadOwed{{cpu, part(8)}, {fromWrite, atMost(0.2, " ms")}, {lastWrite, atMost(1.5, " ms")}, {intended, owed{}}}},
 	}
