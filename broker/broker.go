@@ -185,6 +185,9 @@ func (b *Broker) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("messageDelayLevel: %w", err)
 	}
+	if err := b.refuseForeign(); err != nil {
+		return err
+	}
 	fs, dir, now, log := b.env.FS, b.storeOpts.RootDir, b.env.Now, b.env.Log
 	b.topics = meta.NewTopics(meta.TopicOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, System: b.systemTopics(c, len(levels)), LMQ: c.LMQ,

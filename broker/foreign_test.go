@@ -1,0 +1,140 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"apogee/internal/testkit"
+	"apogee/store/foreign"
+)
+
+// unpackRocksDB is a directory whose queues, topics, groups and offsets a Java broker keeps in RocksDB.
+func unpackRocksDB(t *testing.T) (dir string, m manifest, conf testkit.Props) {
+	t.Helper()
+	file, err := testkit.Shared("golden", "rocksdb.json")
+	if err != nil {
+		t.Skipf("SKIPPED, no directory with RocksDB was opened: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", err)
+	}
+	dir = t.TempDir()
+	text, err := os.ReadFile(file)
+	if err := errors.Join(err, testkit.UnpackGolden("rocksdb", dir), json.Unmarshal(text, &m)); err != nil {
+		t.Fatal(err)
+	}
+	if conf, err = testkit.GoldenConf(dir); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "store"), m, conf
+}
+
+// names lists all that is below a folder, with sizes and times.
+func names(t *testing.T, root string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(root, func(name string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			b.WriteString(name + " " + info.ModTime().String() + "\n")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A directory whose queues and settings are in RocksDB is refused before anything is written there, and the refusal names all of them.
+func TestRocksDBDirectoryIsRefused(t *testing.T) {
+	dir, _, conf := unpackRocksDB(t)
+	before := names(t, dir)
+	b := newBroker(t, dir, goldenSettings+conf.Text())
+	err := b.Start()
+	r, ok := errors.AsType[*foreign.Refusal](err)
+	if !ok {
+		t.Fatalf("started, or failed otherwise: %v", err)
+	}
+	var found []string
+	for _, f := range r.Findings {
+		found = append(found, f.Path)
+	}
+	if got := strings.Join(found, " "); got != "consumequeue config/topics config/subscriptionGroups config/consumerOffsets" {
+		t.Errorf("found %s", got)
+	}
+	if after := names(t, dir); after != before {
+		t.Errorf("the directory has changed:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// stepLine is a command in the steps of a refusal.
+var stepLine = regexp.MustCompile(`^ +(?:\d+\. )?((?:mqadmin|mkdir) .*)$`)
+
+// The steps that a refusal prints, done to the letter with Java's tool, end in a directory that serves what the Java broker served.
+func TestRocksDBStepsLeadOut(t *testing.T) {
+	dir, m, conf := unpackRocksDB(t)
+	java, err := testkit.FindJava()
+	if err != nil {
+		t.Skipf("SKIPPED, the steps were not done: %v", err)
+	}
+	err = newBroker(t, dir, goldenSettings+conf.Text()).Start()
+	if err == nil {
+		t.Fatal("not refused")
+	}
+	ran := 0
+	for line := range strings.Lines(err.Error()) {
+		cmd := stepLine.FindStringSubmatch(strings.TrimRight(line, "\n"))
+		if cmd == nil {
+			continue
+		}
+		ran++
+		if args, ok := strings.CutPrefix(cmd[1], "mqadmin "); ok {
+			if out, err := java.Run(context.Background(), t.TempDir(), nil, append([]string{"admin"}, strings.Fields(args)...)...); err != nil {
+				t.Fatalf("%s: %v\n%s", cmd[1], err, out)
+			}
+		} else if out, err := exec.Command("sh", "-c", cmd[1]).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd[1], err, out)
+		}
+	}
+	if ran != 5 {
+		t.Errorf("%d commands in the steps, expected three exports and two moves:\n%v", ran, err)
+	}
+	delete(conf, "storeType")
+	sameAsManifest(startGolden(t, dir, conf), &m)
+}
+
+// sameAsManifest compares topics, groups, offsets, queues and messages.
+func sameAsManifest(n *node, m *manifest) {
+	n.t.Helper()
+	n.sameTables(m)
+	n.sameOffsets(m)
+	for topic, q := range m.Topics {
+		if later(topic) || strings.HasPrefix(topic, "BatchCq_") { // of which queues in RocksDB serve the single messages only
+			continue
+		}
+		for i := range q.Queues {
+			q := &q.Queues[i]
+			n.sameQueue(topic, q.QueueID, q.Min, q.Max)
+			var shas []string
+			for _, msg := range q.Messages {
+				shas = append(shas, msg.RecordSha256)
+			}
+			n.sameMessages(topic, q.QueueID, q.Min, q.Max, shas)
+		}
+	}
+}
+
+func TestForeignSettings(t *testing.T) {
+	b := newBroker(t, t.TempDir(), "enableDLegerCommitLog=true\n")
+	if err := b.Start(); err == nil || !strings.Contains(err.Error(), "enableDLegerCommitLog") {
+		t.Errorf("%v", err)
+	}
+}
