@@ -299,12 +299,12 @@ func (b *Broker) wire() {
 		RealTime: func() bool { return b.live.Get().NotifyRealTime },
 		Delay:    client.NotifyDelay, Log: log,
 	})
-	b.consumers = client.NewConsumers(now, b.notifier.Changed, b.filters.Unregister)
+	b.consumers = client.NewConsumers(now, b.notifier.Changed, b.filters)
 	b.producers = client.NewProducers(now)
 	b.locks = client.NewLocks(now)
 	b.pops, b.notices = b.newLines(false), b.newLines(true)
-	b.pop = b.newPop()
 	b.stats, b.rates = stats.New(b.topics.IsSystem), new(stats.Rates)
+	b.pop = b.newPop()
 	b.lanes = processor.NewLanes(c)
 	b.broadcast = meta.NewBroadcast(meta.BroadcastOptions{
 		Now: now, Offsets: b.offsets, First: b.firstOffset,

@@ -68,6 +68,7 @@ func (b *Broker) expireClients() {
 		b.env.Log.Info("client expired", "addr", ch.RemoteText())
 		ch.Close()
 	}
+	b.consumers.ExpireNoted(b.live.Get().SubscriptionExpired)
 	b.locks.Expire()
 }
 

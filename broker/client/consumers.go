@@ -23,10 +23,17 @@ type Group struct {
 type Consumers struct {
 	now     func() time.Time
 	changed func(group string)
-	gone    func(group string)
+	filters Filters
+	noted   noted
 
 	mu sync.RWMutex // guards what follows
 	roster
+}
+
+// Filters hears what becomes of the subscriptions of groups.
+type Filters interface {
+	Register(group string, subs []body.SubscriptionData)
+	Unregister(group string)
 }
 
 // consuming is what is known of a group of consumers besides its members.
@@ -37,13 +44,10 @@ type consuming struct {
 }
 
 // NewConsumers makes an empty table. changed hears, without any lock held, that the members of a group must look at their
-// queues anew; it is never called for broadcasting groups. gone hears, likewise, that the last member of a group has left; it may be
+// queues anew; it is never called for broadcasting groups. filters hears, likewise, that the last member of a group has left; it may be
 // nil.
-func NewConsumers(now func() time.Time, changed, gone func(group string)) *Consumers {
-	if gone == nil {
-		gone = func(string) {}
-	}
-	return &Consumers{now: now, changed: changed, gone: gone, roster: newRoster()}
+func NewConsumers(now func() time.Time, changed func(group string), filters Filters) *Consumers {
+	return &Consumers{now: now, changed: changed, filters: filters, roster: newRoster()}
 }
 
 // Registration is one group of a heartbeat. The table copies what it keeps, so that all of it may be in memory that is used again.
@@ -220,8 +224,26 @@ func (c *Consumers) tell(left *leavers) {
 		}
 	}
 	for _, group := range left.gone {
-		c.gone(group)
+		c.forget(group)
 	}
+}
+
+// forget says that a group has no members. There may be one again by now, whose subscriptions were registered before they are forgotten here,
+// and who does not say them again.
+func (c *Consumers) forget(group string) {
+	if c.filters == nil {
+		return
+	}
+	c.filters.Unregister(group)
+	g := c.Group(group)
+	if g == nil {
+		return
+	}
+	subs := make([]body.SubscriptionData, 0, len(g.Subscriptions))
+	for _, s := range g.Subscriptions {
+		subs = append(subs, *s)
+	}
+	c.filters.Register(group, subs)
 }
 
 // ChannelClosed removes a connection from every group, tells the remaining members, and reports whether it was in any.
@@ -236,6 +258,11 @@ func (c *Consumers) ChannelClosed(ch Channel) bool {
 	c.mu.Unlock()
 	c.tell(&left)
 	return known
+}
+
+// ExpireNoted forgets what requests said of subscriptions longer than timeout ago.
+func (c *Consumers) ExpireNoted(timeout time.Duration) {
+	c.noted.expire(c.now().UnixMilli() - timeout.Milliseconds())
 }
 
 // Expire removes the members that have not been heard of for timeout, tells the remaining ones, and returns the channels, which
@@ -312,6 +339,13 @@ func (c *Consumers) Member(group, clientID string) (Member, bool) {
 		}
 	}
 	return Member{}, false
+}
+
+// Has tells whether a connection is a consumer of a group.
+func (c *Consumers) Has(group string, ch Channel) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.find(c.groups[group], ch) != nil
 }
 
 // Listener is the client id of a connection in a broadcasting group of push consumers, "" where it is in none.

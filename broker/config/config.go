@@ -205,10 +205,11 @@ type Broker struct {
 	BloomFalseShare int           `prop:"maxErrorRateOfBloomFilter" default:"20"` // percent
 
 	// Clients.
-	NotifyIDsChanged bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
-	NotifyRealTime   bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`
-	RegisterProducer bool          `prop:"enableRegisterProducer" default:"true" hot:"true"`
-	ChannelExpired   time.Duration `prop:"channelExpiredTimeout" unit:"ms" default:"120000" hot:"true"`
+	NotifyIDsChanged    bool          `prop:"notifyConsumerIdsChangedEnable" default:"true" hot:"true"`
+	NotifyRealTime      bool          `prop:"realTimeNotifyConsumerChange" default:"true" hot:"true"`
+	RegisterProducer    bool          `prop:"enableRegisterProducer" default:"true" hot:"true"`
+	SubscriptionExpired time.Duration `prop:"subscriptionExpiredTimeout" unit:"ms" default:"600000" hot:"true"` // of one that only requests have named
+	ChannelExpired      time.Duration `prop:"channelExpiredTimeout" unit:"ms" default:"120000" hot:"true"`
 
 	// Sharing queues out among consumers.
 	ServerBalancer bool          `prop:"serverLoadBalancerEnable" default:"true" hot:"true"`

@@ -52,6 +52,16 @@ const (
 	selfTest    = "SELF_TEST_C_GROUP"
 )
 
+// MayPull tells whether a group pulls without consumers that have registered, also where rejectPullConsumerEnable forbids it
+// (MixAll.isSysConsumerGroupPullMessage).
+func MayPull(group string) bool {
+	switch group {
+	case ToolsGroup, onsHTTP, onsPull, onsPerm, onsOwner, filterGroup, selfTest, "DEFAULT_CONSUMER", "SCHEDULE_CONSUMER", "__MONITOR_CONSUMER":
+		return true
+	}
+	return IsSystemGroup(group)
+}
+
 // NewGroups makes a table with the predefined groups. Load follows.
 func NewGroups(opts GroupOptions) *Groups {
 	g := &Groups{opts: opts, table: newTable[body.SubscriptionGroupConfig, struct{}]()}

@@ -164,6 +164,9 @@ func (r *reviver) read() (n int) {
 			for _, region := range r.res.Regions {
 				n += r.take(region)
 			}
+			if c := r.s.Counts; c != nil {
+				c.Got(r.s.topic, ReviveGroup, int64(r.res.Count), int64(r.res.Bytes))
+			}
 			r.next = max(r.next, r.res.Next)
 		case store.NoMatchedMessage, store.MessageWasRemoving, store.OffsetFoundNull, store.OffsetTooSmall, store.OffsetOverflowBadly:
 			if r.res.Next == r.next {
@@ -381,6 +384,43 @@ func (r *reviver) retry(ck *CheckPoint, off int64, normal *body.TopicConfig) (st
 	if c.SeparateRetryQueue && ck.Queue < queues {
 		queue = ck.Queue
 	}
+	if m.SysFlag&record.SysInnerBatch != 0 {
+		return r.retryInner(ck, topic, queue), nil
+	}
+	return r.putRetry(ck, topic, queue, m), nil
+}
+
+// retryInner puts the messages of an inner batch into the retry topic, one by one: its queues are ordinary ones, which take no such batch. Java
+// tries the whole of it again and again.
+func (r *reviver) retryInner(ck *CheckPoint, topic string, queue int32) (res store.PutResult) {
+	m, rest := r.msg, r.msg.Body
+	if _, err := record.CountBatch(rest); err != nil {
+		return store.PutResult{Status: store.MessageIllegal, Err: err}
+	}
+	m.SysFlag &^= record.SysInnerBatch | record.SysNeedUnwrap
+	done := false
+	for len(rest) > 0 {
+		inner, next, err := record.CutBatch(rest)
+		if err != nil {
+			return store.PutResult{Status: store.MessageIllegal, Err: err}
+		}
+		rest = next
+		m.Flag, m.Body, m.Properties = inner.Flag, inner.Body, view(inner.Properties)
+		res = r.putRetry(ck, topic, queue, &m)
+		switch {
+		case stored(res.Status):
+			done = true
+		case res.Status == store.MessageIllegal && done: // the sender says of this one that it is a batch, too
+			r.s.Log.Error("message of an inner batch is refused for good", "topic", ck.Topic, "queue", ck.Queue, "off", m.QueueOffset, "err", res.Err)
+			res.Status = store.PutOK
+		default:
+			return res // those before it come once more
+		}
+	}
+	return res
+}
+
+func (r *reviver) putRetry(ck *CheckPoint, topic string, queue int32, m *record.Message) store.PutResult {
 	host := r.s.Host()
 	again := record.Message{
 		Topic: topic, QueueID: queue, Flag: m.Flag, SysFlag: m.SysFlag, BornTimestamp: m.BornTimestamp, BornHost: host,
@@ -401,7 +441,15 @@ func (r *reviver) retry(ck *CheckPoint, off int64, normal *body.TopicConfig) (st
 	r.buf, r.spare = r.spare, r.buf
 	again.Properties = view(r.buf)
 	r.s.moved.Store(true)
-	return r.s.Store.Put(&again, nil), nil
+	res := r.s.Store.Put(&again, nil)
+	if res.Status == store.PropertiesSizeExceeded {
+		again.Properties = m.Properties // it has room for itself, but none for what is told of it
+		res = r.s.Store.Put(&again, nil)
+	}
+	if c := r.s.Counts; c != nil && stored(res.Status) {
+		c.Put(topic, 1, res.NextOffset-res.PhysicalOffset)
+	}
+	return res
 }
 
 // retryTopic finds or makes a retry topic, and returns how many queues it has: one, or with useSeparateRetryQueue as many as the normal

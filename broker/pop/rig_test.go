@@ -79,7 +79,7 @@ func (r *rig) open() {
 	o.FlushDiskType = store.SyncFlush
 	o.CompactionCqMappedFileSize, o.CompactionMappedFileSize = 460, 1500
 	o.QueueKind = func(topic string) store.QueueKind {
-		return map[string]store.QueueKind{"Compacted": store.CompactionQueue}[topic]
+		return map[string]store.QueueKind{"Compacted": store.CompactionQueue, "Batched": store.BatchQueue}[topic]
 	}
 	var err error
 	r.store, err = store.Open(o)

@@ -65,6 +65,15 @@ type Options struct {
 	Host    func() netip.AddrPort // what the broker stores as its own address
 	Now     func() time.Time
 	Log     *slog.Logger
+
+	// Counts hears what the reviver reads of the revive topic and puts into retry topics; nil: nobody does.
+	Counts Counts
+}
+
+// Counts are the broker's statistics.
+type Counts interface {
+	Put(topic string, messages, bytes int64)
+	Got(topic, group string, messages, bytes int64)
 }
 
 // Service is pop consumption of one broker.

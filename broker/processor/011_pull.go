@@ -121,8 +121,9 @@ func (op *pullOp) admit() bool {
 		return false
 	}
 	op.findListener()
-	if cfg.RejectPull && op.group.GroupName != meta.ToolsGroup && !meta.IsSystemGroup(op.group.GroupName) {
-		if g := p.Consumers.Group(h.ConsumerGroup); g == nil || g.ConsumeType == body.ConsumeActively {
+	if cfg.RejectPull && !meta.MayPull(op.group.GroupName) {
+		g := p.Consumers.Group(h.ConsumerGroup)
+		if g == nil || g.ConsumeType == body.ConsumeActively && !p.Consumers.Has(h.ConsumerGroup, op.conn) {
 			return op.refuse(code.SubscriptionNotExist, "", "the consumer's group info not exist, or the pull consumer is rejected by server."+faq)
 		}
 	}
@@ -167,6 +168,9 @@ func (op *pullOp) subscribe() bool {
 // subscribeByRequest takes the expression that came with the request.
 func (op *pullOp) subscribeByRequest() bool {
 	h := &op.hdr
+	if body.IsTagType(h.ExpressionType) || h.Subscription != "" {
+		op.p.Consumers.Note(h.ConsumerGroup, h.Topic, h.ExpressionType, h.Subscription, nil)
+	}
 	switch {
 	case body.IsTagType(h.ExpressionType):
 		op.get.Filter = op.p.filters.filter(h.Subscription)

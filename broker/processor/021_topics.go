@@ -94,18 +94,14 @@ func (p *Processor) topicsOfGroup(r *remoting.Request) {
 	replyJSON(r, &body.TopicList{TopicList: unique(p.Offsets.TopicsOf(h.Group))})
 }
 
-// 345 QUERY_SUBSCRIPTION_BY_CONSUMER: what an online group subscribes to in a topic
+// 345 QUERY_SUBSCRIPTION_BY_CONSUMER: what a group subscribes to in a topic, by its heartbeats or else by what it pulls and pops
 // (AdminBrokerProcessor.querySubscriptionByConsumer). Always 0; without subscriptionData if it does not.
 func (p *Processor) subscriptionOfGroup(r *remoting.Request) {
 	var h header.QuerySubscriptionByConsumerRequest
 	if !decode(r, &h) {
 		return
 	}
-	b := &body.QuerySubscriptionResponseBody{Group: h.Group, Topic: h.Topic}
-	if g := p.Consumers.Group(h.Group); g != nil {
-		b.SubscriptionData = g.Subscriptions[h.Topic]
-	}
-	replyJSON(r, b)
+	replyJSON(r, &body.QuerySubscriptionResponseBody{Group: h.Group, Topic: h.Topic, SubscriptionData: p.Consumers.Subscription(h.Group, h.Topic)})
 }
 
 // 316 CLEAN_UNUSED_TOPIC: queues of topics that have no configuration go (AdminBrokerProcessor.cleanUnusedTopic). Those of

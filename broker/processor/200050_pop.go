@@ -92,6 +92,8 @@ func (op *popOp) admit() bool {
 // first time.
 func (op *popOp) subscribe() bool {
 	h := &op.hdr
+	retry := func() string { return pop.RetryTopic(h.Topic, h.ConsumerGroup, op.cfg.RetryTopicV2) }
+	op.p.Consumers.Note(op.group.GroupName, op.topic.TopicName, h.ExpType, h.Exp, retry)
 	if h.Exp == "" {
 		return true
 	}

@@ -55,6 +55,7 @@ func (p *Processor) serveAck(r *remoting.Request, mayBlock bool) {
 	}
 	d := p.newAcked(r)
 	d.expect()
+	p.Stats.Acked(h.Topic, h.ConsumerGroup, 1)
 	d.put(p.Pop.Ack(&pop.Ack{
 		Offset: h.Offset, Broker: receipt.Broker, Group: h.ConsumerGroup, PopTime: receipt.PopTime, Queue: h.QueueID,
 		StartOffset: receipt.StartOffset, Topic: h.Topic,
@@ -154,6 +155,7 @@ func (p *Processor) batchAckOne(d *acked, b *pop.BatchAckBody, e *pop.BatchAck) 
 		return
 	}
 	d.expect()
+	p.Stats.Acked(topic, e.Group, len(offsets))
 	d.put(p.Pop.Ack(&pop.Ack{
 		Offset: -1, Offsets: offsets, Broker: b.Broker, Group: e.Group, PopTime: e.PopTime, Queue: e.Queue, StartOffset: e.StartOffset, Topic: topic,
 	}, e.ReviveQueue, e.PopTime+e.Invisible, d))

@@ -192,10 +192,10 @@ func (op *noticeOp) Ready() bool {
 	return false
 }
 
-// Wants looks at an arrival by its tag.
+// Wants looks at an arrival. An expression of properties cannot tell without the record, and then it is worth a look.
 func (op *noticeOp) Wants(a *store.Arrival) bool {
 	f := op.filter
-	return f == nil || f.MatchTags(a.TagsCode) && f.MatchRecord(a.Record)
+	return f == nil || f.MatchTags(a.TagsCode) && (a.Record == nil || f.MatchRecord(a.Record))
 }
 
 // Wake looks once more, in a lane where that may need the disk.

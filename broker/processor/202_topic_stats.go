@@ -65,7 +65,7 @@ func (p *Processor) consumeStats(r *remoting.Request) {
 // unsubscribed tells whether a group is online with subscriptions, but none to this topic: what it committed there is history.
 func (p *Processor) unsubscribed(group, topic string) bool {
 	g := p.Consumers.Group(group)
-	return g != nil && len(g.Subscriptions) > 0 && g.Subscriptions[topic] == nil
+	return g != nil && len(g.Subscriptions) > 0 && p.Consumers.Subscription(group, topic) == nil
 }
 
 func (p *Processor) addProgress(table map[body.MessageQueue]body.OffsetWrapper, group, topic string, queues int32) {

@@ -37,12 +37,11 @@ func (p *Processor) queueEntries(r *remoting.Request) {
 	}
 	b := &body.QueryConsumeQueueResponseBody{MinQueueIndex: lo, MaxQueueIndex: hi}
 	if h.ConsumerGroup != "" {
-		g := p.Consumers.Group(h.ConsumerGroup)
-		if g == nil || g.Subscriptions[h.Topic] == nil {
+		b.SubscriptionData = p.Consumers.Subscription(h.ConsumerGroup, h.Topic)
+		if b.SubscriptionData == nil {
 			r.Fail(code.SystemError, "%s@%s is not online!", h.ConsumerGroup, h.Topic)
 			return
 		}
-		b.SubscriptionData = g.Subscriptions[h.Topic]
 		b.FilterData = "null"
 		if f := p.Filters.Get(h.Topic, h.ConsumerGroup); f != nil {
 			d := f.Body()

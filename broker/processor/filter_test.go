@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
+	"apogee/store"
 	"apogee/store/record"
 )
 
@@ -241,4 +243,33 @@ func clientNamed(id string) client.Identity { return client.Identity{ClientID: i
 
 func registration(group string, subs ...body.SubscriptionData) client.Registration {
 	return client.Registration{Group: group, ConsumeType: body.ConsumePassively, Model: body.Clustering, Subscriptions: subs}
+}
+
+// TestNotificationsWithoutRecords: an arrival does not always bring its record. Then nobody can say that it is not wanted.
+func TestNotificationsWithoutRecords(t *testing.T) {
+	g := filterRig(t)
+	f, err := g.messageFilter("SQL92", "a > 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := &noticeOp{p: g.Processor, filter: f}
+	host := netip.MustParseAddrPort("127.0.0.1:1")
+	rec := func(a string) []byte {
+		m := record.Message{Topic: "tS", Body: []byte("x"), Properties: props("a=" + a), BornHost: host, StoreHost: host}
+		l, err := m.Measure(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, l.Total)
+		record.Encode(b, &m, l)
+		return b
+	}
+	for _, c := range []struct {
+		rec  []byte
+		want bool
+	}{{nil, true}, {rec("2"), true}, {rec("1"), false}} {
+		if got := op.Wants(&store.Arrival{Topic: "tS", Record: c.rec}); got != c.want {
+			t.Errorf("%d bytes: %t", len(c.rec), got)
+		}
+	}
 }

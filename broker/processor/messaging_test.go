@@ -341,7 +341,7 @@ func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
 			AutoCreate: func() bool { return live.Get().AutoCreateGroup }, AutoCreateSystem: func() bool { return true },
 		}),
 		Offsets:   meta.NewOffsets(meta.OffsetOptions{FS: fsys, Dir: "/store", Now: time.Now, Log: log, VersionStep: 500}),
-		Consumers: client.NewConsumers(time.Now, func(string) {}, filters.Unregister),
+		Consumers: client.NewConsumers(time.Now, func(string) {}, filters),
 		Filters:   filters, Expressions: expressions,
 		Producers: client.NewProducers(time.Now),
 		Locks:     client.NewLocks(time.Now),

@@ -347,6 +347,7 @@ func (op *popOp) take(q *pop.Queue, start int64, res *store.GetResult) bool {
 			op.rest += int64(res.Count)
 			return false
 		}
+		op.p.Stats.Checked(op.topic.TopicName, k.Group)
 	}
 	if op.batch.Put.NextOffset > 0 { // the last is behind the others
 		op.put = op.batch.Put

@@ -118,3 +118,53 @@ func TestPeekRefusals(t *testing.T) {
 		t.Errorf("a broker that is not readable: %d", res.Code)
 	}
 }
+
+// TestOrderedNotificationsLeaveRetryTopicsOut: what an ordered pop would not find is no reason to be told.
+func TestOrderedNotificationsLeaveRetryTopicsOut(t *testing.T) {
+	b := startBroker(t, map[string]string{"timerWheelEnable": "true"})
+	c := dial(t, b.Addr().String())
+	c.call(code.SendMessage, sendTo("tP"), "m")
+	first := c.call(code.PopMessage, popOf("tP", "queueId", "0", "order", "false", "invisibleTime", "10000"), "")
+	if first.Code != 0 {
+		t.Fatalf("pop: %d %s", first.Code, first.Remark)
+	}
+	c.call(code.UpdateAndCreateTopic, ext{
+		"topic": "%RETRY%gP_tP", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": "6",
+		"topicFilterType": "SINGLE_TAG", "order": "false",
+	}, "")
+	if res := c.call(code.SendMessage, with(sendTo("tP"), "topic", "%RETRY%gP_tP"), "again"); res.Code != 0 {
+		t.Fatalf("send: %d %s", res.Code, res.Remark)
+	}
+	ask := ext{"consumerGroup": "gP", "topic": "tP", "queueId": "-1", "pollTime": "0", "bornTime": "0"}
+	for order, want := range map[string]string{"false": "true", "true": "false"} {
+		if res := c.call(code.Notification, with(ask, "order", order), ""); hasMessage(res) != want {
+			t.Errorf("order %s: %d %s %s", order, res.Code, hasMessage(res), res.Remark)
+		}
+	}
+}
+
+// TestRejectedPulls: with rejectPullConsumerEnable those pull who have registered before, by the connection that they have registered on.
+func TestRejectedPulls(t *testing.T) {
+	b := startBroker(t, nil)
+	addr := b.Addr().String()
+	known, other := dial(t, addr), dial(t, addr)
+	known.call(code.SendMessage, sendTo("tP"), "m")
+	known.call(code.HeartBeat, nil, `{"clientID":"c","consumerDataSet":[{"groupName":"gP","consumeType":"CONSUME_ACTIVELY","messageModel":"CLUSTERING",`+
+		`"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","subscriptionDataSet":[]}],"producerDataSet":[]}`)
+	if res := known.call(code.UpdateBrokerConfig, nil, "rejectPullConsumerEnable=true"); res.Code != 0 {
+		t.Fatal(res.Remark)
+	}
+	pull := ext{
+		"consumerGroup": "gP", "topic": "tP", "queueId": "0", "queueOffset": "0", "maxMsgNums": "1", "sysFlag": "4", "commitOffset": "0",
+		"suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "1",
+	}
+	for _, s := range []struct {
+		who   *caller
+		group string
+		want  int32
+	}{{known, "gP", 0}, {other, "gP", code.SubscriptionNotExist}, {other, "TOOLS_CONSUMER", 0}, {other, "SELF_TEST_C_GROUP", 0}} {
+		if res := s.who.call(code.PullMessage, with(pull, "consumerGroup", s.group), ""); res.Code != s.want {
+			t.Errorf("%s: %d %s, want %d", s.group, res.Code, res.Remark, s.want)
+		}
+	}
+}

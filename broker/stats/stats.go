@@ -24,8 +24,12 @@ type Stats struct {
 	groups *names.Table[Item] // by topic and group, see groupKey
 	total  [totals]series
 
-	mu   sync.Mutex     // guards changes of topics and groups, and gone
-	gone [totals]counts // by topics and groups that have been deleted
+	pops     *names.Table[popItem] // by topic and group
+	popTotal [popSeries]series
+
+	mu      sync.Mutex        // guards changes of the tables, and what follows
+	gone    [totals]counts    // by topics and groups that have been deleted
+	popGone [popSeries]counts // likewise
 
 	daysMu sync.Mutex // guards what follows
 	days   days
@@ -87,7 +91,7 @@ func (it *Item) counts(of int) counts {
 
 // New makes empty counters. system tells the broker's own topics, which two of the totals leave out.
 func New(system func(topic string) bool) *Stats {
-	return &Stats{system: system, topics: names.New[Item](), groups: names.New[Item]()}
+	return &Stats{system: system, topics: names.New[Item](), groups: names.New[Item](), pops: newPops()}
 }
 
 // Topic is the counters of a topic: whoever keeps them needs no look-up, until they are gone.
@@ -167,6 +171,7 @@ func (s *Stats) DeleteGroup(group string) {
 func (s *Stats) drop(which func(topic, group string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropPopsLocked(which)
 	for _, t := range []*names.Table[Item]{s.topics, s.groups} {
 		var doomed []string
 		for key, it := range t.All() {
@@ -238,6 +243,7 @@ func (s *Stats) Sample(now time.Time) {
 			it.sample(ms, due)
 		}
 	}
+	s.samplePops(ms, due)
 }
 
 // sample is called by one goroutine.

@@ -198,3 +198,32 @@ func BenchmarkGot(b *testing.B) {
 		s.Got("Topic", "Group", 1, 100)
 	}
 }
+
+func TestPops(t *testing.T) {
+	s := newStats()
+	s.Sample(start)
+	for _, name := range []string{"BROKER_CK_NUMS", "BROKER_ACK_NUMS"} {
+		if _, ok := s.View(name, "c"); ok {
+			t.Errorf("%s of nothing", name)
+		}
+	}
+	s.Checked("T", "G")
+	s.Checked("T", "H")
+	s.Acked("T", "G", 3)
+	s.Sample(start.Add(SamplePeriod))
+	check := func(when string, want map[string]int64) {
+		t.Helper()
+		for what, n := range want {
+			name, of, _ := strings.Cut(what, " ")
+			if v, ok := s.View(name, of); ok != (n >= 0) || ok && v.Minute.Sum != n {
+				t.Errorf("%s: %s is %+v %t, want %d", when, what, v.Minute, ok, n)
+			}
+		}
+	}
+	check("counted", map[string]int64{
+		"GROUP_CK_NUMS T@G": 1, "GROUP_CK_NUMS T@H": 1, "GROUP_ACK_NUMS T@G": 3, "GROUP_ACK_NUMS T@H": -1, "GROUP_ACK_NUMS": -1,
+		"BROKER_CK_NUMS c": 2, "BROKER_ACK_NUMS c": 3,
+	})
+	s.DeleteGroup("G")
+	check("deleted", map[string]int64{"GROUP_CK_NUMS T@G": -1, "GROUP_CK_NUMS T@H": 1, "BROKER_CK_NUMS c": 2, "BROKER_ACK_NUMS c": 3})
+}

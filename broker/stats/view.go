@@ -14,14 +14,27 @@ func (s *Stats) View(name, of string) (View, bool) {
 		return s.totalView(userPut)
 	case "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC":
 		return s.totalView(userGot)
+	case "BROKER_CK_NUMS":
+		return s.popView("", "", numChecks)
+	case "BROKER_ACK_NUMS":
+		return s.popView("", "", numAcks)
 	case "TOPIC_PUT_NUMS":
 		return itemView(s.find(of, ""), numMessages)
 	case "TOPIC_PUT_SIZE":
 		return itemView(s.find(of, ""), numBytes)
 	}
 	topic, group, _ := strings.Cut(of, "@")
+	if topic == "" || group == "" {
+		return View{}, false
+	}
+	switch name {
+	case "GROUP_CK_NUMS":
+		return s.popView(topic, group, numChecks)
+	case "GROUP_ACK_NUMS":
+		return s.popView(topic, group, numAcks)
+	}
 	which, ok := groupSeries[name]
-	if !ok || group == "" {
+	if !ok {
 		return View{}, false
 	}
 	return itemView(s.find(topic, group), which)
