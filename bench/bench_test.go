@@ -241,6 +241,19 @@ func TestLatencyKeepsItsSchedule(t *testing.T) {
 	}
 }
 
+func TestCountInsteadOfARate(t *testing.T) {
+	s := startNull(t)
+	o := options(s)
+	o.Count, o.Rate, o.InFlight = 300, 1, 4
+	res, err := LatencyRun(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Messages != 300 || res.NotDeliveredYet != 300 || res.Send != nil || res.Delivery != nil || res.Behind != 0 {
+		t.Errorf("%d messages, %d not delivered, %d behind: want 300, all and none", res.Messages, res.NotDeliveredYet, res.Behind)
+	}
+}
+
 func TestGroupsOfALatencyRun(t *testing.T) {
 	s := startNull(t)
 	for _, row := range []struct{ groups, want int64 }{{3, 3}, {-1, 0}} {

@@ -50,6 +50,8 @@ Delays are percentiles up to 99.99 and the maximum. When the broker runs on this
 			subcommand("latency", "sends at a fixed rate whatever the broker does, and their delivery to long-polling consumers", LatencyRun, []cli.Flag{
 				connections(4), bodyFlag(), batchFlag(32, "messages in a pull at most"), durationFlag(), warmupFlag(), waitFlag(), keysFlag(),
 				&cli.IntFlag{Name: "rate", Value: 1000, Usage: "`MESSAGES` a second"},
+				&cli.Int64Flag{Name: "count", Usage: "instead of a rate, `N` messages as fast as --in-flight lets them, measured until all are delivered"},
+				&cli.IntFlag{Name: "in-flight", Aliases: []string{"i"}, Value: 64, Usage: "with --count: requests without answer on a connection `N`"},
 				&cli.IntFlag{Name: "consumers", Usage: "number of connections `N` that pull; 0: as many as send"},
 				&cli.IntFlag{Name: "delay-level", Usage: "delay each message by `LEVEL`; delays of delivery count from when it is due, which --delay says"},
 				&cli.DurationFlag{Name: "delay", Usage: "what the level delays by"},

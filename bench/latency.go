@@ -32,14 +32,22 @@ func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	if o.Level > 0 && !o.Back {
 		o.Properties += "DELAY\x01" + strconv.Itoa(o.Level) + "\x02"
 	}
+	whole := o.Count > 0
+	if whole {
+		o.Rate, o.Warmup, o.Duration = unbounded, 0, time.Duration(o.Count)*time.Second/unbounded
+		res.Settings = fmt.Sprintf("%s messages over %d connections, %d in flight each, %d bytes, %d queues, until all are delivered", group(o.Count), o.Connections,
+			o.InFlight, o.Body, o.Queues)
+	}
 	if o.Rate < 1 || o.Rate > 2_000_000 {
 		return res, fmt.Errorf("rate: %d is not in 1..2,000,000", o.Rate)
 	}
 	if o.Duration <= 0 {
 		return res, errors.New("a latency run needs a duration")
 	}
-	// Enough for two seconds of silence; when that is used up the broker is far behind, and waiting is all that is left.
-	o.InFlight = max(64, 2*o.Rate/max(1, o.Connections))
+	if !whole {
+		// Enough for two seconds of silence; when that is used up the broker is far behind, and waiting is all that is left.
+		o.InFlight = max(64, 2*o.Rate/max(1, o.Connections))
+	}
 	if o.Consumers <= 0 {
 		o.Consumers = o.Connections
 	}
@@ -58,6 +66,9 @@ func LatencyRun(ctx context.Context, o Options) (Result, error) {
 	err := l.measure(ctx, &res)
 	return res, err
 }
+
+// unbounded is a rate in messages a second that no broker here reaches: what is in flight bounds such a run.
+const unbounded = 2_000_000
 
 type latencyRun struct {
 	run       *run
@@ -175,9 +186,12 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 		highest = watchMemory(pid)
 	})
 	after := measure(pid)
-	res.Memory = highest()
 	l.run.phase.Store(int32(ending))
 	l.settle()
+	if o.Count > 0 {
+		after = measure(pid)
+	}
+	res.Memory = highest()
 	stop()
 	for _, p := range l.producers {
 		_ = p.Close()
@@ -207,6 +221,9 @@ func (l *latencyRun) measure(ctx context.Context, res *Result) error {
 	if o.Groups > 0 {
 		res.Delivery, res.Written = &delivery, &written
 	}
+	if o.Count > 0 { // no message has a time of its own
+		res.Send, res.Delivery, res.Pauses, l.behind = nil, nil, nil, 0
+	}
 	res.Delivered = delivered
 	res.Behind, res.NotDeliveredYet = l.behind, max(0, (l.sent-res.Failed())*int64(o.Groups)-delivered)
 	res.account(pid, before, after)
@@ -220,15 +237,21 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// settle waits until every message counted has been answered and delivered, for a bounded time.
+// settle waits until every message counted has been answered and delivered, for as long as there is something of it from time to time.
 func (l *latencyRun) settle() {
-	for end := time.Now().Add(2*time.Second + l.run.opts.After); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	patience := 2*time.Second + l.run.opts.After
+	last := int64(-1)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var delivered int64
 		for _, c := range l.consumers {
 			delivered += c.counted.Load()
 		}
-		if delivered >= l.sent*int64(l.run.opts.Groups) && l.run.done.Load() >= l.sent {
+		done := l.run.done.Load()
+		if delivered >= l.sent*int64(l.run.opts.Groups) && done >= l.sent {
 			return
+		}
+		if l.run.opts.Count > 0 && delivered+done > last {
+			last, end = delivered+done, time.Now().Add(patience)
 		}
 	}
 }

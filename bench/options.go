@@ -24,7 +24,7 @@ type Options struct {
 	Serialization Serialization
 	Warmup        time.Duration
 	Duration      time.Duration
-	Count         int64         // end after so many messages, if not 0
+	Count         int64         // end after so many messages, if not 0; latency: instead of a rate, as fast as InFlight lets them, and measured until all are delivered
 	Fill          int64         // pull: send so many first if the topic has fewer
 	Rate          int           // latency: messages a second
 	Groups        int           // latency: consumer groups that follow the topic; 0 is one, negative is none

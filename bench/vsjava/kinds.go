@@ -14,7 +14,7 @@ func transactions(o *bench.Options, _ *settings) { o.Topic = "HalfTopic" }
 // popped is drained again in each run, by a group that has seen nothing yet.
 func popped(together bool) func(*bench.Options, *settings) {
 	return func(o *bench.Options, s *settings) {
-		o.Topic, o.Connections, o.Fill, o.Duration, o.BatchAck = "PopTopic", 8, 100_000, time.Minute, together
+		o.Topic, o.Connections, o.Fill, o.Duration, o.BatchAck = "PopTopic", 8, 400_000, time.Minute, together
 		if s.quick {
 			o.Fill = 20_000
 		}
@@ -36,19 +36,32 @@ func later(topic string, rate int, back bool) func(*bench.Options, *settings) {
 	}
 }
 
+// bulkLater is as many as can be in flight, so that a broker is measured at its own pace.
+func bulkLater(topic string, back bool) func(*bench.Options, *settings) {
+	return func(o *bench.Options, s *settings) {
+		o.Topic, o.Group, o.Level, o.After, o.Back = topic, "bench_"+topic, 1, delayed, back
+		o.Connections, o.InFlight, o.Consumers, o.Count = 8, 64, 4, 200_000
+		if s.quick {
+			o.Count = 20_000
+		}
+	}
+}
+
 // kindRows are the kinds of messages and the ways to consume that are more than a send and a pull.
 var kindRows = []loadRow{
 	{name: "pull with an SQL filter, draining 400,000", run: bench.Pull, set: sql, owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
-	{name: "delay level 1, 10,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: later("DelayTopic", 10_000, false), owed: []loadOwed{
-		{cpu, part(8)}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
-	}},
-	{name: "delay level 1, 1,000/s", run: bench.LatencyRun, set: later("SlowDelayTopic", 1_000, false), owed: []loadOwed{
+	{name: "delay level 1, 200,000 messages, 8 × 64, until all are delivered", run: bench.LatencyRun, set: bulkLater("DelayTopic", false), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "sent back once, delay level 1, 200,000 messages, 8 × 64", run: bench.LatencyRun, set: bulkLater("BackTopic", true), owed: []loadOwed{{cpu, part(8)}, {throughput, owed{}}}},
+	{name: "delay level 1, 1,000/s, a producer, 2 long-polling consumers", run: bench.LatencyRun, set: later("SlowDelayTopic", 1_000, false), owed: []loadOwed{
 		{cpu, owed{}}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), atMost(5, " ms")},
 	}},
-	{name: "sent back once, delay level 1, 10,000/s", run: bench.LatencyRun, set: later("BackTopic", 10_000, true), owed: []loadOwed{
-		{cpu, part(8)}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
-	}},
 	{name: "sent back once, delay level 1, 1,000/s", run: bench.LatencyRun, set: later("SlowBackTopic", 1_000, true), owed: []loadOwed{
+		{cpu, owed{}}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
+	}},
+	{name: "delay level 1, 10,000/s", run: bench.LatencyRun, set: later("DelayTopic10", 10_000, false), owed: []loadOwed{
+		{cpu, owed{}}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
+	}},
+	{name: "sent back once, delay level 1, 10,000/s", run: bench.LatencyRun, set: later("BackTopic10", 10_000, true), owed: []loadOwed{
 		{cpu, owed{}}, {half.named("p50 behind its time, ms"), owed{}}, {hundredth.named("p99 behind its time, ms"), owed{}},
 	}},
 	// Those with much left to do afterwards are the last.
