@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -126,6 +127,9 @@ func usageError(c *cli.Context, err error, _ bool) error {
 			template = cli.SubcommandHelpTemplate
 		}
 		cli.HelpPrinter(c.App.ErrWriter, template, c.Command)
+		if slices.Contains(lookCommands, c.Command.Name) {
+			return noLook(err)
+		}
 	}
 	return exit(exitUsage, err)
 }

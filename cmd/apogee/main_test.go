@@ -101,7 +101,16 @@ func TestStoreCommands(t *testing.T) {
 			t.Errorf("%s: code %d\n%s%s", tc.args, code, stdout, stderr)
 		}
 	}
-	for _, args := range []string{"inspect", "list", "dump", "dump --topic Orders"} {
+	// The entry of dataDir has not the tags code of its record.
+	if code, stdout, stderr := call("store", "verify", dir); code != 1 || !strings.Contains(stdout, "queue.entry") || stderr != "1 findings\n" {
+		t.Errorf("verify: code %d\n%s%s", code, stdout, stderr)
+	}
+	for args, want := range map[string]string{"verify": "expected DIR", "verify -x y": "Unrecognized", "verify nowhere": "nowhere", "verify --commitlog x -c nowhere y": "y"} {
+		if code, _, stderr := call(append([]string{"store"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: code %d, %s", args, code, stderr)
+		}
+	}
+	for _, args := range []string{"inspect", "list", "dump", "dump --topic Orders", "verify"} {
 		_, stdout, _ := call(append(append([]string{"store"}, strings.Fields(args+" --json")...), dir)...)
 		var v map[string]any
 		if err := json.Unmarshal([]byte(stdout), &v); err != nil {

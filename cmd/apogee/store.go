@@ -36,7 +36,8 @@ func storeCommand() *cli.Command {
 			"  apogee store list --topic Orders ~/store                   queues with their first and next offset\n" +
 			"  apogee store dump --topic Orders --queue 0 --count 5 ~/store\n" +
 			"  apogee store dump --offset 0 --count 10 --body hex ~/store the log itself, record by record\n" +
-			"  apogee store config topics.json ~/store                    one configuration file",
+			"  apogee store config topics.json ~/store                    one configuration file\n" +
+			"  apogee store verify ~/store                                everything is read and checked",
 		Action: needsCommand,
 		Subcommands: []*cli.Command{
 			{
@@ -64,6 +65,7 @@ func storeCommand() *cli.Command {
 				Name: "config", Usage: "print a file of the folder config as it is", ArgsUsage: "FILE DIR", Flags: with(),
 				Action: onStore(1, printConfig),
 			},
+			verifyCommand(),
 		},
 	}
 }

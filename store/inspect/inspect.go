@@ -6,7 +6,6 @@
 package inspect
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -101,11 +100,7 @@ func (s *Store) Summary() (*Summary, error) {
 	if n := len(s.log.files); n > 0 {
 		sum.Log.First, sum.Log.Last, sum.Log.FileSize = s.log.files[0].name, s.log.files[n-1].name, s.log.files[0].len
 	}
-	for _, dir := range []string{simpleDir, "consumequeue_rocksdb", "config/topics", "config/metadata", "config/rdb"} {
-		if _, err := fs.Stat(s.root, path.Join(dir, "CURRENT")); err == nil {
-			sum.RocksDB = append(sum.RocksDB, dir)
-		}
-	}
+	sum.RocksDB = RocksDirs(s.root)
 	note := func(what string, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			sum.Faults = append(sum.Faults, what+": "+err.Error())
@@ -118,6 +113,17 @@ func (s *Store) Summary() (*Summary, error) {
 	sum.Configs, err = s.Configs()
 	note("config", err)
 	return sum, nil
+}
+
+// RocksDirs are the folders of a directory that are RocksDB databases in which a broker keeps queues or configuration.
+func RocksDirs(root fs.FS) []string {
+	var out []string
+	for _, dir := range []string{simpleDir, "consumequeue_rocksdb", "config/topics", "config/metadata", "config/rdb"} {
+		if _, err := fs.Stat(root, path.Join(dir, "CURRENT")); err == nil {
+			out = append(out, dir)
+		}
+	}
+	return out
 }
 
 // Checkpoint is the file of that name (spec: store.md 6.1). Times are milliseconds since 1970.
@@ -138,11 +144,11 @@ func (s *Store) Checkpoint() (*Checkpoint, error) {
 	}
 	defer f.Close()
 	var b [48]byte
-	if n, err := io.ReadFull(f, b[:]); err != nil && n < 40 {
+	n, err := io.ReadFull(f, b[:])
+	if err != nil && n < 40 {
 		return nil, fmt.Errorf("%d bytes: %w", n, err)
 	}
-	long := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
-	return &Checkpoint{long(0), long(1), long(2), long(3), long(4), long(5)}, nil
+	return ParseCheckpoint(b[:n])
 }
 
 // Index is the header of an index file (spec: store.md 5).
@@ -156,9 +162,6 @@ type Index struct {
 	SlotsUsed  int32  `json:"hashSlotCount"`
 	IndexCount int32  `json:"indexCount"` // one more than entries
 }
-
-// indexHeader is the size of what stands before the hash slots.
-const indexHeader = 40
 
 // Indexes reads the headers of the index files, oldest first.
 func (s *Store) Indexes() ([]Index, error) {
@@ -190,16 +193,13 @@ func (s *Store) index(e fs.DirEntry) (Index, error) {
 		return Index{}, err
 	}
 	defer f.Close()
-	var b [indexHeader]byte
+	var b [IndexHeadSize]byte
 	if _, err := io.ReadFull(f, b[:]); err != nil {
 		return Index{}, err
 	}
-	long := func(at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
-	return Index{
-		Name: e.Name(), Size: info.Size(),
-		BeginTime: long(0), EndTime: long(8), BeginPhys: long(16), EndPhys: long(24),
-		SlotsUsed: int32(binary.BigEndian.Uint32(b[32:])), IndexCount: int32(binary.BigEndian.Uint32(b[36:])),
-	}, nil
+	ix, err := ParseIndexHeader(b[:])
+	ix.Name, ix.Size = e.Name(), info.Size()
+	return ix, err
 }
 
 // Config is one file of the folder config.

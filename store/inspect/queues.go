@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,12 +20,9 @@ const (
 
 // Sizes of a queue entry (spec: store.md 4.1 and 4.4).
 const (
-	simpleUnit = 20
-	batchUnit  = 46
+	simpleUnit = EntrySize
+	batchUnit  = BatchEntrySize
 )
-
-// blankSize is the record size of entries that only fill the start of a queue's first file.
-const blankSize = 0x7FFFFFFF
 
 // Queue is one consume queue: the entries from Min up to, not including, Max can be read.
 type Queue struct {
@@ -40,15 +36,6 @@ type Queue struct {
 	Fault string `json:"fault,omitempty"` // why Min and Max could not be told
 
 	known int64 // end of the last record that the queue points at; for a batch queue its start
-}
-
-// Entry is one entry of a queue.
-type Entry struct {
-	QueueOffset    int64
-	PhysicalOffset int64
-	Size           int32
-	TagsCode       int64
-	Count          int // messages in the record; 1 but in a batch queue
 }
 
 // Queues lists all consume queues, by topic and number.
@@ -126,28 +113,17 @@ func (s *Store) entries(q *Queue) (*entryReader, error) {
 
 // entry reads entry number n; ok is false where nothing was written.
 func (r *entryReader) entry(n int64) (e Entry, ok bool, err error) {
-	// offset size simple                    batch
-	//      0    8 commit-log offset         the same
-	//      8    4 record size               the same
-	//     12    8 tags code                 the same
-	//     28    8 -                         queue offset of the first message
-	//     36    2 -                         number of messages
 	var b [batchUnit]byte
 	if err := r.files.read(b[:r.unit], n*r.unit); err != nil {
 		return Entry{}, false, err
 	}
-	e = Entry{
-		QueueOffset:    n,
-		PhysicalOffset: int64(binary.BigEndian.Uint64(b[:])),
-		Size:           int32(binary.BigEndian.Uint32(b[8:])),
-		TagsCode:       int64(binary.BigEndian.Uint64(b[12:])),
-		Count:          1,
-	}
 	if r.batch {
-		e.QueueOffset = int64(binary.BigEndian.Uint64(b[28:]))
-		e.Count = int(int16(binary.BigEndian.Uint16(b[36:])))
+		e, ok = ParseBatchEntry(b[:])
+		return e, ok, nil
 	}
-	return e, e.PhysicalOffset >= 0 && e.Size > 0 && e.Count > 0 && e.QueueOffset >= 0, nil
+	e, ok = ParseEntry(b[:])
+	e.QueueOffset = n
+	return e, ok, nil
 }
 
 // bounds finds the readable part of the queue: entries of records that are still in the log. Entries are written in order, so both
@@ -166,7 +142,7 @@ func (r *entryReader) bounds(q *Queue, logMin int64) error {
 		}))
 	}
 	end := search(first, last, func(_ Entry, ok bool) bool { return !ok })
-	begin := search(first, end, func(e Entry, _ bool) bool { return e.Size != blankSize && e.PhysicalOffset >= logMin })
+	begin := search(first, end, func(e Entry, _ bool) bool { return !e.Blank() && e.PhysicalOffset >= logMin })
 	q.Min, q.Max = begin, end
 	if fault != nil || end == first {
 		return fault
@@ -175,7 +151,7 @@ func (r *entryReader) bounds(q *Queue, logMin int64) error {
 	if err != nil {
 		return err
 	}
-	if tail.Size != blankSize {
+	if !tail.Blank() {
 		q.known = tail.PhysicalOffset
 		if !r.batch {
 			q.known += int64(tail.Size)
@@ -214,7 +190,7 @@ func (s *Store) EachEntry(q Queue, from int64, f func(Entry) bool) error {
 		if !ok {
 			return nil
 		}
-		if e.Size == blankSize || e.QueueOffset+int64(e.Count) <= from || e.QueueOffset < q.Min {
+		if e.Blank() || e.QueueOffset+int64(e.Count) <= from || e.QueueOffset < q.Min {
 			continue
 		}
 		if !f(e) {
