@@ -1,10 +1,10 @@
 package processor
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"apogee/broker/delay"
 	"apogee/broker/meta"
@@ -12,6 +12,7 @@ import (
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
+	"apogee/store"
 	"apogee/store/record"
 )
 
@@ -144,18 +145,74 @@ func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBack
 	if n, clipped, _ := view.levels.Of(strconv.Itoa(int(level))); n > 0 {
 		delay.Schedule(m, n, clipped, nil)
 	}
+	back := sentBack{replier: r.Replier(), source: p.knownName(source), group: group.GroupName, dead: dead, offset: h.Offset, attempts: m.ReconsumeTimes}
+	if dead {
+		back.addr = remoteText(r.Conn())
+	}
 	// Nobody waits for a flush: the copy says WAIT=false, as in Java.
-	res := p.Store.Put(m, nil)
-	if _, stored := putCode(res.Status); !stored {
-		r.Fail(code.SystemError, "%s", p.putRemark(&res))
+	back.res = p.Store.StageAt(nil, m, nil)
+	p.putOffBack(r, back)
+}
+
+// knownName is a topic's name that outlives the message which bears it.
+func (p *Processor) knownName(topic string) string {
+	if t, ok := p.Topics.Get(topic); ok {
+		return t.TopicName
+	}
+	return strings.Clone(topic)
+}
+
+// sentBack is a copy that was staged, and what is said of it once it is stored.
+type sentBack struct {
+	replier       remoting.Replier
+	res           store.PutResult
+	source, group string
+	dead          bool
+	addr          string // of the client, of dead ones
+	offset        int64  // of the message
+	attempts      int32
+}
+
+// backBatch is what was sent back in one batch of requests: one write serves all.
+type backBatch struct {
+	p    *Processor
+	list []sentBack
+}
+
+// putOffBack has a staged copy committed and answered with its batch, or does so at once where there is none.
+func (p *Processor) putOffBack(r *remoting.Request, back sentBack) {
+	b, ok := r.LastPutOff().(*backBatch)
+	if !ok || b.p != p {
+		b = &backBatch{p: p}
+	}
+	b.list = append(b.list, back)
+	if !r.AtBatchEnd(b) {
+		b.EndBatch()
+	}
+}
+
+// EndBatch commits, counts and answers.
+func (b *backBatch) EndBatch() {
+	for i := range b.list {
+		b.p.endBack(&b.list[i])
+	}
+	b.list = nil
+}
+
+func (p *Processor) endBack(back *sentBack) {
+	if err := p.Store.Commit(&back.res); err != nil {
+		back.res.Status, back.res.Err = store.UnknownError, err
+	}
+	if _, stored := putCode(back.res.Status); !stored {
+		back.replier.Reply(&remoting.Reply{Code: code.SystemError, Remark: p.putRemark(&back.res)})
 		return
 	}
-	p.Stats.SentBack(source, group.GroupName)
-	if dead {
-		p.Stats.DeadLettered(source, group.GroupName)
-		p.Log.Info("dead letter", "group", group.GroupName, "topic", source, "off", h.Offset, "attempts", m.ReconsumeTimes, "addr", remoteText(r.Conn()))
+	p.Stats.SentBack(back.source, back.group)
+	if back.dead {
+		p.Stats.DeadLettered(back.source, back.group)
+		p.Log.Info("dead letter", "group", back.group, "topic", back.source, "off", back.offset, "attempts", back.attempts, "addr", back.addr)
 	}
-	replyOK(r)
+	back.replier.Reply(&remoting.Reply{})
 }
 
 // backProperties is the properties of the copy: where the message was first, which one it was, its delay level, and that nobody waits.
@@ -170,7 +227,7 @@ func backProperties(m *record.Message, level int32) string {
 		var id [record.MaxMessageID]byte
 		b = record.AppendProperty(b, propOriginMessageID, viewOf(record.AppendMessageID(id[:0], m.StoreHost, m.PhysicalOffset)))
 	}
-	b = record.AppendProperty(b, record.PropDelay, fmt.Sprint(level))
+	b = record.AppendProperty(b, record.PropDelay, strconv.Itoa(int(level)))
 	b = record.AppendProperty(b, record.PropWait, "false")
-	return string(b)
+	return viewOf(b)
 }
