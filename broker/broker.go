@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -201,6 +202,10 @@ func (b *Broker) open() (err error) {
 		return b.queueKind(topic)
 	}
 	if b.store, err = store.Open(opts); err != nil {
+		return err
+	}
+	// What is read now counts as written. A broker that was killed may have been about to see to that.
+	if err := fs.SyncDir(meta.ConfigDir(dir)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 		return err
 	}
 	b.groups = meta.NewGroups(meta.GroupOptions{

@@ -384,3 +384,31 @@ func TestMetamorphic(t *testing.T) {
 		}
 	}
 }
+
+// TestKillThenPowerCut: what a killed process has made, and not synced, is there when the next one starts. A clean stop of that one makes
+// it durable all the same.
+func TestKillThenPowerCut(t *testing.T) {
+	for seed := range uint64(20) {
+		r := newRig(t, syncFlush)
+		s := r.open()
+		put(t, s, message("T", 0, "first")) // at log offset 0
+		must(t, s.flushQueues(false))
+		killed := r.mem.Fork()
+		abandon(s)
+
+		r = r.on(killed)
+		s = r.open()
+		put(t, s, message("T", 0, "second"))
+		put(t, s, message("U", 0, "third")) // a clean start reads from the last record that any queue knows
+		must(t, s.Close())
+
+		r = r.on(killed.CrashClone(seed))
+		s = r.open()
+		if all := walkLog(t, s); len(all) != 3 {
+			t.Fatalf("seed %d: %d messages", seed, len(all))
+		} else {
+			checkReads(t, s, all)
+		}
+		must(t, s.Close())
+	}
+}

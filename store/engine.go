@@ -164,24 +164,32 @@ func (s *Store) readAbort() (exit, error) {
 	}
 }
 
-// mkdirDurable makes a directory whose existence survives a power cut.
+// mkdirDurable makes a directory whose existence survives a power cut. One that is there may have been made by a process that was killed
+// before it could say so.
 func mkdirDurable(fsys vfs.FS, dir string) error {
-	var made []string
-	for d := dir; ; d = path.Dir(d) {
+	made := []string{dir}
+	for d := dir; ; {
 		_, err := fsys.Stat(d)
-		if err == nil || d == path.Dir(d) {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		made = append(made, d)
+		parent := path.Dir(d)
+		if err == nil || d == parent {
+			break
+		}
+		if d = parent; d != path.Dir(d) {
+			made = append(made, d)
+		}
 	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return err
 	}
-	for _, d := range made {
-		if err := fsys.SyncDir(path.Dir(d)); err != nil {
+	for i, d := range made {
+		err := fsys.SyncDir(path.Dir(d))
+		if i == len(made)-1 && errors.Is(err, fs.ErrPermission) {
+			err = nil // it was there, in a directory that others have made
+		}
+		if err != nil {
 			return err
 		}
 	}

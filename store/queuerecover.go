@@ -162,7 +162,9 @@ func (s *Store) recoverQueues(last exit) (extent, error) {
 	bufs := sync.Pool{New: func() any { return new([200 * unitSize]byte) }}
 	durable := int64(noMark)
 	if last == uncleanExit {
-		durable = s.checkpoint.logicsPhysicalOffset.Load()
+		if durable = s.checkpoint.logicsPhysicalOffset.Load(); durable == 0 {
+			durable = -1 // not even the record at 0
+		}
 	}
 	err := inParallel(len(all), func(i int) (err error) {
 		buf := bufs.Get().(*[200 * unitSize]byte)
@@ -186,10 +188,13 @@ func (s *Store) recoverQueues(last exit) (extent, error) {
 }
 
 // recover scans the last three files up to the first unit that cannot be one, and returns where the last unit's record lies.
-// Entries of records after durable may not be on disk yet. buf is for the first look at a file.
+// Entries of records after durable may not be on disk yet; noMark says that all are. buf is for the first look at a file.
 func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err error) {
 	if !c.served() || c.files.last() == nil {
 		return last, nil
+	}
+	if durable != noMark { // of what a killed process has made, a file without an entry may be the last
+		c.files.markUnsynced()
 	}
 	list := c.files.list()
 	c.minPhys = -1
@@ -237,7 +242,6 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		for _, f := range c.files.from(list[0].base) {
 			f.flushed.Store(0)
 		}
-		c.files.markUnsynced()
 	}
 	return last, c.rebound()
 }

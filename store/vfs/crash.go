@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"maps"
 	"math/rand/v2"
 	"path"
@@ -16,7 +17,34 @@ func (m *Mem) KillClone() *Mem {
 	defer m.mu.Unlock()
 	c, seen := m.emptyClone()
 	for name, n := range m.nodes {
-		c.nodes[name] = seen(n, func(n *inode) []byte { return cloneRacy(n.data) })
+		c.nodes[name] = seen(n, (*inode).contents)
+	}
+	return c
+}
+
+// Fork is the file system as a killed process leaves it, locks apart, with all that a power cut could still take from it: what was
+// written and not synced before the kill is not durable after it either.
+func (m *Mem) Fork() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, seen := m.emptyClone()
+	copied := func(n *inode) *inode {
+		if n == nil {
+			return nil
+		}
+		f := seen(n, (*inode).contents)
+		if f.durable = slices.Clone(n.durable); n.removed && !f.removed {
+			c.forget(f)
+		}
+		return f
+	}
+	for name, n := range m.nodes {
+		c.nodes[name] = copied(n)
+	}
+	for dir, ops := range m.undo {
+		for _, op := range ops {
+			c.undo[dir] = append(c.undo[dir], dirOp{op.name, copied(op.was)})
+		}
 	}
 	return c
 }
@@ -84,14 +112,21 @@ func (m *Mem) emptyClone() (*Mem, func(*inode, func(*inode) []byte) *inode) {
 	}
 }
 
-func cloneRacy(b []byte) []byte {
-	c := make([]byte, len(b))
-	copyRacy(c, b)
+// contents is a copy of what a running program sees.
+func (n *inode) contents() []byte {
+	if n.mapped == 0 {
+		return slices.Clone(n.data)
+	}
+	c := make([]byte, len(n.data))
+	copyRacy(c, n.data)
 	return c
 }
 
 func (n *inode) afterCrash(rnd *rand.Rand) []byte {
-	data := cloneRacy(n.data)
+	data := n.contents()
+	if bytes.Equal(data, n.durable) {
+		return data
+	}
 	size := len(data)
 	if size != len(n.durable) && rnd.IntN(2) == 0 {
 		size = len(n.durable)
@@ -100,6 +135,9 @@ func (n *inode) afterCrash(rnd *rand.Rand) []byte {
 	copy(out, n.durable)
 	for from := 0; from < min(size, len(data)); from += PageSize {
 		to := min(from+PageSize, size, len(data))
+		if bytes.Equal(out[from:to], data[from:to]) {
+			continue
+		}
 		switch rnd.IntN(3) {
 		case 0: // the old page
 		case 1:

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 )
@@ -33,6 +34,16 @@ const (
 func Faulty(under FS, check func(op Op, name string) error) FS {
 	return &faultyFS{under, check}
 }
+
+// Short is an error for writes that the disk takes a part of: the first N bytes are written, then Err is the operation's error. Other
+// operations just fail with it.
+type Short struct {
+	N   int
+	Err error
+}
+
+func (s *Short) Error() string { return s.Err.Error() }
+func (s *Short) Unwrap() error { return s.Err }
 
 // FailNth is a check for [Faulty]: the n-th operation (from 1) of the given kinds fails with err, any kind if none is given.
 // With sticky, all later ones of these kinds fail as well.
@@ -158,10 +169,16 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.check(OpWrite, f.name); err != nil {
+	err := f.check(OpWrite, f.name)
+	if err == nil {
+		return f.File.WriteAt(p, off)
+	}
+	var short *Short
+	if !errors.As(err, &short) {
 		return 0, err
 	}
-	return f.File.WriteAt(p, off)
+	n, under := f.File.WriteAt(p[:min(len(p), short.N)], off)
+	return n, errors.Join(short.Err, under)
 }
 
 func (f *faultyFile) Sync() error {

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -355,6 +356,14 @@ func allZero(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// Synced tells whether a range of a file is as it was synced. A name that was not synced can still go.
+func (m *Mem) Synced(name string, off, size int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.nodes[path.Clean(name)]
+	return n != nil && off+size <= int64(min(len(n.data), len(n.durable))) && bytes.Equal(n.data[off:off+size], n.durable[off:off+size])
 }
 
 // Dump lists every file with its size, one a line: for failing tests.

@@ -1,0 +1,54 @@
+// Command fault-test prints what became of acknowledged messages when power, disks and files failed, each figure with its seeds. It ends
+// with 1 if something was lost that was promised, or if a process would have died.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"apogee/conformance/faults"
+)
+
+func main() {
+	ok, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fault-test:", err)
+		os.Exit(2)
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+func run(args []string) (bool, error) {
+	set := flag.NewFlagSet("fault-test", flag.ContinueOnError)
+	n := uint64(48)
+	if os.Getenv("APOGEE_LONG") == "1" {
+		n = 1000
+	}
+	seeds := set.Uint64("seeds", n, "power cuts are drawn from so many seeds, for each flush policy")
+	from := set.Uint64("from", 0, "the first `seed`")
+	logs := set.Bool("logs", false, "print the broker's log of what failed")
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	if set.NArg() > 0 || *seeds == 0 {
+		return false, fmt.Errorf("usage: fault-test [-seeds N] [-from SEED] [-logs]")
+	}
+	var findings []faults.Finding
+	for _, mode := range []faults.Mode{faults.Sync, faults.Async} {
+		f := faults.PowerCuts(mode, *from, *seeds)
+		f.Print(os.Stdout)
+		findings = append(findings, f.Findings...)
+	}
+	if *logs {
+		for _, f := range findings {
+			fmt.Printf("seed %d: %s\n%s\n", f.Seed, f.Text, f.Log)
+		}
+	}
+	return len(findings) == 0, nil
+}
