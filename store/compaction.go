@@ -245,7 +245,7 @@ func (c *compactor) loadLog(l *compactionLog) error {
 	}
 	logs, cqs := newMappedQueue(c.s.fs, l.dir, c.logSize, 0), newMappedQueue(c.s.fs, l.cqDir, c.cqSize, 0)
 	logs.readOnly, cqs.readOnly = true, true
-	if err := errors.Join(logs.load(c.s.lastExit), cqs.load(c.s.lastExit)); err != nil {
+	if err := errors.Join(logs.load(c.s.lastExit, c.setAside), cqs.load(c.s.lastExit, c.setAside)); err != nil {
 		return err
 	}
 	var list []*segment
@@ -269,6 +269,15 @@ func (c *compactor) loadLog(l *compactionLog) error {
 		}
 	}
 	return c.recoverLog(l, list)
+}
+
+// setAside moves a file that cannot be one of a compaction log out of the way; what was in it, and is in the commit log, is copied again.
+func (c *compactor) setAside(odd oddFile) error {
+	to, err := c.s.quarantine(odd.name)
+	if err == nil {
+		c.s.log.Error("file of a compaction log is damaged; messages that are in the commit log are copied again", "err", odd.why, "moved", to)
+	}
+	return err
 }
 
 // recoverLog finds the ends of the files. After an unclean exit the records of the last three are looked at, as is done with queues; the

@@ -301,7 +301,7 @@ func (c *compactor) finishSwap(l *compactionLog) error {
 		return err
 	default:
 		if err := json.Unmarshal(text, &plan); err != nil {
-			return fmt.Errorf("%s/%s: %w", compacting, swapMark, err)
+			return c.setSwapAside(compacting, compactingCq, err)
 		}
 	}
 	for _, part := range []struct{ from, to string }{{compacting, l.dir}, {compactingCq, l.cqDir}} {
@@ -324,6 +324,18 @@ func (c *compactor) finishSwap(l *compactionLog) error {
 		}
 	}
 	return forget()
+}
+
+// setSwapAside moves the files of a compaction out of the way whose mark cannot be read: nobody knows whether they are whole.
+func (c *compactor) setSwapAside(compacting, compactingCq string, why error) error {
+	to, err := c.s.quarantine(compacting)
+	if _, statErr := c.s.fs.Stat(compactingCq); err == nil && statErr == nil {
+		_, err = c.s.quarantine(compactingCq)
+	}
+	if err == nil {
+		c.s.log.Error("the mark of a compaction is damaged: its files are set aside, and those before it stay", "dir", compacting, "err", why, "moved", to)
+	}
+	return err
 }
 
 // positionsFile is the file of positions, as Java writes it.

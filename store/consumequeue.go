@@ -79,6 +79,8 @@ type consumeQueue struct {
 	reads   atomic.Int32 // file reads since the last look, for unmapping
 	reading atomic.Int32 // readers that may have a chunk: those that have been taken out of the queue before it was 0 are nobody's
 
+	broken bool // recovery's: entries that were there are lost
+
 	width int64        // bytes of an entry
 	inner *batchBounds // of a batch queue only
 }

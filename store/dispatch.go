@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,7 @@ type dispatcher struct {
 	fresh    int64      // entries made by this drain
 	arrivals []Arrival
 	logFile  *mappedFile // held during a drain, for the arrivals' records
+	passed   extent      // the damaged part of the log that recovery has passed last
 
 	enterRecordFn func(h *record.Header, rec []byte) error // once, since a method value is an allocation
 	reportFn      func() error
@@ -267,6 +269,9 @@ func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTi
 		d.s.log.Error("queue offset of a record cannot be", "topic", q.topic, "queue", q.id, "off", phys, "says", unit)
 		return
 	}
+	if d.passed.end > 0 {
+		d.fill(q, unit, phys)
+	}
 	next, added := c.put(unit, phys, size, tags, &d.heap)
 	if !added {
 		return
@@ -276,6 +281,27 @@ func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTi
 	}
 	d.noteEntry(q)
 	d.report(q, next, phys, size, tags, storeTime)
+}
+
+// fill gives a queue entries for messages that recovery could not read, so that those behind keep their offsets. They refer to the part
+// of the log that is damaged, which is not given out.
+func (d *dispatcher) fill(q *queue, unit, phys int64) {
+	c := &q.cq
+	from, part := c.max.Load(), d.passed
+	if lost := unit - from; lost <= 0 || lost > (part.end-part.start)/record.MinSize || c.physEnd > part.start || phys < part.end {
+		return
+	}
+	for u := from; u < unit; u++ {
+		size := int64(1)
+		if u == unit-1 {
+			size = min(part.end-part.start, math.MaxInt32-1)
+		}
+		if _, added := c.put(u, part.start, int32(size), 0, &d.heap); !added {
+			return
+		}
+		part.start++
+		d.noteEntry(q)
+	}
 }
 
 // noteEntry counts an entry, and has the saver look at its queue.

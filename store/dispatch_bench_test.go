@@ -107,23 +107,6 @@ func BenchmarkDigest(b *testing.B) {
 	}
 }
 
-func BenchmarkReplay(b *testing.B) {
-	s := dispatchBench(b, nil)
-	m := benchMessage(1024)
-	m.QueueID = 1
-	lay, err := m.Measure(false)
-	must(b, err)
-	rec := make([]byte, lay.Total)
-	record.Encode(rec, m, lay)
-	b.ReportAllocs()
-	phys := int64(0)
-	for n := int64(0); b.Loop(); n++ {
-		record.Patch(rec, n, phys, 1_700_000_000_000)
-		must(b, s.replay(phys, rec))
-		phys += int64(lay.Total)
-	}
-}
-
 func BenchmarkGet(b *testing.B) {
 	for _, c := range []struct {
 		name  string

@@ -239,7 +239,7 @@ func TestDamageInTheLogIsPassedOver(t *testing.T) {
 		}
 		next = to
 	}
-	want := []int64{at[0].PhysicalOffset, at[2].PhysicalOffset}
+	want := []int64{at[0].PhysicalOffset, at[2].PhysicalOffset, at[4].PhysicalOffset}
 	if !slices.Equal(got, want) {
 		t.Errorf("records at %v, want %v", got, want)
 	}

@@ -45,6 +45,10 @@ type Store struct {
 	warm       warmth
 	drain      time.Duration // how long Close waits for the dispatcher
 	delays     []int64       // ms by delay level
+	queuesLost bool          // the directory of consume queues was missing
+
+	damaged    atomic.Pointer[damaged] // nil for nothing
+	damagedNew atomic.Bool             // the file does not have it all
 
 	lifeMu   sync.Mutex // guards phase; held across Start and Close
 	phase    phase
@@ -137,7 +141,10 @@ func (s *Store) load() (err error) {
 	s.flush = newFlusher(s)
 	s.cleaner = newCleaner(s)
 	s.compact = newCompactor(s)
-	if err := s.commit.files.load(s.lastExit); err != nil {
+	if err := s.loadLog(); err != nil {
+		return err
+	}
+	if err := s.loadDamaged(); err != nil {
 		return err
 	}
 	if err := s.loadQueues(); err != nil {

@@ -66,6 +66,7 @@ type getter struct {
 	last      int64 // log offset of the last entry looked at
 	skipUntil int64 // entries before this log offset are known to be gone
 	later     bool  // the record at next cannot be read just now
+	damaged   *damaged
 }
 
 // corrected is the offset that a client is told to go on at; a replica leaves it to the client (nextOffsetCorrection).
@@ -112,6 +113,7 @@ func (g *getter) prepare() {
 		g.most = min(max(int64(g.req.MaxBytes), getBytesLeast), getBytesMost)
 	}
 	g.next, g.skipUntil = g.req.Offset, noRoll
+	g.damaged = g.s.damaged.Load()
 	g.res.Status = NoMatchedMessage
 }
 
@@ -203,6 +205,10 @@ func (g *getter) full(phys, size int64, n int) bool {
 // look takes one entry's record, if it is there and wanted.
 func (g *getter) look(phys int64, size int32, tags int64) {
 	if phys < g.skipUntil {
+		return
+	}
+	if g.damaged != nil && g.damaged.covers(phys) {
+		g.missed(NoMatchedMessage)
 		return
 	}
 	// What is below the range of a hash is the place of an extension, which only Java reads: such an entry passes.

@@ -1,17 +1,21 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // indexFiles are the files under index and what builds them (Java IndexService).
@@ -75,10 +79,25 @@ func (s *Store) loadIndex(last exit) error {
 		x.offers = newRing[offer](offerCount)
 	}
 	infos, err := s.fs.ReadDir(s.files.index)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	absent := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !absent {
 		return err
 	}
-	deleted := false
+	if x.build && s.commit.files.last() != nil && (absent || len(infos) == 0 && s.checkpoint.indexMsgTimestamp.Load() > 0) {
+		level := slog.LevelWarn
+		if last == uncleanExit && s.checkpoint.indexMsgTimestamp.Load() == 0 { // it may not have been written yet
+			level = slog.LevelInfo
+		}
+		s.log.Log(context.Background(), level, "index is missing: messages are indexed again, in the background", "dir", s.files.index)
+		if err := s.fs.MkdirAll(s.files.index); err != nil { // one start is enough
+			return err
+		}
+		x.resume = 0
+		return nil
+	}
+	size := indexFileSize(o.MaxHashSlotNum, o.MaxIndexNum)
+	ours := slices.ContainsFunc(infos, func(i vfs.Info) bool { return !i.Dir && i.Size == size })
+	deleted, broken := false, false
 	for _, info := range infos {
 		name := path.Join(s.files.index, info.Name)
 		number, err := strconv.ParseInt(info.Name, 10, 64)
@@ -91,7 +110,19 @@ func (s *Store) loadIndex(last exit) error {
 				continue
 			}
 		}
-		if err != nil || info.Dir || info.Size != indexFileSize(o.MaxHashSlotNum, o.MaxIndexNum) {
+		if broken = broken || ours && err == nil && !info.Dir && info.Size != size; broken {
+			// Files are in the order of the log: those behind it are made again too.
+			if err == nil && !info.Dir {
+				to, err := s.quarantine(name)
+				if err != nil {
+					return fmt.Errorf("load index: %w", err)
+				}
+				deleted = true
+				s.log.Error("index is damaged: file is set aside, and its messages are indexed again", "file", name, "size", info.Size, "moved", to)
+			}
+			continue
+		}
+		if err != nil || info.Dir || info.Size != size {
 			s.log.Warn("not an index file of this configuration, left alone", "file", name, "size", info.Size)
 			continue
 		}

@@ -208,9 +208,11 @@ func newQueue(t testing.TB, fsys vfs.FS, size int64, bases ...int64) *mappedQueu
 		must(t, err)
 	}
 	q := newMappedQueue(fsys, "/q", size, 0)
-	must(t, q.load(cleanExit))
+	must(t, q.load(cleanExit, refuseOdd))
 	return q
 }
+
+func refuseOdd(odd oddFile) error { return odd.why }
 
 func TestMappedQueueFind(t *testing.T) {
 	q := newQueue(t, newMem(t), 4096, 8192, 12288, 20480) // one is missing in the middle
@@ -248,7 +250,7 @@ func TestMappedQueueLoadRefusesWhatIsNotItsOwn(t *testing.T) {
 			m := newMem(t)
 			c.make(m)
 			q := newMappedQueue(m, "/q", 4096, 0)
-			err := q.load(c.last)
+			err := q.load(c.last, refuseOdd)
 			if !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
 				t.Fatalf("load: %v", err)
 			}

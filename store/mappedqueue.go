@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -39,11 +40,20 @@ func newMappedQueue(fs vfs.FS, dir string, fileSize int64, parents int) *mappedQ
 // fileName is the name of the file that starts at an offset.
 func fileName(base int64) string { return fmt.Sprintf("%020d", base) }
 
+// oddFile is a file that cannot be one of a queue of files.
+type oddFile struct {
+	name string
+	base int64 // -1 for one whose name is no offset
+	size int64
+	why  error
+}
+
 // load finds the files. As in Java (spec: store.md 1) each must have the configured size and a number as its name;
 // directories are passed over, and an empty file that sorts last is deleted, since a crash between creating and sizing leaves
 // one. After an unclean exit an empty file may stand further in front as well, where files are not synced when they are
-// made; it gets its size again, and recovery finds that it holds nothing.
-func (q *mappedQueue) load(last exit) error {
+// made; it gets its size again, and recovery finds that it holds nothing. odd is told of what cannot be a file of the queue: unless it
+// returns an error, that file is passed over.
+func (q *mappedQueue) load(last exit, odd func(oddFile) error) error {
 	infos, err := q.fs.ReadDir(q.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -59,7 +69,10 @@ func (q *mappedQueue) load(last exit) error {
 		name := path.Join(q.dir, info.Name)
 		base, err := strconv.ParseInt(info.Name, 10, 64)
 		if err != nil || base < 0 {
-			return fmt.Errorf("%s: %w: its name is not an offset", name, ErrForeignFile)
+			if err := odd(oddFile{name, -1, info.Size, fmt.Errorf("%s: %w: its name is not an offset", name, ErrForeignFile)}); err != nil {
+				return err
+			}
+			continue
 		}
 		if info.Size == 0 && i == len(infos)-1 {
 			if err := q.fs.Remove(name); err != nil {
@@ -74,7 +87,11 @@ func (q *mappedQueue) load(last exit) error {
 			info.Size = q.fileSize
 		}
 		if info.Size != q.fileSize {
-			return fmt.Errorf("%s: %w: it has %d bytes, the configuration says %d", name, ErrFileSize, info.Size, q.fileSize)
+			err := fmt.Errorf("%s: %w: it has %d bytes, the configuration says %d", name, ErrFileSize, info.Size, q.fileSize)
+			if err := odd(oddFile{name, base, info.Size, err}); err != nil {
+				return err
+			}
+			continue
 		}
 		f := openMapped(q.fs, name, base, q.fileSize)
 		f.readOnly = q.readOnly
@@ -83,6 +100,28 @@ func (q *mappedQueue) load(last exit) error {
 	sort.Slice(files, func(i, j int) bool { return files[i].base < files[j].base })
 	q.files.Store(&files)
 	return nil
+}
+
+// cutAt takes the files from an offset on out of the queue, and those behind the first gap, and returns them. For the time before the
+// queue is used.
+func (q *mappedQueue) cutAt(off int64) []*mappedFile {
+	l := q.list()
+	n := 0
+	for n < len(l) && l[n].base < off && (n == 0 || l[n].base == l[n-1].end()) {
+		n++
+	}
+	keep := l[:n:n]
+	q.files.Store(&keep)
+	return l[n:]
+}
+
+// forget takes a file out of the queue that is not in its place any more.
+func (q *mappedQueue) forget(f *mappedFile) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	f.close()
+	l := slices.DeleteFunc(slices.Clone(q.list()), func(o *mappedFile) bool { return o == f })
+	q.files.Store(&l)
 }
 
 func resizeFile(fs vfs.FS, name string, size int64) error {

@@ -133,7 +133,7 @@ func (s *Store) view(physical int64) (*mappedFile, []byte, error) {
 	size := 0
 	err = f.guard(func() error {
 		var h record.Header
-		if bad = record.Parse(b, &h); bad == nil && h.PhysicalOffset != physical {
+		if bad = record.Parse(b, &h); bad == nil && (h.PhysicalOffset != physical || s.isDamaged(physical)) {
 			bad = errNoRecord
 		}
 		size = h.Size

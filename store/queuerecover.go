@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"apogee/store/record"
 	"apogee/store/vfs"
 )
 
@@ -81,6 +80,7 @@ func (s *Store) loadQueues() error {
 func (s *Store) loadQueuesOf(root string) error {
 	topics, err := s.fs.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
+		s.queuesLost = s.queuesLost || root == s.files.queues
 		return nil
 	}
 	if err != nil {
@@ -113,12 +113,53 @@ func (s *Store) loadTopic(root, topic string) error {
 		if !q.cq.served() {
 			continue
 		}
-		if err := q.cq.files.load(s.lastExit); err != nil {
+		if err := s.loadQueue(q); err != nil {
 			return fmt.Errorf("load consume queue %s/%d: %w", topic, id, err)
 		}
 	}
 	return nil
 }
+
+// loadQueue finds the files of a queue. From the first on that cannot be right, or is missing, they are set aside, and their entries made
+// again from the log. (Java does not start.)
+func (s *Store) loadQueue(q *queue) error {
+	c := &q.cq
+	from := int64(noMark)
+	var moved []string
+	setAside := func(name string) error {
+		to, err := s.quarantine(name)
+		moved = append(moved, to)
+		return err
+	}
+	var why error
+	err := c.files.load(s.lastExit, func(odd oddFile) error {
+		if odd.base < 0 {
+			s.log.Warn("not a file of a consume queue, left alone", "file", odd.name)
+			return nil
+		}
+		from, why = min(from, odd.base), errors.Join(why, odd.why)
+		return setAside(odd.name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range c.files.cutAt(from) {
+		f.close()
+		if err := setAside(f.path); err != nil {
+			return err
+		}
+	}
+	if len(moved) > 0 {
+		if why == nil {
+			why = errGap
+		}
+		c.broken = true
+		s.log.Error("consume queue is damaged: files are set aside and made again from the commit log", "topic", q.topic, "queue", q.id, "err", why, "moved", moved)
+	}
+	return nil
+}
+
+var errGap = errors.New("a file in the middle is missing")
 
 // inParallelMost is how many calls of inParallel may wait for the disk at once: after a boot nothing of the queues is in memory.
 const inParallelMost = 16
@@ -204,13 +245,13 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		c.minPhys = 0 // the scan will tell
 	}
 	end, first := list[0].base, int64(-1)
-	for _, f := range list {
-		if f.base != end {
-			break // a file is missing, or the one before is not full
-		}
-		r, err := scanUnits(f, c.width, buf)
+	for i, f := range list {
+		r, err := scanUnits(f, c.width, last.end, buf)
 		if err != nil {
 			return last, err
+		}
+		if r.descends && r.real > 0 {
+			r.back()
 		}
 		if r.real > 0 {
 			last = r.last
@@ -223,7 +264,14 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		}
 		end += r.size
 		if r.size < f.size {
+			// An entry behind one that is none, of a record whose entry is on disk: what is in between was there once.
+			c.broken = c.broken || r.behind > 0 && r.behind < durable || i+1 < len(list) && c.hasBefore(list[i+1], durable)
 			break
+		}
+	}
+	if f := c.files.find(end); f != nil && c.broken { // it must not be found again
+		if err := clearFile(f, end-f.base, f.size); err != nil {
+			return last, err
 		}
 	}
 	c.physEnd = last.end
@@ -246,6 +294,16 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 	return last, c.rebound()
 }
 
+// hasBefore tells whether a file starts with an entry of a record ahead of a log offset, so that all before it must be there.
+func (c *consumeQueue) hasBefore(f *mappedFile, off int64) bool {
+	var b [batchUnitSize]byte
+	if readFileAt(f, b[:c.width], 0) != nil {
+		return false
+	}
+	phys, size, _ := readUnit(b[:])
+	return size > 0 && phys >= 0 && phys < off
+}
+
 // unitScan is what the valid units at the start of a file are.
 type unitScan struct {
 	width     int64 // of a unit
@@ -254,10 +312,13 @@ type unitScan struct {
 	firstAt   int64 // position of the first of those
 	firstPhys int64
 	last      extent // record of the last of those
+	before    extent // and of the one before
+	descends  bool   // what follows the last one is of a record ahead of its record's end: one of the two is damaged
+	behind    int64  // record of an entry behind the first unit that is none, as far as it is at hand; 0 for none
 }
 
-func scanUnits(f *mappedFile, width int64, buf []byte) (r unitScan, err error) {
-	r.width = width
+func scanUnits(f *mappedFile, width, physEnd int64, buf []byte) (r unitScan, err error) {
+	r.width, r.last.end = width, physEnd
 	buf = buf[:min(int64(len(buf))/width*width, f.size)]
 	n, err := vfs.ReadAt(f.fs, f.path, buf, 0)
 	if err != nil || !r.take(buf[:n]) || n < len(buf) || r.size >= f.size {
@@ -288,41 +349,45 @@ func (r *unitScan) take(units []byte) bool {
 	for p := 0; p+w <= len(units); p += w {
 		phys, size, _ := readUnit(units[p:])
 		if phys < 0 || size <= 0 || w == batchUnitSize && !validBatchUnit(units[p:]) {
+			r.lookBehind(units[p+w:])
 			return false
 		}
 		if !blankUnit(phys, size) {
+			if phys < r.last.end {
+				r.descends = true
+				r.behind = max(phys, 1)
+				return false
+			}
 			if r.real++; r.real == 1 {
 				r.firstAt, r.firstPhys = r.size, phys
 			}
-			r.last = extent{phys, phys + int64(size)}
+			r.before, r.last = r.last, extent{phys, phys + int64(size)}
 		}
 		r.size += r.width
 	}
 	return true
 }
 
-// replay gives recovery's records to queues, in order, without telling anybody of arrivals. What they have already is ignored.
-// The index catches up by itself, later, from the log.
-func (s *Store) replay(physical int64, rec []byte) error {
-	d := s.dispatch
-	var h record.Header
-	if err := record.Parse(rec, &h); err != nil {
-		return err
+// lookBehind looks for an entry behind one that is none.
+func (r *unitScan) lookBehind(units []byte) {
+	w := int(r.width)
+	for p := 0; p+w <= len(units); p += w {
+		phys, size, _ := readUnit(units[p:])
+		if phys >= r.last.end && size > 0 && size < blankSize && (phys > 0 || r.last.end == 0) {
+			r.behind = max(phys, 1)
+			return
+		}
 	}
-	h.PhysicalOffset = physical
-	if s.index != nil {
-		s.index.replayed(physical)
+}
+
+// back drops the last unit.
+func (r *unitScan) back() {
+	r.real--
+	r.size -= r.width
+	r.last = r.before
+	if r.real == 0 {
+		r.last = extent{}
 	}
-	d.mu.Lock()
-	err := d.enterRecord(&h, rec)
-	d.entered.Store(d.entered.Load() + d.fresh)
-	d.fresh = 0
-	full := d.pending() >= pendingPress
-	d.mu.Unlock()
-	if full {
-		err = errors.Join(err, s.flushQueues(false))
-	}
-	return err
 }
 
 // truncateQueues drops entries of records at or after a log offset. What follows in the files is cleared: it would look like

@@ -37,6 +37,11 @@ func (s *Store) walk(from, to int64, most int, fn func(h *record.Header, rec []b
 	err = f.guard(func() error {
 		var h record.Header
 		for n < most && len(b) > 0 {
+			if end := s.damagedUntil(next); end > next { // nobody needs to hear of it again
+				skip := min(end-next, int64(len(b)))
+				next, b = next+skip, b[skip:]
+				continue
+			}
 			skip, err := s.step(b, next, &h)
 			if err == nil && skip == h.Size {
 				h.PhysicalOffset = next
@@ -71,9 +76,13 @@ func (s *Store) step(b []byte, off int64, h *record.Header) (int, error) {
 		h.Size = -1
 		return size, nil
 	default:
-		s.log.Error("no record in the commit log, rest skipped", "off", off, "bytes", len(b), "err", err)
+		skip := nextRecord(b, off, 1, h)
+		if skip < 0 {
+			skip = len(b)
+		}
+		s.log.Error("no record in the commit log, bytes skipped", "off", off, "bytes", skip, "err", err)
 		h.Size = -1
-		return len(b), nil
+		return skip, nil
 	}
 }
 

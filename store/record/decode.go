@@ -54,6 +54,17 @@ func Parse(b []byte, h *Header) error {
 	return h.walk(b[:size:size])
 }
 
+// Starts tells whether b seems to start with a record, by its first fields only, and how long it says it is: no more than b.
+func Starts(b []byte) (size int, ok bool) {
+	if len(b) < MinSize {
+		return 0, false
+	}
+	be := binary.BigEndian
+	size = int(int32(be.Uint32(b)))
+	magic := be.Uint32(b[offMagic:])
+	return size, (magic == MagicV1 || magic == MagicV2) && size >= MinSize && size <= len(b)
+}
+
 // walk reads the fields; rec has the size that its first field says, which is at least MinSize.
 func (h *Header) walk(rec []byte) error {
 	be := binary.BigEndian
