@@ -36,6 +36,7 @@ import (
 	"apogee/compat/body"
 	"apogee/compat/properties"
 	"apogee/filter"
+	"apogee/ha"
 	"apogee/internal/clock"
 	"apogee/remoting"
 	"apogee/store"
@@ -99,6 +100,10 @@ type Broker struct {
 	rates     *stats.Rates
 	lanes     *processor.Lanes
 	proc      *processor.Processor
+
+	replicas *ha.Server
+	follower *ha.Client // nil on a master
+	onDuty   bool       // delivers, revives and checks: what a slave leaves to its master
 
 	client    *remoting.Client
 	members   *members
@@ -165,16 +170,17 @@ func (b *Broker) Start() (err error) {
 	if err := b.store.Start(); err != nil {
 		return err
 	}
-	b.delay.Start()
-	b.pop.Start()
-	if b.timer != nil {
-		b.timer.Start()
-	}
+	b.startDuties()
 	if err := b.listen(); err != nil {
 		return err
 	}
-	b.trans.Start()
+	if b.onDuty {
+		b.trans.Start()
+	}
 	b.registrar.full(b.ctx)
+	if b.follower != nil {
+		b.follower.Start()
+	}
 	b.startServices()
 	return nil
 }
@@ -201,6 +207,7 @@ func (b *Broker) open() (err error) {
 		_ = loadTopics() // open returns it
 		return b.queueKind(topic)
 	}
+	b.newReplicas(&opts)
 	if b.store, err = store.Open(opts); err != nil {
 		return err
 	}
@@ -326,11 +333,12 @@ func (b *Broker) wire() {
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
 		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Timers: b.timers(), Transactions: b.trans, Peers: b.members,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
-		Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Orders: b.orders, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
+		HA: b, Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Orders: b.orders, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
 		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
-	b.registrar = newRegistrar(b.client, b.live, b.topics, log)
+	b.registrar = newRegistrar(b.client, b.live, b.topics, b.masterTold, log)
+	b.newFollower()
 }
 
 // listen opens the main port and the second one, two below it. Port 0 lets the kernel choose both.
@@ -352,7 +360,10 @@ func (b *Broker) listen() error {
 	if b.second, err = b.listenOn(second, true); err != nil {
 		return err
 	}
-	b.registrar.open(b.Address())
+	if err := b.listenForReplicas(); err != nil {
+		return err
+	}
+	b.registrar.open(b.Address(), b.haAddress())
 	return nil
 }
 
@@ -411,21 +422,19 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		b.hold.Close() // what is held is answered while its connection is still open
 	}
 	b.closePorts(ctx)
-	if b.delay != nil {
-		also(b.delay.Stop())
+	if b.follower != nil {
+		b.follower.Stop()
 	}
-	if b.timer != nil {
-		also(b.timer.Stop())
-	}
-	if b.pop != nil {
-		b.pop.Stop()
-	}
+	also(b.stopDuties())
 	if b.lanes != nil {
 		b.lanes.Close()
 		b.client.Close()
 	}
-	if b.trans != nil { // after the lanes, where commits may still be under way
+	if b.onDuty && b.trans != nil { // after the lanes, where commits may still be under way
 		also(b.trans.Stop())
+	}
+	if b.replicas != nil { // whoever waits for replicas hears
+		b.replicas.Close()
 	}
 	if b.store != nil {
 		if b.offsets != nil && b.delay != nil { // loaded, hence not to be overwritten by emptiness
@@ -433,13 +442,13 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		}
 		err := b.store.Close()
 		also(err)
-		if b.delay != nil && err == nil {
+		if b.onDuty && err == nil {
 			also(b.delay.Save())
 		}
 		if b.timer != nil {
 			also(b.timer.Save(err == nil))
 		}
-		if b.trans != nil && err == nil { // what the check has put is on disk now
+		if b.onDuty && b.trans != nil && err == nil { // what the check has put is on disk now
 			also(b.settleTransactions())
 		}
 	}

@@ -388,7 +388,7 @@ func TestConfigurationChangesAtRunTime(t *testing.T) {
 	if r := update(code.SystemError, "traceOn=true\nmaxMessageSize=many"); !strings.Contains(r.Remark, "maxMessageSize") {
 		t.Errorf("remark %q", r.Remark)
 	}
-	if r := update(code.SystemError, "traceOn=true\nbrokerRole=SLAVE"); !strings.Contains(r.Remark, "replication is not supported") {
+	if r := update(code.SystemError, "traceOn=true\nbrokerRole=SLAVE"); !strings.Contains(r.Remark, "a slave's must be above 0") {
 		t.Errorf("remark %q", r.Remark)
 	}
 	if n.live.Get().TraceOn {

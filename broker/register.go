@@ -7,9 +7,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +41,8 @@ type registrar struct {
 	topics *meta.Topics
 	log    *slog.Logger
 	addr   atomic.Pointer[string] // as clients dial it; nil until the ports are open
+	haAddr atomic.Pointer[string] // as slaves do; set before addr
+	master func(haAddr, addr string)
 
 	again chan struct{} // a full registration is due before its time
 
@@ -50,12 +50,18 @@ type registrar struct {
 	failed map[string]string
 }
 
-func newRegistrar(caller remoting.Caller, live *config.Live, topics *meta.Topics, log *slog.Logger) *registrar {
-	return &registrar{caller: caller, live: live, topics: topics, log: log, again: make(chan struct{}, 1), failed: make(map[string]string)}
+// newRegistrar makes a registrar that tells master who name servers say is master of this broker's name.
+func newRegistrar(caller remoting.Caller, live *config.Live, topics *meta.Topics, master func(haAddr, addr string), log *slog.Logger) *registrar {
+	return &registrar{
+		caller: caller, live: live, topics: topics, master: master, log: log, again: make(chan struct{}, 1), failed: make(map[string]string),
+	}
 }
 
-// open tells the address, from which on there is something to register.
-func (g *registrar) open(addr string) { g.addr.Store(&addr) }
+// open tells the addresses, from which on there is something to register.
+func (g *registrar) open(addr, haAddr string) {
+	g.haAddr.Store(&haAddr)
+	g.addr.Store(&addr)
+}
 
 func (g *registrar) ready() bool { return g.addr.Load() != nil }
 
@@ -159,7 +165,7 @@ func (g *registrar) register(
 		Code: code.RegisterBroker,
 		Header: &header.RegisterBrokerRequest{
 			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
-			HAServerAddr: net.JoinHostPort(c.IP2, strconv.Itoa(c.HAPort)), EnableActingMaster: header.Some(false),
+			HAServerAddr: *g.haAddr.Load(), EnableActingMaster: header.Some(false),
 			Compressed: header.Some(c.CompressRegister), BodyCRC32: int32(crc32.ChecksumIEEE(text) & 0x7FFFFFFF),
 		},
 		Body: text,
@@ -182,8 +188,12 @@ func masked(topics map[string]*body.TopicConfig, permission int32) map[string]*b
 	return out
 }
 
-// took honours a name server's answer: the topics that an operator has ordered there are ordered here.
+// took honours a name server's answer: who is master, and the topics that an operator has ordered there, which are ordered here.
 func (g *registrar) took(resp *remoting.Response) {
+	var h header.RegisterBrokerResponse
+	if h.DecodeFields(resp.Fields) == nil {
+		g.master(h.HAServerAddr, h.MasterAddr)
+	}
 	if len(resp.Body) == 0 {
 		return
 	}

@@ -86,11 +86,11 @@ func newTestRegistrar(t *testing.T, log *slog.Logger, change func(*config.Broker
 		}
 	}
 	ns := new(nameServers)
-	g := newRegistrar(ns, config.NewLive(c), topics, log)
+	g := newRegistrar(ns, config.NewLive(c), topics, func(string, string) {}, log)
 	if g.ready() {
 		t.Error("ready without an address")
 	}
-	g.open("127.0.0.1:10911")
+	g.open("127.0.0.1:10911", "10.0.0.1:10912")
 	return g, ns, topics
 }
 

@@ -36,6 +36,10 @@ type commitLog struct {
 	putTotal      atomic.Int64
 	putBytes      atomic.Int64
 
+	raw       rawTail // of a replica; under stage.writer
+	followers atomic.Pointer[[]chan<- struct{}]
+	followMu  sync.Mutex // guards changes of followers; a leaf
+
 	batches sync.Pool // *batch
 	gates   sync.Pool // *gates
 }
@@ -308,9 +312,11 @@ func (l *commitLog) resume(end int64) error {
 
 // open lets puts in; shut keeps them out and waits for those under way.
 func (l *commitLog) open() {
-	if l.tail != nil {
+	switch {
+	case l.tail != nil:
 		l.alloc.adopt(l.tail)
-	} else {
+	case l.files.last() == nil && l.s.flags.has(flagSlave): // its first file is where its master says
+	default:
 		l.alloc.wake()
 	}
 	l.s.flags.clear(flagNotRunning)

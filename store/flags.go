@@ -23,7 +23,8 @@ const (
 
 	flagsNotWriteable = flagNotWriteable | flagQueueWriteError | flagIndexWriteError | flagDiskFull | flagFenced |
 		flagLogicDiskFull | flagNotRunning | flagSlave
-	flagsQueueStopped = flagNotWriteable | flagQueueWriteError | flagIndexWriteError
+	flagsReplicaStopped = flagsNotWriteable &^ flagSlave
+	flagsQueueStopped   = flagNotWriteable | flagQueueWriteError | flagIndexWriteError
 )
 
 // flagNames are what Writable says, in the order of the bits.

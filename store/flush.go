@@ -131,6 +131,7 @@ func (f *flusher) flush() error {
 		}
 		f.flushed.Store(end)
 		f.lastThorough = f.s.now()
+		l.grew()
 		if storeTime > f.s.checkpoint.physicMsgTimestamp.Load() {
 			f.s.checkpoint.physicMsgTimestamp.Store(storeTime)
 		}

@@ -209,6 +209,8 @@ type replicaCall struct {
 	c    Completion
 }
 
+func (r scripted) Admit() error { return nil }
+
 func (r scripted) Await(next int64, c Completion) { r.asked <- replicaCall{next, c} }
 
 func TestReplicasAreASecondGate(t *testing.T) {

@@ -47,8 +47,11 @@ type PutResult struct {
 // Complete is called on a store goroutine and must not block.
 type Completion interface{ Complete(status PutStatus) }
 
-// Replicas is the second gate of a put, beside the local disk: nil until a broker replicates.
+// Replicas is the second gate of a put, beside the local disk: nil where nobody waits for replicas. It is asked only of puts that
+// somebody waits for.
 type Replicas interface {
+	// Admit refuses a put, before it is stored, for which there are not enough replicas (IN_SYNC_REPLICAS_NOT_ENOUGH).
+	Admit() error
 	// Await completes c, once, when as many replicas as the policy asks for hold the log up to next.
 	Await(next int64, c Completion)
 }
@@ -118,6 +121,7 @@ func (s *Store) StageAt(at *Place, m *record.Message, c Completion) (r PutResult
 		r = s.refuse(MessageIllegal, errRecordTooLarge)
 	case c == nil || o.Replicas == nil:
 		s.commit.put(&r, at, m, lay, c)
+	case s.tooFew(&r, o):
 	default:
 		g := s.commit.newGates(c)
 		s.commit.put(&r, at, m, lay, (*diskGate)(g))
@@ -144,6 +148,9 @@ func (s *Store) StageBatch(at *Place, env *record.Message, items []BatchItem, c 
 	}
 	if c == nil || o.Replicas == nil {
 		s.commit.putBatch(&r, at, b, items, c)
+		return r
+	}
+	if s.tooFew(&r, o) {
 		return r
 	}
 	g := s.commit.newGates(c)
@@ -248,6 +255,15 @@ func (s *Store) admit(r *PutResult, o *Options, topic string) bool {
 		return false
 	}
 	return true
+}
+
+// tooFew refuses a put for which there are not enough replicas.
+func (s *Store) tooFew(r *PutResult, o *Options) bool {
+	err := o.Replicas.Admit()
+	if err != nil {
+		*r = s.refuse(InSyncReplicasNotEnough, err)
+	}
+	return err != nil
 }
 
 func (s *Store) refuse(status PutStatus, err error) PutResult {

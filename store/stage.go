@@ -204,6 +204,7 @@ func (l *commitLog) writeOut(c *staged) error {
 	if f.base+end >= l.evict.mark.Load() {
 		l.evict.wake()
 	}
+	l.grew()
 	return nil
 }
 

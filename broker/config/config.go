@@ -60,7 +60,7 @@ type Broker struct {
 	ListenPort  int    `prop:"listenPort" default:"10911"`
 	IP1         string `prop:"brokerIP1"` // first address that is not loopback where no file says
 	IP2         string `prop:"brokerIP2"`
-	HAPort      int    `prop:"haListenPort" default:"10912"` // announced; nothing listens there yet
+	HAPort      int    `prop:"haListenPort" default:"10912"`
 	NameServers string `prop:"namesrvAddr" hot:"true"`
 
 	ChannelMaxIdle   time.Duration `prop:"serverChannelMaxIdleTimeSeconds" unit:"s" default:"120"`
@@ -76,6 +76,18 @@ type Broker struct {
 	CompressRegister bool          `prop:"compressedRegister" default:"false" hot:"true"`
 	SplitRegister    bool          `prop:"enableSplitRegistration" default:"false" hot:"true"`
 	SplitRegSize     int           `prop:"splitRegistrationSize" default:"800" hot:"true"`
+
+	// Replication.
+	HAMaster       string        `prop:"haMasterAddress"` // of a slave; empty: the name servers know
+	HAHeartbeat    time.Duration `prop:"haSendHeartbeatInterval" unit:"ms" default:"5000" hot:"true"`
+	HAHousekeeping time.Duration `prop:"haHousekeepingInterval" unit:"ms" default:"20000" hot:"true"`
+	HABatch        int           `prop:"haTransferBatchSize" default:"32768" hot:"true"`
+	HAFlowControl  bool          `prop:"haFlowControlEnable" default:"false" hot:"true"`
+	HAMostPerSec   int64         `prop:"maxHaTransferByteInSecond" default:"104857600" hot:"true"`
+	HAMaxGap       int64         `prop:"haMaxGapNotInSync" default:"268435456" hot:"true"` // bytes
+	SlaveTimeout   time.Duration `prop:"slaveTimeout" unit:"ms" default:"3000" hot:"true"`
+	InSyncReplicas int           `prop:"inSyncReplicas" default:"1" hot:"true"`
+	SyncLastFile   bool          `prop:"syncFromLastFile" default:"false" hot:"true"` // an empty slave begins with its master's last file
 
 	// Topics and groups.
 	Permission          int    `prop:"brokerPermission" default:"6" hot:"true"`
@@ -253,8 +265,12 @@ func (b *Broker) Validate() error {
 		return fmt.Errorf("listenPort=%d is no port", b.ListenPort)
 	case b.ListenPort == 1 || b.ListenPort == 2:
 		return fmt.Errorf("listenPort=%d leaves no port for the second listener, which is two below", b.ListenPort)
-	case b.Role == store.Slave:
-		return fmt.Errorf("brokerRole=SLAVE: replication is not supported yet; start a master, or keep this replica on the Java broker")
+	case b.Role == store.Slave && b.ID <= 0:
+		return fmt.Errorf("brokerId=%d: a slave's must be above 0", b.ID)
+	case b.HAHeartbeat <= 0 || b.HAHousekeeping <= 0:
+		return fmt.Errorf("haSendHeartbeatInterval=%d, haHousekeepingInterval=%d: must be above 0", b.HAHeartbeat.Milliseconds(), b.HAHousekeeping.Milliseconds())
+	case b.HABatch <= 0 || b.HAFlowControl && b.HAMostPerSec <= 0:
+		return fmt.Errorf("haTransferBatchSize=%d, maxHaTransferByteInSecond=%d: must be above 0", b.HABatch, b.HAMostPerSec)
 	case b.DefaultQueues <= 0:
 		return fmt.Errorf("defaultTopicQueueNums=%d must be above 0", b.DefaultQueues)
 	case b.OffsetVersionStep <= 0:

@@ -50,7 +50,10 @@ func TestWhatKeepsABrokerFromStarting(t *testing.T) {
 	const ok = "brokerName=b\n"
 	for text, want := range map[string]string{
 		ok:                                       "",
-		ok + "brokerRole=SLAVE\nbrokerId=1":      "replication is not supported yet",
+		ok + "brokerRole=SLAVE\nbrokerId=1":      "",
+		ok + "brokerRole=SLAVE":                  "brokerId=0: a slave's must be above 0",
+		ok + "haHousekeepingInterval=0":          "haHousekeepingInterval=0: must be above 0",
+		ok + "haTransferBatchSize=0":             "haTransferBatchSize=0",
 		ok + "listenPort=70000":                  "listenPort=70000 is no port",
 		ok + "listenPort=2":                      "leaves no port for the second listener",
 		ok + "listenPort=0":                      "",

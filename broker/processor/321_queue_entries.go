@@ -88,10 +88,3 @@ func (c *entryCollector) MatchRecord(rec []byte) bool {
 	}
 	return false
 }
-
-// 907 GET_BROKER_HA_STATUS: replication as the master sees it (AdminBrokerProcessor.getBrokerHaStatus). There are no replicas.
-func (p *Processor) haStatus(r *remoting.Request) {
-	replyJSON(r, &body.HARuntimeInfo{
-		Master: true, MasterCommitLogMaxOffset: p.Upkeep.Stats().MaxPhysical, HAConnectionInfo: []body.HAConnectionRuntimeInfo{},
-	})
-}

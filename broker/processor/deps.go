@@ -139,6 +139,7 @@ type Deps struct {
 	Filters   *meta.Filters
 	Consumers *client.Consumers
 	Producers *client.Producers
+	HA        Replication
 	Locks     *client.Locks
 	Modes     *meta.Modes
 	Hold      *hold.Table
@@ -256,4 +257,9 @@ func (l *Lanes) Close() {
 		lane.Close()
 	}
 	l.Answers.Close()
+}
+
+// Replication is how copying the log to slaves, or from a master, goes.
+type Replication interface {
+	HAStatus() *body.HARuntimeInfo
 }

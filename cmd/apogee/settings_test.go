@@ -93,7 +93,6 @@ func TestRefusedSettings(t *testing.T) {
 		{"name server list", "namesrvAddr=here\n", "broker", 253, "The Name Server Address[here] illegal"},
 		{"name server list of -n", "", "broker -n here", 253, "The Name Server Address[here] illegal"},
 		{"slave without an id", "brokerRole=SLAVE\nbrokerId=0\n", "broker", 253, "brokerId=0"},
-		{"slave", "brokerRole=SLAVE\nbrokerId=1\n", "broker", 255, "replication is not supported"},
 		{"two modes", "enableControllerMode=true\nenableDLegerCommitLog=true\n", "broker", 252, "exclude each other"},
 		{"TLS file", "tls.config.file=/does/not/exist\n", "broker", 255, "tls.config.file"},
 		{"TLS key", "tls.test.mode.enable=false\ntls.server.certPath=/does/not/exist\ntls.server.keyPath=/x\n", "broker", 255, "TLS: open /does/not/exist"},
