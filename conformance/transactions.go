@@ -26,6 +26,7 @@ var transactionCases = []Case{
 	{Area: "transactions", Feature: "Late end-transaction refused (604)", Own: true, Run: lateEnd, Limit: 2 * time.Minute},
 	{Area: "transactions", Feature: "Resume check (RESUME_CHECK_HALF_MESSAGE)", Own: true, Run: resumeCheck, Limit: 3 * time.Minute},
 	{Area: "transactions", Feature: "rejectTransactionMessage", Own: true, Run: rejectTransactions, Limit: 2 * time.Minute},
+	{Area: "transactions", Feature: "Proxy transaction data is per proxy", Own: true, Run: endElsewhere, Limit: 2 * time.Minute},
 	{Area: "transactions", Feature: "Half message metrics file", Own: true, Run: halfMetrics, Limit: 2 * time.Minute},
 }
 
@@ -538,4 +539,28 @@ func halfMetrics(t *T) {
 	})
 	b.half(topic, group, "U4")
 	count("2")
+}
+
+// endElsewhere is the servers' part of that row, on which a proxy rests that does not know a transaction: an end that reaches a broker
+// which has no such half message settles nothing, and the check-back of the one that has it does. There is no proxy here to send it.
+func endElsewhere(t *T) {
+	c := t.ownCluster(hasty(nil))
+	other := t.dial(t.ownBroker(c.namesrv, hasty(nil)).Addr())
+	b := t.dial(c.broker)
+	topic, group := t.Name("Elsewhere"), t.Name("PG")
+	b.topic(topic, topicConf{read: 1})
+	other.topic(topic, topicConf{read: 1})
+	peer := t.dial(c.broker)
+	peer.asProducer(group)
+	f := b.half(topic, group, "UQ")
+	if end := other.call(code.EndTransaction, endExt(f, group, endCommit), nil); end.Code == int(code.Success) {
+		t.Errorf("the end at the other broker: %v, want a refusal", end)
+	}
+	t.Until(30*time.Second, "question", func() (bool, string) { return len(peer.checks()) > 0, "none" })
+	Equal(t, "messages before the answer", len(b.records(topic, 0, 0)), 0)
+	q := peer.checks()[0]
+	peer.ok(code.EndTransaction, wire.Ext("producerGroup", group, "tranStateTableOffset", q.Int("tranStateTableOffset"), "commitLogOffset", q.Int("commitLogOffset"),
+		"commitOrRollback", endCommit, "fromTransactionCheck", true, "msgId", "UQ", "transactionId", "UQ"), nil)
+	Equal(t, "body", string(b.await(topic, 0, 1, 20*time.Second)[0].Body), "UQ")
+	Equal(t, "messages at the other broker", len(other.records(topic, 0, 0)), 0)
 }
