@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"path"
@@ -116,18 +117,14 @@ func (c *compacted) check(last int64) int64 {
 			break
 		}
 		if e.QueueOffset <= last || e.Count != 1 {
-			bad(CompactEntry, c.cq, pos, "%d messages at queue offset %d, behind that at %d", e.Count, e.QueueOffset, last)
-			continue
+			bad(CompactEntry, c.cq, pos, "%d messages at queue offset %d, the entry before is at %d", e.Count, e.QueueOffset, last)
 		}
-		last = max(last, e.QueueOffset)
 		if at := e.PhysicalOffset - c.seg.base; at != end {
-			bad(CompactEntry, c.cq, pos, "points at %d, where the record before ends is %d", e.PhysicalOffset, c.seg.base+end)
+			bad(CompactEntry, c.cq, pos, "points at %d, the record before ends at %d", e.PhysicalOffset, c.seg.base+end)
 		}
-		if n := c.record(&records, &e, end, bad); n > 0 {
-			end += n
-		} else {
-			end += int64(e.Size)
-		}
+		size, offset := c.record(&records, &e, end, bad)
+		end += size
+		last = max(last, offset)
 	}
 	if !c.active || c.r.Live {
 		return last
@@ -138,14 +135,18 @@ func (c *compacted) check(last int64) int64 {
 	return last
 }
 
-// record looks at the record of an entry, which starts at a position, and returns its size; 0 if there is none.
-func (c *compacted) record(records *windowed, e *inspect.Entry, at int64, bad func(Kind, string, int64, string, ...any)) int64 {
-	size := int64(e.Size)
+// record looks at the record of an entry, which starts at a position, and returns its size and queue offset; those of the entry if there is none.
+func (c *compacted) record(records *windowed, e *inspect.Entry, at int64, bad func(Kind, string, int64, string, ...any)) (size, offset int64) {
+	size = int64(e.Size)
 	var h record.Header
-	head, err := records.get(at, 4)
+	head, err := records.get(at, record.BlankSize)
 	if err == nil {
-		if claimed := int64(int32(uint32(head[0])<<24 | uint32(head[1])<<16 | uint32(head[2])<<8 | uint32(head[3]))); claimed >= record.MinSize && claimed <= c.seg.size-at && claimed != size {
+		claimed := int64(int32(binary.BigEndian.Uint32(head)))
+		if magic := binary.BigEndian.Uint32(head[4:]); (magic == record.MagicV1 || magic == record.MagicV2) && claimed >= record.MinSize && claimed <= c.seg.size-at && claimed != size {
 			bad(CompactEntry, c.log, at, "the record has %d bytes, its entry says %d", claimed, size)
+			if b, err := records.get(at, claimed); err == nil && record.Parse(b, &h) == nil {
+				size = claimed
+			}
 		}
 	}
 	b, err := records.get(at, size)
@@ -154,7 +155,7 @@ func (c *compacted) record(records *windowed, e *inspect.Entry, at int64, bad fu
 	}
 	if err != nil {
 		bad(CompactRecord, c.log, at, "no record of queue offset %d: %v", e.QueueOffset, err)
-		return 0
+		return size, e.QueueOffset
 	}
 	c.r.res.Compacted++
 	words := record.ReadWords(view(h.Properties))
@@ -175,7 +176,7 @@ func (c *compacted) record(records *windowed, e *inspect.Entry, at int64, bad fu
 	if why := badProperties(h.Properties); why != "" {
 		bad(CompactRecord, c.log, at, "%s", why)
 	}
-	return int64(h.Size)
+	return size, h.QueueOffset
 }
 
 // windowed reads a file forwards in large pieces.

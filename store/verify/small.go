@@ -26,7 +26,16 @@ func (r *run) checkSmall() error {
 	if text, err := readLimited(r.Root, "lock", 1<<10); err == nil && len(text) > 0 && string(text) != "lock" {
 		r.small("lock", Note, "holds something else than the word lock")
 	}
+	r.checkText("epochFileCheckpoint", func(text string) error { _, err := inspect.ParseEpochs(text); return err })
+	for _, name := range []string{"brokerIdentity", "brokerIdentity-temp"} {
+		r.checkText(name, func(text string) error { _, err := inspect.ParseIdentity(text); return err })
+	}
 	return r.readCheckpoint()
+}
+
+// checkText looks at a small text file, and at its backup where a start would take that.
+func (r *run) checkText(name string, parse func(string) error) {
+	r.checkConfig(name, func(_ *run, text []byte, _ bool) ([]string, error) { return nil, parse(string(text)) })
 }
 
 func (r *run) small(file string, level Level, text string) {

@@ -112,7 +112,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{r.checkSmall, r.checkConfigs, r.loadQueues, r.loadIndex, r.checkLog, r.checkCompaction, r.checkOffsets} {
+	for _, step := range []func() error{r.checkSmall, r.checkConfigs, r.loadQueues, r.loadIndex, r.checkLog, r.checkTimer, r.checkCompaction, r.checkOffsets} {
 		if err := step(); err != nil {
 			return nil, err
 		}
