@@ -28,7 +28,7 @@ func Cases() []Case {
 	var all []Case
 	for _, part := range [][]Case{
 		messagingCases, consumptionCases, filteringCases, delayCases, orderingCases, storageCases, namesrvCases, adminCases,
-		clientCases, deploymentCases, operatorCases, balanceCases, popOrderCases, groupCases, liteCases, kindCases, traceCases, transactionCases, sqlCases, popCases, unregisteredCases,
+		clientCases, deploymentCases, operatorCases, balanceCases, popOrderCases, groupCases, liteCases, kindCases, traceCases, transactionCases, sqlCases, popCases, unregisteredCases, nicheCases,
 	} {
 		all = append(all, part...)
 	}

@@ -211,8 +211,9 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 		g.missed(NoMatchedMessage)
 		return
 	}
-	// What is below the range of a hash is the place of an extension, which only Java reads: such an entry passes.
-	if f := g.req.Filter; f != nil && tags >= math.MinInt32 && !f.MatchTags(tags) {
+	// What is below the range of a hash is the place of an extension, which only Java reads: the record says what would be here.
+	extended := tags < math.MinInt32
+	if f := g.req.Filter; f != nil && !extended && !f.MatchTags(tags) {
 		g.missed(NoMatchedMessage)
 		return
 	}
@@ -226,7 +227,7 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 		g.skipUntil = g.s.commit.nextFile(phys)
 		return
 	}
-	if g.req.Filter != nil && !matchRecord(f, g.req.Filter, rec) {
+	if g.req.Filter != nil && !g.matchRecord(f, rec, extended) {
 		g.missed(NoMatchedMessage)
 		return
 	}
@@ -245,11 +246,24 @@ func (g *getter) missed(status GetStatus) {
 	}
 }
 
-// matchRecord asks the filter about a record; one that cannot be read does not match.
-func matchRecord(f *mappedFile, filter Filter, rec []byte) (ok bool) {
+// matchRecord asks the filter about a record, of an extended entry by its tags first; one that cannot be read does not match.
+func (g *getter) matchRecord(f *mappedFile, rec []byte, extended bool) (ok bool) {
 	var fault error // leaves ok false
 	defer f.caught(&fault, debug.SetPanicOnFault(true))
-	return filter.MatchRecord(rec)
+	if extended && !g.req.Filter.MatchTags(g.s.tagsOf(rec)) {
+		return false
+	}
+	return g.req.Filter.MatchRecord(rec)
+}
+
+// tagsOf is the tags code that a record's queue entry has where it has no extension.
+func (s *Store) tagsOf(rec []byte) int64 {
+	var h record.Header
+	if record.Parse(rec, &h) != nil {
+		return 0
+	}
+	words := record.ReadWords(stringView(h.Properties))
+	return record.TagsCode(stringView(h.Topic), words.Tags, words.Delay, h.StoreTimestamp, s.delays)
 }
 
 // nearby is how far from the end of the log a record counts as in memory (StoreUtil.TOTAL_PHYSICAL_MEMORY_SIZE and

@@ -227,21 +227,6 @@ func TestGetFilters(t *testing.T) {
 	}
 }
 
-func TestGetLeavesExtensionAddressesAlone(t *testing.T) {
-	r := newRig(t)
-	s := filler(t, r, 1)
-	defer s.Close()
-	ch := s.queues.get("Topic", 0).cq.tail.Load()
-	phys, size, _ := readUnit(ch.buf)
-	putUnit(ch.buf, phys, size, math.MinInt64+40) // an entry of a Java broker with enableConsumeQueueExt
-	var res GetResult
-	defer res.Release()
-	s.Get(&GetRequest{Topic: "Topic", MaxCount: 1, Filter: filterFunc{tags: func(int64) bool { return false }}}, &res)
-	if res.Status != Found {
-		t.Error(res.Status)
-	}
-}
-
 // TestGetOverFiles: an entry file at a time while something is found, log files without notice.
 func TestGetOverFiles(t *testing.T) {
 	r := newRig(t, sevenUnits, func(o *Options) { o.MappedFileSizeCommitLog = 4 << 10 })
