@@ -58,6 +58,9 @@ type GetResult struct {
 	Offsets   []int64 // of each record, where the request asks for them; of an inner batch that of its first message
 	FromSlave bool    // suggestPullingFromSlave
 
+	s         *Store
+	req       *GetRequest
+	compacted bool          // of a compaction log
 	held      []*mappedFile // the files that the regions lie in
 	jointFile *mappedFile   // where the last region ends
 	joint     int64         // log offset of that

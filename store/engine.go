@@ -274,7 +274,7 @@ func (s *Store) checkpointLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := s.checkpoint.write(); err != nil {
+			if err := errors.Join(s.checkpoint.write(), s.writeDamaged()); err != nil {
 				s.log.Error("checkpoint not written", "err", err)
 			}
 		}
@@ -310,7 +310,7 @@ func (s *Store) Close() error {
 		if s.failure.Load() == nil {
 			errs = errors.Join(errs, s.compact.finish())
 		}
-		errs = errors.Join(errs, s.flushQueuesAt(true, hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write())
+		errs = errors.Join(errs, s.flushQueuesAt(true, hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write(), s.writeDamaged())
 		if p := s.failure.Load(); p != nil {
 			errs = errors.Join(errs, *p)
 		}

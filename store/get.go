@@ -3,7 +3,6 @@ package store
 import (
 	"math"
 	"runtime/debug"
-	"unsafe"
 
 	"apogee/internal/prefetch"
 	"apogee/store/record"
@@ -22,6 +21,7 @@ const (
 // the regions, and here where a filter looks at records. A record that cannot be read just now ends the result; Next does not pass it.
 func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Release()
+	res.s, res.req, res.compacted = s, req, false
 	res.Status, res.Next, res.Min, res.Max = NoMessageInQueue, req.Offset, 0, 0
 	res.Count, res.Bytes, res.FromSlave = 0, 0, false
 	res.Offsets = res.Offsets[:0]
@@ -29,7 +29,7 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	switch q := s.queues.get(req.Topic, req.QueueID); {
 	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && q.kind == CompactionQueue:
 		if l := s.compact.find(req.Topic, req.QueueID); l != nil {
-			g.q = q
+			g.q, res.compacted = q, true
 			g.getCompacted(l)
 			break
 		}
@@ -305,20 +305,6 @@ func (r *GetResult) add(rec []byte, phys int64) {
 	r.jointFile, r.joint = r.held[len(r.held)-1], phys+int64(len(rec))
 	r.Count++
 	r.Bytes += len(rec)
-}
-
-// Load waits until the regions are in memory. A read of cold data does so on a lane, so that the event loop, which may be the one that
-// writes the answer, never waits for the disk.
-func (r *GetResult) Load() {
-	for _, region := range r.Regions {
-		at := uintptr(unsafe.Pointer(unsafe.SliceData(region)))
-		for _, f := range r.held {
-			if f.contains(at) {
-				f.mapping.Load(int64(at-uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))), int64(len(region)))
-				break
-			}
-		}
-	}
 }
 
 // Release lets go of the files; the regions are not to be touched after it. Releasing twice does no harm.

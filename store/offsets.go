@@ -133,8 +133,11 @@ func (s *Store) view(physical int64) (*mappedFile, []byte, error) {
 	size := 0
 	err = f.guard(func() error {
 		var h record.Header
+		// The body too: what is viewed is often put once more, with a checksum of its own.
 		if bad = record.Parse(b, &h); bad == nil && (h.PhysicalOffset != physical || s.isDamaged(physical)) {
 			bad = errNoRecord
+		} else if bad == nil {
+			bad = h.CheckBody()
 		}
 		size = h.Size
 		return nil

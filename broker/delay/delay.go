@@ -385,7 +385,11 @@ func (s *Scheduler) later(l *level, now int64) {
 // deliver stages one message; false if the store may take it later.
 func (s *Scheduler) deliver(l *level, rec []byte, now int64) bool {
 	m := &s.msg
-	if err := record.Decode(rec, m); err != nil {
+	err := record.Decode(rec, m)
+	if err == nil && len(m.Body) > 0 && record.BodyCRC(m.Body) != m.BodyCRC {
+		err = record.ErrBodyCRC // it would be put with a checksum that is right
+	}
+	if err != nil {
 		s.opts.Log.Error("delayed message is damaged", "level", l.number, "off", l.next.Load(), "err", err)
 		return true
 	}

@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -152,7 +153,7 @@ func (s *fakeStore) append(t testing.TB, m *record.Message, due int64) {
 	rec := make([]byte, l.Total)
 	s.mu.Lock()
 	q := s.queues[m.QueueID]
-	m.QueueOffset = int64(len(q))
+	m.QueueOffset, m.BodyCRC = int64(len(q)), record.BodyCRC(m.Body)
 	record.Encode(rec, m, l)
 	s.queues[m.QueueID] = append(q, entry{due, rec})
 	s.mu.Unlock()
@@ -367,6 +368,27 @@ func TestUndeliverableAreSkipped(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A body that was damaged on the disk would be delivered with a checksum that is right.
+func TestDamagedBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newFakeStore()
+		for _, body := range []string{"bad", "good"} {
+			st.send(t, testLevels, 1, "t", 0, body)
+		}
+		for _, entries := range st.queues {
+			rec := entries[0].rec
+			copy(rec[bytes.Index(rec, []byte("bad")):], "bat")
+		}
+		s := open(t, st, vfs.NewMem(time.Now))
+		s.Start()
+		time.Sleep(2 * time.Second)
+		stop(t, s)
+		if got := st.delivered(); !strings.HasPrefix(got, "t/0 good") {
+			t.Errorf("delivered %q", got)
+		}
+	})
 }
 
 func TestOffsets(t *testing.T) {
