@@ -39,6 +39,7 @@ func parse(args []string, w io.Writer) (s settings, err error) {
 	set.DurationVar(&s.length, "length", 5*time.Second, "how long one run measures")
 	set.DurationVar(&s.warm, "warm", 30*time.Second, "load before the first run, so that the JVM has compiled")
 	set.BoolVar(&s.fill, "fill", true, "fill the memory with page cache first")
+	set.BoolVar(&s.hold, "hold", os.Getuid() == 0, "hold a page in each 2 MB of memory, so that a hypervisor does not take freed memory back; takes a minute, and root")
 	set.DurationVar(&s.steady, "steady", 0, "only watch the memory of both under a fixed rate for so long")
 	set.IntVar(&s.steadyRate, "steady-rate", 10_000, "messages a second of -steady")
 	set.StringVar(&s.out, "json", "", "write everything to this `file`")
@@ -101,6 +102,13 @@ func run(args []string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(x.dir) }()
+	if s.hold && !s.quick {
+		free, err := x.holdMemory(ctx)
+		if err != nil {
+			return fmt.Errorf("hold memory (-hold=false does without): %w", err)
+		}
+		defer func() { _ = free() }()
+	}
 	if s.fill {
 		if x.filler, err = newFiller(x.dir); err != nil {
 			return err
@@ -122,6 +130,22 @@ func run(args []string) error {
 		x.report.stamp("steady")
 	}
 	return errors.Join(err, x.failed(), x.whole().deliver(&s))
+}
+
+// holdMemory keeps the machine's memory in the machine until free is called.
+func (s *session) holdMemory(ctx context.Context) (free func() error, err error) {
+	available, err := memory("MemAvailable")
+	if err != nil {
+		return nil, err
+	}
+	s.progress("touch %d MB of memory", available>>20)
+	h, err := holdMemory(ctx, available)
+	if err != nil {
+		return nil, err
+	}
+	s.progress("hold a page in each of %d blocks of 2 MB", h.blocks)
+	s.report.Held = true
+	return h.release, nil
 }
 
 // whole is what has been measured so far, in the report that the run began with if there is one.

@@ -19,6 +19,7 @@ type origin struct {
 	Length  string `json:"length_of_a_run"`
 	Warm    string `json:"jvm_warmed_for"`
 	Took    string `json:"took"`
+	Held    bool   `json:"memory_held,omitempty"`
 }
 
 // tag says where a piece of a report comes from.
@@ -163,6 +164,9 @@ func (r *report) writeParts(b *strings.Builder) {
 		}
 		if o.Machine != r.Machine {
 			fmt.Fprintf(b, " on %s", o.Machine)
+		}
+		if o.Held && !r.Held {
+			b.WriteString(", with memory held")
 		}
 		fmt.Fprintf(b, ", the median of %d runs of %s: %s.\n", o.Runs, o.Length, strings.Join(sections, "; "))
 	}

@@ -39,6 +39,9 @@ func (r *report) markdown() string {
 	if r.Filled > 0 {
 		fmt.Fprintf(&b, " %s", fillReason)
 	}
+	if r.Held || slices.ContainsFunc(r.Parts, func(o origin) bool { return o.Held }) {
+		fmt.Fprintf(&b, " %s", r.heldReason())
+	}
 	b.WriteString("\n")
 	r.writeRows(&b)
 	r.writeLatency(&b)
@@ -52,6 +55,14 @@ func (r *report) markdown() string {
 		}
 	}
 	return b.String()
+}
+
+// heldReason says what holding memory is, and which parts it was done for.
+func (r *report) heldReason() string {
+	if r.Held {
+		return holdReason
+	}
+	return "Where it says so below: " + holdReason
 }
 
 func (r *report) writeRows(b *strings.Builder) {

@@ -24,6 +24,7 @@ type settings struct {
 	steady     time.Duration
 	steadyRate int
 	fill       bool
+	hold       bool
 	readme     bool
 	only       *regexp.Regexp
 	out        string
