@@ -142,15 +142,16 @@ type Broker struct {
 	RecallNotWritable bool          `prop:"allowRecallWhenBrokerNotWriteable" default:"true" hot:"true"`
 
 	// Pulling and offsets.
-	LongPolling       bool          `prop:"longPollingEnable" default:"true" hot:"true"`
-	ShortPolling      time.Duration `prop:"shortPollingTimeMills" unit:"ms" default:"1000" hot:"true"`
-	QueryMax          int           `prop:"defaultQueryMaxNum" default:"32" hot:"true"` // hits of a look-up by unique key
-	LitePull          bool          `prop:"litePullMessageEnable" default:"true" hot:"true"`
-	SlaveRead         bool          `prop:"slaveReadEnable" default:"false" hot:"true"`
-	RejectPull        bool          `prop:"rejectPullConsumerEnable" default:"false" hot:"true"`
-	ServerSideReset   bool          `prop:"useServerSideResetOffset" default:"true" hot:"true"`
-	FlushOffsets      time.Duration `prop:"flushConsumerOffsetInterval" unit:"ms" default:"5000"`
-	OffsetVersionStep int64         `prop:"consumerOffsetUpdateVersionStep" default:"500"`
+	LongPolling        bool          `prop:"longPollingEnable" default:"true" hot:"true"`
+	ShortPolling       time.Duration `prop:"shortPollingTimeMills" unit:"ms" default:"1000" hot:"true"`
+	QueryMax           int           `prop:"defaultQueryMaxNum" default:"32" hot:"true"` // hits of a look-up by unique key
+	LitePull           bool          `prop:"litePullMessageEnable" default:"true" hot:"true"`
+	SlaveRead          bool          `prop:"slaveReadEnable" default:"false" hot:"true"`
+	OffsetCheckInSlave bool          `prop:"offsetCheckInSlave" default:"false" hot:"true"` // the store binds it too
+	RejectPull         bool          `prop:"rejectPullConsumerEnable" default:"false" hot:"true"`
+	ServerSideReset    bool          `prop:"useServerSideResetOffset" default:"true" hot:"true"`
+	FlushOffsets       time.Duration `prop:"flushConsumerOffsetInterval" unit:"ms" default:"5000"`
+	OffsetVersionStep  int64         `prop:"consumerOffsetUpdateVersionStep" default:"500"`
 
 	// Where clients of broadcasting groups are, for when they go from a proxy to the broker or back.
 	BroadcastOffsets   bool          `prop:"enableBroadcastOffsetStore" default:"true" hot:"true"`
@@ -176,6 +177,15 @@ type Broker struct {
 	StrictLocks  bool          `prop:"lockInStrictMode" default:"false" hot:"true"`
 	Replicas     int           `prop:"totalReplicas" default:"1" hot:"true"`
 	MembersEvery time.Duration `prop:"syncBrokerMemberGroupPeriod" unit:"ms" default:"1000"`
+
+	// A slave that does its master's work while that is away.
+	SlaveActing    bool          `prop:"enableSlaveActingMaster" default:"false"`
+	RemoteEscape   bool          `prop:"enableRemoteEscape" default:"false" hot:"true"` // what it would store goes to other masters
+	SkipPreOnline  bool          `prop:"skipPreOnline" default:"false"`
+	HeartbeatEvery time.Duration `prop:"brokerHeartbeatInterval" unit:"ms" default:"1000"`
+	HeartbeatLimit time.Duration `prop:"sendHeartbeatTimeoutMillis" unit:"ms" default:"1000" hot:"true"`
+	NotActive      time.Duration `prop:"brokerNotActiveTimeoutMillis" unit:"ms" default:"10000" hot:"true"`
+	OldNameServers bool          `prop:"compatibleWithOldNameSrv" default:"true" hot:"true"` // speak to them by requests that they know
 
 	// Pop.
 	PopBuffer          bool          `prop:"enablePopBufferMerge" default:"false" hot:"true"`

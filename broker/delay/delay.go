@@ -111,9 +111,10 @@ type Scheduler struct {
 	delivered int64           // for the data version; owned by the run loop
 
 	nudge chan struct{}
-	stop  chan struct{}
-	once  sync.Once
-	done  sync.WaitGroup
+
+	life sync.Mutex    // guards stop, and serialises Start, Stop and TakeOver
+	stop chan struct{} // nil while nothing is delivered
+	done sync.WaitGroup
 
 	req store.GetRequest // the run loop's own, used again and again
 	res store.GetResult
@@ -133,7 +134,7 @@ type level struct {
 
 func (l *level) queue() int32 { return int32(l.number - 1) }
 
-// Open loads the progress of the levels. Offsets outside of what the store has are moved to its nearest end.
+// Open loads the progress of the levels.
 func Open(opts Options) (*Scheduler, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -147,7 +148,7 @@ func Open(opts Options) (*Scheduler, error) {
 	if opts.VersionStep <= 0 {
 		opts.VersionStep = 200
 	}
-	s := &Scheduler{opts: opts, nudge: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Scheduler{opts: opts, nudge: make(chan struct{}, 1)}
 	s.file.init(opts)
 	offsets, err := s.file.load()
 	if err != nil {
@@ -155,26 +156,67 @@ func Open(opts Options) (*Scheduler, error) {
 	}
 	for i, d := range opts.Levels {
 		l := &level{number: i + 1, delay: d}
-		off := offsets[l.number]
-		if lo, hi := opts.Store.MinOffset(record.ScheduleTopic, l.queue()), opts.Store.MaxOffset(record.ScheduleTopic, l.queue()); off < lo || off > hi {
-			corrected := min(max(off, lo), max(lo, hi))
-			opts.Log.Warn("delay offset is outside of its queue", "level", l.number, "off", off, "corrected", corrected)
-			off = corrected
-		}
-		l.next.Store(off)
+		l.next.Store(offsets[l.number])
 		s.levels = append(s.levels, l)
 	}
 	return s, nil
 }
 
-// Start begins to deliver.
-func (s *Scheduler) Start() { s.done.Go(s.run) }
+// Start begins to deliver. Offsets outside of what the store has are moved to its nearest end: on a slave it has grown since Open.
+func (s *Scheduler) Start() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.stop != nil {
+		return
+	}
+	for _, l := range s.levels {
+		off := l.next.Load()
+		lo, hi := s.opts.Store.MinOffset(record.ScheduleTopic, l.queue()), s.opts.Store.MaxOffset(record.ScheduleTopic, l.queue())
+		if off < lo || off > hi {
+			corrected := min(max(off, lo), max(lo, hi))
+			s.opts.Log.Warn("delay offset is outside of its queue", "level", l.number, "off", off, "corrected", corrected)
+			l.next.Store(corrected)
+		}
+		l.wakeAt, l.retry = 0, 0
+	}
+	stop := make(chan struct{})
+	s.stop = stop
+	s.done.Go(func() { s.run(stop) })
+}
 
-// Stop ends the delivery and writes as much of the progress as is safe. Save writes the rest, once the store is flushed.
+// Stop ends the delivery and writes as much of the progress as is safe. Save writes the rest, once the store is flushed. Start may follow.
 func (s *Scheduler) Stop() error {
-	s.once.Do(func() { close(s.stop) })
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.stop == nil {
+		return nil
+	}
+	close(s.stop)
 	s.done.Wait()
+	s.stop = nil
 	return s.file.persist(s.snapshot(), s.opts.Flushed)
+}
+
+// TakeOver takes over how far another broker has delivered, and writes it to the file: text is its delayOffset.json. Where that is as new as
+// what is known here or newer, it counts, and so does its data version; else an offset only moves ahead, since what was delivered here
+// while the other broker was away is delivered. Nothing is taken over while this broker delivers.
+func (s *Scheduler) TakeOver(text []byte) error {
+	offsets, v, err := parse(text)
+	if err != nil {
+		return err
+	}
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.stop != nil {
+		return nil
+	}
+	newer := s.file.adopt(v)
+	for _, l := range s.levels {
+		if off, ok := offsets[l.number]; ok && (newer || off > l.next.Load()) {
+			l.next.Store(off)
+		}
+	}
+	return s.file.persist(s.snapshot(), nil)
 }
 
 // Save writes the progress as it is. It is for the end: the store must be flushed, or have been closed.
@@ -213,7 +255,7 @@ func (s *Scheduler) Arrive(batch []store.Arrival) {
 }
 
 // run is the one goroutine: deliver what is due, persist now and then, sleep until the next is due.
-func (s *Scheduler) run() {
+func (s *Scheduler) run(stop <-chan struct{}) {
 	timer := time.NewTimer(maxSleep)
 	defer timer.Stop()
 	persist := time.NewTicker(s.opts.FlushEvery)
@@ -221,7 +263,7 @@ func (s *Scheduler) run() {
 	for {
 		timer.Reset(s.round())
 		select {
-		case <-s.stop:
+		case <-stop:
 			return
 		case <-persist.C:
 			if err := s.file.persist(s.snapshot(), s.opts.Flushed); err != nil {

@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -103,6 +104,23 @@ func parse(data []byte) (map[int]int64, version, error) {
 		offsets[level] = v
 	}
 	return offsets, body.DataVersion, nil
+}
+
+// adopt takes over another broker's data version, unless it is older than the one of a file that is here.
+func (f *file) adopt(v version) (newer bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = nil
+	if f.written != nil && v.compare(f.version) < 0 {
+		return false
+	}
+	f.bumped = f.bumped || v != f.version
+	f.version = v
+	return true
+}
+
+func (v version) compare(w version) int {
+	return cmp.Or(cmp.Compare(v.StateVersion, w.StateVersion), cmp.Compare(v.Counter, w.Counter), cmp.Compare(v.Timestamp, w.Timestamp))
 }
 
 // bump makes the next data version.

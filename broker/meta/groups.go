@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,11 @@ func MayPull(group string) bool {
 	return IsSystemGroup(group)
 }
 
+var predefined = [...]string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup}
+
+// IsPredefinedGroup tells whether every broker has a group from its start.
+func IsPredefinedGroup(name string) bool { return slices.Contains(predefined[:], name) }
+
 // NewGroups makes a table with the predefined groups. Load follows.
 func NewGroups(opts GroupOptions) *Groups {
 	g := &Groups{opts: opts, table: newTable[body.SubscriptionGroupConfig, struct{}]()}
@@ -71,7 +77,7 @@ func NewGroups(opts GroupOptions) *Groups {
 	}
 	g.version.set(body.NewDataVersion(opts.Now()))
 	g.forbidden.Store(&map[string]map[string]int32{})
-	for _, name := range []string{ToolsGroup, filterGroup, selfTest, onsHTTP, onsPull, onsPerm, onsOwner, TransGroup} {
+	for _, name := range predefined {
 		c := body.NewSubscriptionGroupConfig(name)
 		g.table.putLocked(name, &c)
 	}

@@ -21,6 +21,7 @@ import (
 // delay level, in the group's dead letters.
 //
 // Answers, checked in this order:
+//   - 1 at a slave, where the copy cannot be stored
 //   - 26 without the group, 16 if the broker is not writeable
 //   - 0 and nothing else if the group has no retry queues
 //   - 16 if the retry topic is not writeable, 1 if the message is not there
@@ -39,6 +40,10 @@ func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	cfg := p.cfg()
+	if !cfg.Master() {
+		r.Fail(code.SystemError, "no master available along with %s", cfg.IP1)
+		return
+	}
 	group, ok := p.Groups.Ensure(h.Group)
 	switch {
 	case !ok:

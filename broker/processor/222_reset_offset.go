@@ -20,6 +20,7 @@ const minResetVersion = 28
 //
 // Behavior with useServerSideResetOffset (the default): the broker keeps the new offsets aside; commits are ignored and the next
 // pull of each queue answers 21 with it. Clients need not be online nor new.
+//   - 1 at a slave
 //   - 17, 26: topic or group unknown
 //   - 1: an offset outside the queue
 //   - 0 with the new offsets. A negative time means the end of the queue; one queue and an offset set exactly that.
@@ -42,6 +43,10 @@ func (p *Processor) resetOffset(r *remoting.Request) {
 }
 
 func (p *Processor) resetHere(r *remoting.Request, h *header.InvokeBrokerToResetOffsetRequest) {
+	if !p.cfg().Master() {
+		r.Fail(code.SystemError, "Can not reset offset in slave broker")
+		return
+	}
 	t, ok := p.Topics.Get(h.Topic)
 	if !ok {
 		r.Fail(code.TopicNotExist, "Topic %s does not exist", h.Topic)

@@ -24,7 +24,7 @@ const (
 // (RecallMessageProcessor). A message that cancels it is stored for the same time; nobody looks whether there is one to be cancelled.
 //
 // Answers, checked in this order:
-//   - 16 unless recallMessageEnable, 14 before startAcceptSendRequestTimeStamp or if the broker is not writeable and recalls are no exception
+//   - 16 unless recallMessageEnable, 11 at a slave, 14 before startAcceptSendRequestTimeStamp or if the broker is not writeable and recalls are no exception
 //   - 17 if the topic is missing
 //   - 604 for what is no handle, one of another topic or broker, and a time that has passed or is timerMaxDelaySec away
 //   - 1 if the store refuses the cancellation; 0 with the unique key, also if it waits for the disk in vain
@@ -51,6 +51,8 @@ func (p *Processor) recallMessage(r *remoting.Request, v *sendView, h *header.Re
 	switch {
 	case !cfg.Recall:
 		return "", refusal{code.NoPermission, "recall failed, operation is forbidden"}
+	case !cfg.Master():
+		return "", refusal{code.SlaveNotAvailable, unavailable}
 	case now < cfg.StartAcceptSend, cfg.Permission&int(body.PermWrite) == 0 && !cfg.RecallNotWritable:
 		return "", refusal{code.ServiceNotAvailable, unavailable}
 	}

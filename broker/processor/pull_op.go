@@ -287,6 +287,10 @@ func (op *pullOp) send() {
 		}
 	}
 	op.reply = remoting.Reply{Code: pullCode(res.Status, op.hdr.QueueOffset), Remark: res.Status.String(), Header: &op.answer}
+	if op.reply.Code == code.PullOffsetMoved && !op.cfg.Master() && !op.cfg.OffsetCheckInSlave {
+		// A slave may be behind: its word on where queues begin and end does not move a group.
+		op.reply.Code, op.answer.SuggestWhichBrokerID = code.PullRetryImmediately, group.BrokerID
+	}
 	if res.Status != store.Found {
 		op.say()
 		res.Release()

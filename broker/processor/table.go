@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"apogee/broker/config"
 	"apogee/remoting"
 	"apogee/remoting/code"
 )
@@ -55,12 +56,20 @@ type route struct {
 	handle func(*Processor, *remoting.Request)
 	// slow keeps a code off the second port, which serves everything that is not held or long.
 	slow bool
+	// reject tells whether the broker takes no such requests, by its configuration (NettyRequestProcessor.rejectRequest). Nil: it does.
+	reject func(*config.Broker) bool
 }
+
+// Slaves take messages from their master only. One that may act for its master refuses them at the store, as Java does.
+func sendRejected(c *config.Broker) bool { return !c.Master() && !c.SlaveActing }
+func pullRejected(c *config.Broker) bool { return !c.Master() && !c.SlaveRead }
+
+const remarkRejected = "[REJECTREQUEST]system busy, start flow control for a while"
 
 // table is what the broker serves, sorted by code. What else package code knows is in notServed (a test compares).
 var table = []route{
-	{code: code.SendMessage, handle: (*Processor).send},
-	{code: code.PullMessage, handle: (*Processor).pull, slow: true},
+	{code: code.SendMessage, handle: (*Processor).send, reject: sendRejected},
+	{code: code.PullMessage, handle: (*Processor).pull, slow: true, reject: pullRejected},
 	{code: code.QueryMessage, lane: laneQuery, handle: (*Processor).queryMessage},
 	{code: code.QueryConsumerOffset, handle: (*Processor).queryConsumerOffset},
 	{code: code.UpdateConsumerOffset, handle: (*Processor).updateConsumerOffset},
@@ -77,7 +86,7 @@ var table = []route{
 	{code: code.ViewMessageByID, lane: laneQuery, handle: (*Processor).viewMessage},
 	{code: code.HeartBeat, lane: laneHeartbeat, handle: (*Processor).heartbeat},
 	{code: code.UnregisterClient, lane: laneClient, handle: (*Processor).unregisterClient},
-	{code: code.ConsumerSendMsgBack, handle: (*Processor).sendBack},
+	{code: code.ConsumerSendMsgBack, handle: (*Processor).sendBack, reject: sendRejected},
 	{code: code.EndTransaction, handle: (*Processor).endTransaction},
 	{code: code.GetConsumerListByGroup, lane: laneConsumer, handle: (*Processor).consumerList},
 	{code: code.LockBatchMQ, lane: laneAdmin, handle: (*Processor).lockQueues},
@@ -105,12 +114,12 @@ var table = []route{
 	{code: code.GetConsumerRunningInfo, lane: laneAdmin, handle: (*Processor).consumerRunningInfo},
 	{code: code.QueryCorrectionOffset, lane: laneAdmin, handle: (*Processor).correctionOffset},
 	{code: code.ConsumeMessageDirectly, lane: laneAdmin, handle: (*Processor).consumeDirectly},
-	{code: code.SendMessageV2, handle: (*Processor).send},
+	{code: code.SendMessageV2, handle: (*Processor).send, reject: sendRejected},
 	{code: code.CloneGroupOffset, lane: laneAdmin, handle: (*Processor).cloneOffset},
 	{code: code.ViewBrokerStatsData, lane: laneAdmin, handle: (*Processor).viewStats},
 	{code: code.CleanUnusedTopic, lane: laneAdmin, handle: (*Processor).cleanUnused},
 	{code: code.GetBrokerConsumeStats, lane: laneAdmin, handle: (*Processor).brokerConsumeStats},
-	{code: code.SendBatchMessage, handle: (*Processor).send},
+	{code: code.SendBatchMessage, handle: (*Processor).send, reject: sendRejected},
 	{code: code.QueryConsumeQueue, lane: laneAdmin, handle: (*Processor).queueEntries},
 	{code: code.ResumeCheckHalfMessage, lane: laneAdmin, handle: (*Processor).resumeCheck},
 	{code: code.SendReplyMessage, lane: laneReply, handle: (*Processor).sendReply},
@@ -122,7 +131,7 @@ var table = []route{
 	{code: code.GetTopicConfig, lane: laneAdmin, handle: (*Processor).topicConfig},
 	{code: code.GetSubscriptionGroupConfig, lane: laneAdmin, handle: (*Processor).groupConfig},
 	{code: code.UpdateAndGetGroupForbidden, lane: laneAdmin, handle: (*Processor).groupForbidden},
-	{code: code.LitePullMessage, handle: (*Processor).pull, slow: true},
+	{code: code.LitePullMessage, handle: (*Processor).pull, slow: true, reject: pullRejected},
 	{code: code.RecallMessage, lane: laneSend, handle: (*Processor).recall},
 	{code: code.QueryAssignment, lane: laneBalance, handle: (*Processor).queryAssignment},
 	{code: code.SetMessageRequestMode, lane: laneBalance, handle: (*Processor).setRequestMode},
@@ -153,8 +162,21 @@ func (p *Processor) Routes(second bool) []remoting.Route {
 			continue
 		}
 		out = append(out, remoting.Route{
-			Code: r.code, Lane: p.Lanes.lane(r.lane), Handle: func(req *remoting.Request) { r.handle(p, req) },
+			Code: r.code, Lane: p.Lanes.lane(r.lane), Handle: p.handler(r),
 		})
 	}
 	return out
+}
+
+func (p *Processor) handler(r *route) func(*remoting.Request) {
+	if r.reject == nil {
+		return func(req *remoting.Request) { r.handle(p, req) }
+	}
+	return func(req *remoting.Request) {
+		if r.reject(p.cfg()) {
+			req.Fail(code.SystemBusy, remarkRejected)
+			return
+		}
+		r.handle(p, req)
+	}
 }

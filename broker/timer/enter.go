@@ -33,7 +33,11 @@ func (s *Service) enter(sw *Switches) (more bool, err error) {
 		return true, nil
 	}
 	off, now := s.queueOffset.Load(), s.now()
-	s.req = store.GetRequest{Topic: Topic, Offset: off, MaxCount: enterCount, MaxBytes: math.MaxInt32}
+	most := s.enterable(off)
+	if most == 0 {
+		return false, nil
+	}
+	s.req = store.GetRequest{Topic: Topic, Offset: off, MaxCount: most, MaxBytes: math.MaxInt32}
 	s.opts.Store.Get(&s.req, &s.res)
 	defer s.res.Release()
 	switch s.res.Status {
@@ -148,6 +152,9 @@ func (s *Service) enterOne(rec []byte, sw *Switches) error {
 	}
 	out := s.wheel.floor(t.out)
 	if out < s.read {
+		if s.following.on { // the master has delivered it
+			return nil
+		}
 		if t.cancels != nil {
 			s.opts.Log.Warn("cancellation comes too late", "key", string(t.cancels), "out", t.out)
 			return nil

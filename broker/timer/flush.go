@@ -18,8 +18,12 @@ type snapshot struct {
 	again    bool // something is left for the next time
 }
 
-// progress is what the checkpoint says, and how much of the commit log it relies on.
-type progress struct{ read, queue, log, end int64 }
+// progress is what the checkpoint says, and how much of the commit log it relies on. A timer that follows notes its master's.
+type progress struct {
+	read, queue, log, end int64
+	follows               bool
+	master                checkpoint // if it follows, and knows one
+}
 
 // maxKeptPages bounds what a snapshot keeps for the next.
 const maxKeptPages = 512
@@ -63,6 +67,12 @@ func (s *Service) snapshot() *snapshot {
 	}
 	n.progress = progress{
 		read: s.readTime.Load(), queue: s.queueOffset.Load(), log: s.log.end - int64(len(s.log.staged)), end: s.putEnd,
+	}
+	if f := &s.following; f.on {
+		n.progress.follows = true
+		if f.known {
+			n.progress.master = f.master
+		}
 	}
 	return n
 }
@@ -207,21 +217,28 @@ func (v *saver) saveProgress(n *snapshot, final bool) error {
 			n.again = true
 			return nil
 		default:
-			p, v.waiting = *v.waiting, &progress{p.read, p.queue, p.log, p.end}
+			next := p
+			p, v.waiting = *v.waiting, &next
 			n.again = true
 		}
 	}
 	v.mu.Lock()
 	c := v.last
 	v.mu.Unlock()
+	was := c
 	moved := c.read != p.read || c.queue != p.queue || c.master != p.queue
-	if !moved && c.log == p.log && v.written {
+	c.read, c.log, c.queue = p.read, p.log, p.queue
+	switch {
+	case !p.follows:
+		if c.master = p.queue; moved {
+			c.version = c.version.Next(0, v.opts.Now())
+		}
+	case p.master != checkpoint{}:
+		c.master, c.version = p.master.queue, p.master.version
+	}
+	if c == was && v.written {
 		return nil
 	}
-	if moved {
-		c.version = c.version.Next(0, v.opts.Now())
-	}
-	c.read, c.log, c.queue, c.master = p.read, p.log, p.queue, p.queue
 	if err := v.writeCheckpoint(&c); err != nil {
 		return fmt.Errorf("timer checkpoint: %w", err)
 	}

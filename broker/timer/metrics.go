@@ -47,6 +47,20 @@ func (m *metrics) add(topic []byte, n int64) {
 	m.changed = true
 }
 
+// adopt takes over another broker's counts, where its data version is another one.
+func (m *metrics) adopt(t *body.TimerMetrics) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t.DataVersion == m.version {
+		return
+	}
+	m.version, m.counts, m.changed = t.DataVersion, make(map[string]*body.Metric, len(t.TimingCount)), true
+	m.topic, m.last = "", nil
+	for topic, c := range t.TimingCount {
+		m.counts[topic] = &c
+	}
+}
+
 // remove forgets a topic.
 func (m *metrics) remove(topic string) {
 	m.mu.Lock()

@@ -118,11 +118,14 @@ type Service struct {
 	flushing bool
 	cleanAt  int64
 
-	idle  atomic.Bool // the topic's queue was at its end; the arrival that clears it nudges the loop
-	nudge chan struct{}
-	stop  chan struct{}
-	once  sync.Once
-	done  sync.WaitGroup
+	following following
+
+	orders orders
+	idle   atomic.Bool // the topic's queue was at its end; the arrival that clears it nudges the loop
+	nudge  chan struct{}
+	stop   chan struct{}
+	once   sync.Once
+	done   sync.WaitGroup
 
 	req store.GetRequest // the run loop's own, used again and again
 	res store.GetResult
@@ -161,6 +164,9 @@ func Open(opts Options) (*Service, error) {
 // Start begins to enter and deliver.
 func (s *Service) Start() {
 	s.started = s.now()
+	s.orders.mu.Lock()
+	s.following.on = s.orders.follow
+	s.orders.mu.Unlock()
 	s.saver.start()
 	s.done.Go(s.run)
 }
@@ -193,6 +199,9 @@ func (s *Service) save(final bool) error {
 
 // settle finishes the slot that is being delivered, since it would be delivered again as a whole, and moves the hand to the present.
 func (s *Service) settle() {
+	if s.following.on {
+		return
+	}
 	sw := s.opts.Switches()
 	for n := 0; s.due != nil && n < maxSettle; n++ {
 		if _, err := s.deliverDue(&sw); err != nil {
@@ -238,6 +247,12 @@ func (s *Service) Arrive(batch []store.Arrival) {
 // Checkpoint is what slaves ask for (request 60): how far the timer has got.
 func (s *Service) Checkpoint() []byte {
 	c := s.saver.checkpoint()
+	s.orders.mu.Lock()
+	follows := s.orders.follow
+	s.orders.mu.Unlock()
+	if follows {
+		return c.encode()
+	}
 	c.read, c.queue = max(c.read, s.readTime.Load()), s.queueOffset.Load()
 	c.master = c.queue
 	return c.encode()
@@ -286,6 +301,7 @@ func (s *Service) run() {
 	sleep := time.NewTimer(maxSleep)
 	defer sleep.Stop()
 	for {
+		s.obey()
 		s.advance()
 		busy := s.stepGuarded()
 		s.first.Store(s.next)
@@ -353,19 +369,22 @@ func (s *Service) advance() {
 }
 
 // holding tells whether slots that are past may still get messages: what was there at the start is entered first, and nothing is passed
-// over while delivery is switched off.
-func (s *Service) holding() bool { return s.catchingUp() || s.opts.Switches().StopDequeue }
+// over while delivery is switched off, or somebody else delivers.
+func (s *Service) holding() bool {
+	return s.following.on || s.catchingUp() || s.opts.Switches().StopDequeue
+}
 
 // wait is how long there is nothing to do; math.MaxInt64 is until something arrives.
 func (s *Service) wait() time.Duration {
 	now := s.now()
 	at := int64(math.MaxInt64)
-	if s.next != math.MaxInt64 || s.due != nil {
+	if !s.following.on && (s.next != math.MaxInt64 || s.due != nil) {
 		at = now + maxSleep.Milliseconds()
 	}
 	switch {
 	case s.retryAt > 0:
 		at = min(at, s.retryAt)
+	case s.following.on:
 	case s.paused:
 		at = min(at, now+pausedSleep.Milliseconds())
 	case s.due != nil:
@@ -414,6 +433,7 @@ func (s *Service) step() (busy bool) {
 	sw := s.opts.Switches()
 	hold := s.opts.Hold > 0 && now < s.started+s.opts.Hold.Milliseconds()
 	s.paused = sw.StopEnqueue || sw.StopDequeue || hold
+	hold = hold || s.following.on
 	if !sw.StopEnqueue {
 		more, err := s.enter(&sw)
 		if err != nil {

@@ -24,6 +24,7 @@ const publishPeriod = time.Second
 // checker is the check of half messages. All of it belongs to its goroutine, and to Settle after that.
 type checker struct {
 	s      *Service
+	stop   <-chan struct{}
 	queues map[int32]*halfQueue
 
 	reader   // of half messages
@@ -72,7 +73,7 @@ func (s *Service) checkLoop() {
 		}
 		timer.Reset(min(sleep, maxSleep))
 		select {
-		case <-s.stop:
+		case <-c.stop:
 			return
 		case <-timer.C:
 		}
@@ -171,6 +172,8 @@ type look struct {
 	first int64 // half offset
 	ops   opWindow
 	asked int
+
+	escape func(m *record.Message) error // where undecided messages go; nil: producers are asked
 }
 
 // check is TransactionalMessageServiceImpl.check for one queue.
@@ -181,6 +184,9 @@ func (c *checker) check(q *halfQueue) {
 		q.scanned = true
 	}
 	l := look{checker: c, q: q, set: c.s.opts.Settings(), start: c.s.opts.Now().UnixMilli(), first: from.half}
+	if c.s.opts.Escape != nil {
+		l.escape = c.s.opts.Escape()
+	}
 	l.ops = newOpWindow(from.op)
 	l.readOps(1)
 	at, gaps := from.half, 0
@@ -219,7 +225,7 @@ func (c *checker) check(q *halfQueue) {
 	}
 	q.forget(at)
 	if l.asked > 0 {
-		c.s.opts.Log.Info("half messages are asked about", "queue", q.id, "asked", l.asked, "off", at, "op", to.op)
+		c.s.opts.Log.Info("half messages are asked about", "queue", q.id, "asked", l.asked, "elsewhere", l.escape != nil, "off", at, "op", to.op)
 	}
 }
 
@@ -244,7 +250,7 @@ func (l *look) ended() bool {
 
 func (c *checker) stopped() bool {
 	select {
-	case <-c.s.stop:
+	case <-c.stop:
 		return true
 	default:
 		return false
@@ -284,7 +290,7 @@ func (l *look) judge(at int64) bool {
 	timeout := l.set.Timeout.Milliseconds()
 	age := now - m.BornTimestamp
 	immune, custom := checkImmunity(m.Properties, timeout)
-	if m.StoreTimestamp >= l.start || !custom && 0 <= age && age <= immune {
+	if l.escape == nil && (m.StoreTimestamp >= l.start || !custom && 0 <= age && age <= immune) {
 		return false
 	}
 	origin := preparedAt(m)
@@ -302,6 +308,9 @@ func (l *look) judge(at int64) bool {
 		return true
 	case begun:
 		return false
+	}
+	if l.escape != nil {
+		return l.escaped(origin)
 	}
 	times, known := checkTimes(m.Properties)
 	switch {
@@ -358,6 +367,17 @@ func (l *look) putBack() (store.PutResult, bool) {
 	}
 	l.s.opts.Stored(meta.HalfTopic, res.NextOffset-res.PhysicalOffset)
 	return res, true
+}
+
+// escaped has another broker see to the message in msg (EscapeBridge). Java gives a message up that cannot be sent three times.
+func (l *look) escaped(origin int64) bool {
+	if err := l.escape(&l.msg); err != nil {
+		l.s.opts.Log.Warn("half message stays here", "queue", l.q.id, "off", l.msg.QueueOffset, "err", err)
+		return false
+	}
+	delete(l.q.prepared, origin)
+	l.asked++
+	return true
 }
 
 // giveUp moves the message in msg to where operators find it (DefaultTransactionalMessageCheckListener.resolveDiscardMsg). Java passes

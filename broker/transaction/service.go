@@ -70,6 +70,9 @@ type Options struct {
 	Host func() netip.AddrPort
 	// Stored hears of messages that were stored here, for statistics.
 	Stored func(topic string, bytes int64)
+	// Escape sends a half message to another broker, which takes it as a new one. Nil, or nil for now: undecided messages are asked about
+	// here. A slave that acts for its master cannot store them once more.
+	Escape func() func(m *record.Message) error
 	// Log positions: what is put is below End, what outlives a power cut is below Flushed. The offsets of the check never rely on more.
 	End, Flushed func() int64
 }
@@ -82,9 +85,10 @@ type Service struct {
 	check  checker
 
 	nudge chan struct{} // for the writer of op messages
-	stop  chan struct{}
-	once  sync.Once
-	done  sync.WaitGroup
+
+	life sync.Mutex    // guards stop, and serialises Start and Stop
+	stop chan struct{} // nil while nothing is checked
+	done sync.WaitGroup
 }
 
 // Open loads the counts of half messages.
@@ -97,7 +101,7 @@ func Open(opts Options) (*Service, error) {
 	}
 	s := &Service{
 		opts: opts, ops: newOps(), counts: newCounts(opts.FS, opts.Dir, opts.Now, opts.Log),
-		nudge: make(chan struct{}, 1), stop: make(chan struct{}),
+		nudge: make(chan struct{}, 1),
 	}
 	s.check.s = s
 	if err := s.counts.load(); err != nil {
@@ -108,14 +112,29 @@ func Open(opts Options) (*Service, error) {
 
 // Start begins to write op messages and to check.
 func (s *Service) Start() {
-	s.done.Go(s.writeLoop)
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.stop != nil {
+		return
+	}
+	stop := make(chan struct{})
+	s.stop = stop
+	s.check = checker{s: s, stop: stop}
+	s.done.Go(func() { s.writeLoop(stop) })
 	s.done.Go(s.checkLoop)
 }
 
-// Stop ends both and writes what waits: no more requests may come. Settle follows when the store is closed.
+// Stop ends both and writes what waits: no more requests may come. Settle follows when the store is closed, or Start on a slave that
+// begins to act for its master again.
 func (s *Service) Stop() error {
-	s.once.Do(func() { close(s.stop) })
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.stop == nil {
+		return nil
+	}
+	close(s.stop)
 	s.done.Wait()
+	s.stop = nil
 	return s.flushOps()
 }
 
@@ -176,7 +195,7 @@ const maxSleep = 30 * time.Second
 const retryOps = time.Second
 
 // writeLoop writes op messages when there is enough for one, or when what waits has waited for long enough; and the counts now and then.
-func (s *Service) writeLoop() {
+func (s *Service) writeLoop(stop <-chan struct{}) {
 	timer := time.NewTimer(maxSleep)
 	defer timer.Stop()
 	saved := s.opts.Now()
@@ -204,7 +223,7 @@ func (s *Service) writeLoop() {
 		}
 		timer.Reset(max(sleep, time.Millisecond))
 		select {
-		case <-s.stop:
+		case <-stop:
 			return
 		case <-timer.C:
 		case <-s.nudge:
