@@ -549,3 +549,41 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTakeOverAndStartAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, fsys := newFakeStore(), vfs.NewMem(time.Now)
+		s := open(t, st, fsys)
+		for range 4 {
+			st.send(t, testLevels, 1, "t", 0, "a")
+		}
+		take := func(text string) {
+			t.Helper()
+			if err := s.TakeOver([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take(`{"dataVersion":{"counter":3,"stateVersion":0,"timestamp":5},"offsetTable":{1:2}}`)
+		if got := read(t, fsys); !strings.Contains(got, "\t1:2\n") || !strings.Contains(got, `"counter":3,`) || !strings.Contains(got, `"timestamp":5`) {
+			t.Errorf("file is %s, want the master's", got)
+		}
+		s.Start()
+		time.Sleep(20 * time.Second)
+		take(`{"dataVersion":{"counter":9},"offsetTable":{1:0}}`) // it delivers itself
+		stop(t, s)
+		if n := len(st.put); n != 2 {
+			t.Errorf("%d delivered, want those the master has not", n)
+		}
+		take(`{"dataVersion":{"counter":1},"offsetTable":{1:3}}`) // older than what is here
+		if got := s.offsets()[1]; got != 4 {
+			t.Errorf("offset %d, want what is delivered", got)
+		}
+		st.send(t, testLevels, 1, "t", 0, "b")
+		s.Start()
+		time.Sleep(20 * time.Second)
+		stop(t, s)
+		if n := len(st.put); n != 3 {
+			t.Errorf("%d delivered after another start, want 3", n)
+		}
+	})
+}

@@ -14,7 +14,7 @@ import (
 //
 // Behavior:
 //   - without a header, or with enableSplitMetadata=false, the whole table
-//   - else a page of at most maxTopicNum (and splitMetadataSize) topics from topicSeq on, in the order of names; a page asked for with another
+//   - else a page of at most maxTopicNum (and splitMetadataSize; one more if it is the last) topics from topicSeq on, in the order of names; a page asked for with another
 //     data version than the present one starts over at 0, because the caller would mix two tables
 //   - totalTopicNum with every answer; the caller asks until it has that many
 func (p *Processor) allTopics(r *remoting.Request) {
@@ -52,7 +52,11 @@ func page(seq int32, wanted header.Opt[int32], limit, total int, version string,
 		from = 0
 	}
 	from = min(max(from, 0), total)
-	return from, min(from+n, total)
+	to = min(from+n, total)
+	if total-to == 1 && to > 1 {
+		to = total // Java's slaves take a table for whole that lacks one entry, and delete that one
+	}
+	return from, to
 }
 
 // 351 GET_TOPIC_CONFIG: one topic (AdminBrokerProcessor.getTopicConfig). 17 if there is none. Static topics' mapping is not there yet.

@@ -427,7 +427,7 @@ func (g *rig) start(r remoting.Request) <-chan answered {
 	req := remoting.NewRequest(r, func(rep *remoting.Reply) { out <- view(rep) })
 	for i := range table {
 		if table[i].code == r.Code {
-			table[i].handle(g.Processor, req)
+			g.handler(&table[i])(req)
 			return out
 		}
 	}
