@@ -165,6 +165,12 @@ func ordinary[T any](table map[string]T, system func(string) bool) bool {
 	return false
 }
 
+// follows tells whether a version is of a later state of the table that another one is of. One that counts more changes, but was made
+// earlier, is of another table.
+func follows(version, other body.DataVersion) bool {
+	return version.Compare(other) > 0 && version.Timestamp >= other.Timestamp
+}
+
 func (s *Synchronizer) syncTopics(ctx context.Context, m master) error {
 	ours := s.Topics.Version()
 	all, version, err := m.topics(ctx, ours)
@@ -172,7 +178,7 @@ func (s *Synchronizer) syncTopics(ctx context.Context, m master) error {
 		return err
 	}
 	known := func(name string) bool { return all[name] != nil || s.Topics.IsSystem(name) }
-	mayRemove := version.Compare(ours) > 0 && ordinary(all, s.Topics.IsSystem)
+	mayRemove := follows(version, ours) && ordinary(all, s.Topics.IsSystem)
 	remove, stays, changed := settle(s.Topics.Names(), known, mayRemove, s.kept.topics)
 	if changed { // ahead of the version: what is kept must be known once the versions are the same
 		was := s.kept.topics
@@ -197,7 +203,7 @@ func (s *Synchronizer) syncGroups(ctx context.Context, m master) error {
 		return err
 	}
 	known := func(name string) bool { return all[name] != nil || meta.IsPredefinedGroup(name) }
-	mayRemove := version.Compare(ours) > 0 && ordinary(all, meta.IsPredefinedGroup)
+	mayRemove := follows(version, ours) && ordinary(all, meta.IsPredefinedGroup)
 	remove, stays, changed := settle(s.Groups.Names(), known, mayRemove, s.kept.groups)
 	if changed {
 		was := s.kept.groups

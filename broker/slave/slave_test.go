@@ -392,7 +392,8 @@ func TestNothingIsLost(t *testing.T) {
 				saved = &c
 			},
 			"lose the disk": func(t *rapid.T) {
-				m.topics, m.version = map[string]*body.TopicConfig{}, body.DataVersion{}
+				m.clock++
+				m.topics, m.version = map[string]*body.TopicConfig{}, body.DataVersion{Timestamp: m.clock}
 				clear(synced)
 				sync(t)
 			},
