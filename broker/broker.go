@@ -19,10 +19,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/broker/acting"
 	"apogee/broker/balance"
 	"apogee/broker/client"
 	"apogee/broker/config"
 	"apogee/broker/delay"
+	"apogee/broker/escape"
 	"apogee/broker/hold"
 	"apogee/broker/lite"
 	"apogee/broker/meta"
@@ -30,6 +32,7 @@ import (
 	"apogee/broker/pop/order"
 	"apogee/broker/pop/wait"
 	"apogee/broker/processor"
+	"apogee/broker/slave"
 	"apogee/broker/stats"
 	"apogee/broker/timer"
 	"apogee/broker/transaction"
@@ -103,7 +106,11 @@ type Broker struct {
 
 	replicas *ha.Server
 	follower *ha.Client // nil on a master
-	onDuty   bool       // delivers, revives and checks: what a slave leaves to its master
+	initEnd  int64      // where the log ended when the store was opened
+
+	acting *acting.Service
+	bridge *escape.Bridge
+	slave  *slave.Synchronizer // nil on a master
 
 	client    *remoting.Client
 	members   *members
@@ -166,18 +173,21 @@ func (b *Broker) Start() (err error) {
 	if err := b.open(); err != nil {
 		return err
 	}
-	b.wire()
+	if err := b.wire(); err != nil {
+		return err
+	}
 	if err := b.store.Start(); err != nil {
 		return err
 	}
-	b.startDuties()
+	b.pop.Start()
+	if b.timer != nil {
+		b.timer.Follow(true) // until it is this broker's duty to deliver
+		b.timer.Start()
+	}
 	if err := b.listen(); err != nil {
 		return err
 	}
-	if b.onDuty {
-		b.trans.Start()
-	}
-	b.registrar.full(b.ctx)
+	b.acting.Begin(b.ctx)
 	if b.follower != nil {
 		b.follower.Start()
 	}
@@ -196,6 +206,10 @@ func (b *Broker) open() (err error) {
 		return err
 	}
 	fs, dir, now, log := b.env.FS, b.storeOpts.RootDir, b.env.Now, b.env.Log
+	b.client = remoting.NewClient(remoting.ClientOptions{
+		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
+	})
+	b.newBridge()
 	b.topics = meta.NewTopics(meta.TopicOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, System: b.systemTopics(c, len(levels)), LMQ: c.LMQ,
 		AutoCreate: func() bool { return b.live.Get().AutoCreateTopic }, OnChange: b.topicsChanged,
@@ -211,6 +225,7 @@ func (b *Broker) open() (err error) {
 	if b.store, err = store.Open(opts); err != nil {
 		return err
 	}
+	_, b.initEnd = b.store.Bounds()
 	// What is read now counts as written. A broker that was killed may have been about to see to that.
 	if err := fs.SyncDir(meta.ConfigDir(dir)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 		return err
@@ -239,7 +254,7 @@ func (b *Broker) open() (err error) {
 	b.groups.Adopt(b.offsets.Groups())
 	b.hold = hold.New(hold.Options{Now: now})
 	b.delay, err = delay.Open(delay.Options{
-		Store: b.store, FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, Around: b.hold, FlushEvery: c.FlushDelayOffset,
+		Store: b.puts(), FS: fs, Dir: dir, Now: now, Log: log, Levels: levels, Around: b.hold, FlushEvery: c.FlushDelayOffset,
 		VersionStep: c.DelayOffsetStep, Flushed: func() int64 { return b.store.Stats().Flushed },
 	})
 	if err != nil {
@@ -256,7 +271,7 @@ func (b *Broker) open() (err error) {
 
 func (b *Broker) timerOptions(c *Config) timer.Options {
 	return timer.Options{
-		Store: b.store, FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log,
+		Store: b.puts(), FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log,
 		Precision: timer.Precision(c.TimerPrecision), RollWindow: c.TimerRollWindow, LogFileSize: c.TimerLogSize,
 		FlushEvery: c.TimerFlush, KeysHaveTopic: c.TimerTopicInKey, Hold: c.DisappearTime,
 		Ends: func() (begin, end, flushed int64) {
@@ -303,7 +318,7 @@ func (b *Broker) systemTopics(c *Config, levels int) []body.TopicConfig {
 }
 
 // wire makes what lives in memory only.
-func (b *Broker) wire() {
+func (b *Broker) wire() error {
 	c, now, log := b.live.Get(), b.env.Now, b.env.Log
 	b.notifier = client.NewNotifier(client.NotifierOptions{
 		Channels: func(group string) []client.Channel { return b.consumers.Channels(group) },
@@ -323,22 +338,23 @@ func (b *Broker) wire() {
 		Online: func(group, clientID string) bool { _, ok := b.consumers.Member(group, clientID); return ok },
 		Expire: func() time.Duration { return b.live.Get().BroadcastExpire }, ExpireMax: func() time.Duration { return b.live.Get().BroadcastExpireMax },
 	})
-	b.client = remoting.NewClient(remoting.ClientOptions{
-		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
-	})
 	b.members = newMembers(b.client, b.live, b.Address)
 	b.topicRoutes = balance.NewRoutes(b.fetchRoute, now)
 	b.wireLite()
+	b.registrar = newRegistrar(b.client, b.live, b.topics, b.masterTold, log)
+	b.newFollower()
+	if err := b.newActing(); err != nil {
+		return err
+	}
 	b.proc = processor.New(processor.Deps{
 		Config: b.live, Settings: b.settings, Log: log, Now: now,
-		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Timers: b.timers(), Transactions: b.trans, Peers: b.members,
+		Store: b.store, Reader: b.store, Queues: b.store, Upkeep: b.store, Delays: b.delay, Timers: b.timers(), Transactions: b.trans, Peers: b.members, Acting: b.acting,
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Broadcast: b.broadcast, Filters: b.filters, Expressions: b.compiled, Consumers: b.consumers, Producers: b.producers,
 		HA: b, Locks: b.locks, Modes: b.modes, Hold: b.hold, Pop: b.pop, Pops: b.pops, Notices: b.notices, Orders: b.orders, Stats: b.stats, Rates: b.rates, Lanes: b.lanes,
 		TopicRoutes: b.topicRoutes, Lite: b.lite, LiteOrders: b.liteOrders,
 		FS: b.env.FS, LogDir: b.logDir(), MaxMessage: func() int { return int(b.maxMessage.Load()) },
 	})
-	b.registrar = newRegistrar(b.client, b.live, b.topics, b.masterTold, log)
-	b.newFollower()
+	return nil
 }
 
 // listen opens the main port and the second one, two below it. Port 0 lets the kernel choose both.
@@ -425,12 +441,23 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.follower != nil {
 		b.follower.Stop()
 	}
-	also(b.stopDuties())
+	if b.delay != nil {
+		also(b.delay.Stop())
+	}
+	if b.timer != nil {
+		also(b.timer.Stop())
+	}
+	if b.pop != nil {
+		b.pop.Stop()
+	}
 	if b.lanes != nil {
 		b.lanes.Close()
+	}
+	if b.client != nil {
+		b.bridge.Wait()
 		b.client.Close()
 	}
-	if b.onDuty && b.trans != nil { // after the lanes, where commits may still be under way
+	if b.trans != nil { // after the lanes, where commits may still be under way
 		also(b.trans.Stop())
 	}
 	if b.replicas != nil { // whoever waits for replicas hears
@@ -442,13 +469,13 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		}
 		err := b.store.Close()
 		also(err)
-		if b.onDuty && err == nil {
+		if b.delay != nil && err == nil {
 			also(b.delay.Save())
 		}
 		if b.timer != nil {
 			also(b.timer.Save(err == nil))
 		}
-		if b.onDuty && b.trans != nil && err == nil { // what the check has put is on disk now
+		if b.trans != nil && err == nil { // what the check has put is on disk now
 			also(b.settleTransactions())
 		}
 	}

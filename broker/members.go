@@ -2,10 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"apogee/broker/config"
+	"apogee/broker/meta"
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
 	"apogee/remoting"
@@ -17,7 +20,7 @@ import (
 const memberTimeout = 3 * time.Second
 
 // members knows the brokers of this broker's name. It asks name servers only while somebody wants to know: with lockInStrictMode and more
-// than one replica. Java asks with enableSlaveActingMaster; without that it knows nobody but itself, and grants no lock at all then.
+// than one replica, and with enableSlaveActingMaster. Java asks with the latter only; without it it grants no strict lock at all.
 type members struct {
 	*remoting.Client
 	live  *config.Live
@@ -37,34 +40,78 @@ func (m *members) Members() map[int64]string {
 	return map[int64]string{m.live.Get().ID: m.self()}
 }
 
-// refresh asks the name servers, the first that answers.
+// refresh asks the name servers where nobody else does: a broker that may act for its master, or whose slaves may, asks anyway.
 func (m *members) refresh(ctx context.Context) {
 	c := m.live.Get()
-	if !c.StrictLocks || c.Replicas < 2 {
+	switch {
+	case c.SlaveActing:
+	case !c.StrictLocks || c.Replicas < 2:
 		m.known.Store(nil)
-		return
-	}
-	for _, addr := range c.NameServerList() {
-		if m.ask(ctx, c, addr) {
-			return
-		}
+	default:
+		_, _ = m.ask(ctx) // what was known stays known
 	}
 }
 
-func (m *members) ask(ctx context.Context, c *config.Broker, addr string) bool {
+// ask asks the name servers, the first that answers. A name that nobody has is no error.
+func (m *members) ask(ctx context.Context) (map[int64]string, error) {
+	c := m.live.Get()
+	var errs []error
+	for _, addr := range c.NameServerList() {
+		known, err := m.askOne(ctx, c, addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if len(known) > 0 {
+			m.known.Store(&known)
+		}
+		return known, nil
+	}
+	return nil, errors.Join(append(errs, errNoNameServer)...)
+}
+
+var errNoNameServer = errors.New("no name server answers")
+
+// askOne asks for the member group; with compatibleWithOldNameSrv, for the route of a topic that all brokers of the name have.
+func (m *members) askOne(ctx context.Context, c *config.Broker, addr string) (map[int64]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
-	resp, err := m.Call(ctx, addr, remoting.Outgoing{
+	out := remoting.Outgoing{
 		Code: code.GetBrokerMemberGroup, Header: &header.GetBrokerMemberGroupRequest{ClusterName: c.ClusterName, BrokerName: c.Name},
-	})
-	if err != nil || resp.Code != code.Success {
-		return false
+	}
+	byRoute := c.SlaveActing && c.OldNameServers
+	if byRoute {
+		out = remoting.Outgoing{Code: code.GetRouteInfoByTopic, Header: &header.GetRouteInfoByTopicRequest{
+			Topic: meta.MembersTopic(c.Name), AcceptStandardJsonOnly: header.Some(true),
+		}}
+	}
+	resp, err := m.Call(ctx, addr, out)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("brokers of this name from %s: %w", addr, err)
+	case byRoute && resp.Code == code.TopicNotExist:
+		return nil, nil
+	case resp.Code != code.Success:
+		return nil, fmt.Errorf("brokers of this name from %s: answer %d: %s", addr, resp.Code, resp.Remark)
+	}
+	if byRoute {
+		var route body.TopicRouteData
+		if err := fastjson.Unmarshal(resp.Body, &route); err != nil {
+			return nil, fmt.Errorf("brokers of this name from %s: %w", addr, err)
+		}
+		for _, b := range route.BrokerDatas {
+			if b.BrokerName == c.Name && b.Cluster == c.ClusterName {
+				return b.BrokerAddrs, nil
+			}
+		}
+		return nil, nil
 	}
 	var b body.GetBrokerMemberGroupResponseBody
-	if err := fastjson.Unmarshal(resp.Body, &b); err != nil || b.BrokerMemberGroup == nil || len(b.BrokerMemberGroup.BrokerAddrs) == 0 {
-		return false
+	if err := fastjson.Unmarshal(resp.Body, &b); err != nil {
+		return nil, fmt.Errorf("brokers of this name from %s: %w", addr, err)
 	}
-	known := b.BrokerMemberGroup.BrokerAddrs
-	m.known.Store(&known)
-	return true
+	if b.BrokerMemberGroup == nil {
+		return nil, nil
+	}
+	return b.BrokerMemberGroup.BrokerAddrs, nil
 }

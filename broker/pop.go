@@ -60,7 +60,7 @@ func (w popWaiting) Notify(k pop.Key) {
 // newPop puts pop consumption together.
 func (b *Broker) newPop() *pop.Service {
 	return pop.New(pop.Options{
-		Config: b.live, Store: b.store, Offsets: b.offsets, Topics: b.topics, Groups: b.groups, Timer: popTimer{timer.Rules{Precision: timer.Precision(b.live.Get().TimerPrecision)}, b.timer},
+		Config: b.live, Store: b.puts(), Active: b.duty, Fetch: b.fetch, Offsets: b.offsets, Topics: b.topics, Groups: b.groups, Timer: popTimer{timer.Rules{Precision: timer.Precision(b.live.Get().TimerPrecision)}, b.timer},
 		Waiting: popWaiting{pops: b.pops, notices: b.notices}, Orders: b.orders,
 		Host: func() netip.AddrPort { return b.proc.Address().Host }, Now: b.env.Now, Log: b.env.Log, Counts: b.stats,
 	})

@@ -44,7 +44,8 @@ type registrar struct {
 	haAddr atomic.Pointer[string] // as slaves do; set before addr
 	master func(haAddr, addr string)
 
-	again chan struct{} // a full registration is due before its time
+	isolated func() bool   // nobody is to be told of this broker yet
+	again    chan struct{} // a full registration is due before its time
 
 	mu     sync.Mutex // guards failed
 	failed map[string]string
@@ -53,7 +54,7 @@ type registrar struct {
 // newRegistrar makes a registrar that tells master who name servers say is master of this broker's name.
 func newRegistrar(caller remoting.Caller, live *config.Live, topics *meta.Topics, master func(haAddr, addr string), log *slog.Logger) *registrar {
 	return &registrar{
-		caller: caller, live: live, topics: topics, master: master, log: log, again: make(chan struct{}, 1), failed: make(map[string]string),
+		caller: caller, live: live, topics: topics, master: master, log: log, isolated: func() bool { return false }, again: make(chan struct{}, 1), failed: make(map[string]string),
 	}
 }
 
@@ -92,6 +93,9 @@ func (g *registrar) soon() {
 
 // full registers every topic.
 func (g *registrar) full(ctx context.Context) {
+	if g.isolated() {
+		return
+	}
 	c := g.live.Get()
 	version := g.topics.Version()
 	all := g.topics.All()
@@ -127,6 +131,9 @@ func split(all map[string]*body.TopicConfig, c *config.Broker) []map[string]*bod
 // with the newest one: of two changes at the same time the second would reach a name server with a version that it knows already,
 // and a topic that is there would stay as it was. (Java has that race.)
 func (g *registrar) topicsChanged(ctx context.Context, changed []*body.TopicConfig, version body.DataVersion) {
+	if g.isolated() {
+		return
+	}
 	c := g.live.Get()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -165,12 +172,20 @@ func (g *registrar) register(
 		Code: code.RegisterBroker,
 		Header: &header.RegisterBrokerRequest{
 			BrokerName: c.Name, BrokerAddr: *g.addr.Load(), ClusterName: c.ClusterName, BrokerID: c.ID,
-			HAServerAddr: *g.haAddr.Load(), EnableActingMaster: header.Some(false),
+			HAServerAddr: *g.haAddr.Load(), EnableActingMaster: header.Some(c.SlaveActing), HeartbeatTimeoutMillis: activeFor(c),
 			Compressed: header.Some(c.CompressRegister), BodyCRC32: int32(crc32.ChecksumIEEE(text) & 0x7FFFFFFF),
 		},
 		Body: text,
 	}
 	return g.each(ctx, to, c.RegisterTimeout, out, g.took)
+}
+
+// activeFor is how long the broker counts as alive without a heartbeat, where it sends them.
+func activeFor(c *config.Broker) header.Opt[int64] {
+	if !c.SlaveActing {
+		return header.Opt[int64]{}
+	}
+	return header.Some(c.NotActive.Milliseconds())
 }
 
 // masked takes away what the broker as a whole may not do.

@@ -73,10 +73,18 @@ func (b *Broker) newFollower() {
 	}
 }
 
-// masterTold hears from a name server who is master: its address for replicas, and the one for requests.
-func (b *Broker) masterTold(haAddr, _ string) {
-	if b.follower != nil && haAddr != "" && b.live.Get().HAMaster == "" {
-		b.follower.Follow(haAddr, "name server", "registered as the master of this broker's name")
+// masterTold hears from a name server who is master: its address for replicas, and the one for requests. One that knows no master may have
+// been started just now.
+func (b *Broker) masterTold(haAddr, addr string) {
+	const why = "registered as the master of this broker's name"
+	if b.follower == nil {
+		return
+	}
+	if haAddr != "" && b.live.Get().HAMaster == "" {
+		b.follower.Follow(haAddr, "name server", why)
+	}
+	if addr != "" {
+		b.slave.SetMaster(addr, "name server: "+why)
 	}
 }
 

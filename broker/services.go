@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"apogee/broker/meta"
@@ -31,6 +30,10 @@ func (b *Broker) startServices() {
 	b.services.Go(func() { every(b.ctx, expiryPeriod, expiryPeriod, b.expireClients) })
 	b.services.Go(func() { every(b.ctx, meta.BroadcastScan, meta.BroadcastScan, b.broadcast.Scan) })
 	b.startLite()
+	b.services.Go(func() { b.acting.Run(b.ctx) })
+	if b.slave != nil {
+		b.services.Go(func() { b.slave.Run(b.ctx) })
+	}
 	b.services.Go(func() { every(b.ctx, slowPeriod, slowPeriod, b.proc.DisableSlow) })
 	b.services.Go(func() {
 		every(b.ctx, 0, max(b.live.Get().MembersEvery, minMembersEvery), func() { b.members.refresh(b.ctx) })
@@ -39,31 +42,6 @@ func (b *Broker) startServices() {
 		every(b.ctx, stats.SamplePeriod, stats.SamplePeriod, func() { b.stats.Sample(b.env.Now()) })
 	})
 	b.services.Go(func() { every(b.ctx, 0, stats.RatePeriod, b.sampleRates) })
-}
-
-// startDuties starts what only a master does, but for the check of transactions, which asks clients and so comes with the ports.
-func (b *Broker) startDuties() {
-	if b.onDuty = b.live.Get().Master(); !b.onDuty {
-		return
-	}
-	b.delay.Start()
-	b.pop.Start()
-	if b.timer != nil {
-		b.timer.Start()
-	}
-}
-
-// stopDuties stops those.
-func (b *Broker) stopDuties() (err error) {
-	if !b.onDuty {
-		return nil
-	}
-	err = b.delay.Stop()
-	if b.timer != nil {
-		err = errors.Join(err, b.timer.Stop())
-	}
-	b.pop.Stop()
-	return err
 }
 
 // every calls f first after the first wait and then periodically, until ctx ends.

@@ -14,7 +14,7 @@ import (
 // openTransactions makes the service that decides about half messages.
 func (b *Broker) openTransactions() (*transaction.Service, error) {
 	return transaction.Open(transaction.Options{
-		Store: b.store, Offsets: b.offsets, FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log,
+		Store: b.puts(), Escape: b.escapes, Offsets: b.offsets, FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log,
 		Settings: b.transactionSettings,
 		Producer: func(group string) client.Channel { return b.producers.Available(group) },
 		Queues: func() int32 {

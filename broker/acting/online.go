@@ -24,6 +24,14 @@ const (
 	linkTimeout     = 10 * time.Second // for the connection that the log goes by (HAConnectionStateNotificationService)
 )
 
+// HAInfo is what a master tells of itself.
+func (s *Service) HAInfo() Info {
+	return Info{HAAddr: s.HASelf(), Addr: s.Self(), Flushed: s.Link.InitEnd()}
+}
+
+// TakeHAInfo is what a slave is told of its master, who is not online yet: until it is, the slave goes on with what it does in its place.
+func (s *Service) TakeHAInfo(info Info) { s.Link.SetMaster(info.HAAddr) }
+
 // Exchange tells a broker what is in info, or asks it.
 func Exchange(ctx context.Context, caller remoting.Caller, addr string, info Info) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
@@ -84,8 +92,7 @@ func (s *Service) prepare(ctx context.Context) bool {
 func (s *Service) prepareMaster(ctx context.Context, slaves map[int64]string) error {
 	for _, id := range slices.Sorted(maps.Keys(slaves)) {
 		addr := slaves[id]
-		info := Info{HAAddr: s.HASelf(), Addr: s.Self(), Flushed: s.Link.InitEnd()}
-		if _, err := Exchange(ctx, s.Caller, addr, info); err != nil {
+		if _, err := Exchange(ctx, s.Caller, addr, s.HAInfo()); err != nil {
 			return err
 		}
 		if err := s.await(ctx, addr); err != nil {

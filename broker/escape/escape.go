@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -197,6 +199,44 @@ func (b *Bridge) targets(route *body.TopicRouteData) *targets {
 		}
 	}
 	return t
+}
+
+// Fetch is the record of a message at a broker of another name, nil if it is not there any more. An error means that nobody can tell now.
+func (b *Bridge) Fetch(ctx context.Context, broker, topic string, queue int32, off int64) ([]byte, error) {
+	c := b.Config.Get()
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	route, err := b.Route(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	addr := ""
+	for _, d := range route.BrokerDatas {
+		if d.BrokerName == broker && len(d.BrokerAddrs) > 0 {
+			addr = d.BrokerAddrs[slices.Min(slices.Collect(maps.Keys(d.BrokerAddrs)))]
+		}
+	}
+	if addr == "" {
+		return nil, fmt.Errorf("broker %s is not in the route of %s", broker, topic)
+	}
+	const oneOf = 4 // the subscription is in the request
+	resp, err := b.Caller.Call(ctx, addr, remoting.Outgoing{Code: code.PullMessage, Header: &header.PullMessageRequest{
+		ConsumerGroup: "InnerConsumerGroup_" + c.Name + "_" + strconv.FormatInt(c.ID, 10), Topic: topic, QueueID: queue, QueueOffset: off,
+		MaxMsgNums: 1, SysFlag: oneOf, Subscription: "*", SubVersion: b.Now().UnixMilli(), ExpressionType: "TAG",
+	}})
+	if err != nil {
+		return nil, err
+	}
+	switch resp.Code {
+	case code.Success:
+		if len(resp.Body) < record.MinSize || record.QueueOffsetOf(resp.Body) != off {
+			return nil, nil // it was compacted, and another one comes behind it
+		}
+		return resp.Body[:min(len(resp.Body), int(record.SizeOf(resp.Body)))], nil
+	case code.PullNotFound, code.PullOffsetMoved, code.PullRetryImmediately:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("message %d of %s from %s: answer %d: %s", off, topic, addr, resp.Code, resp.Remark)
 }
 
 // put is Put or Stage: whoever has a completion hears by it, others wait.

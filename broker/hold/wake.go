@@ -179,6 +179,9 @@ func (t *Table) runTimer() {
 	}
 }
 
+// Expire wakes everything, as if its time were over: what is held would be better off elsewhere.
+func (t *Table) Expire() { t.expire(math.MaxInt64) }
+
 // expire wakes what is due at now and returns the earliest deadline of the rest.
 func (t *Table) expire(now int64) int64 {
 	next := int64(math.MaxInt64)

@@ -64,6 +64,9 @@ type SystemConfig struct {
 	Timer                    bool
 }
 
+// MembersTopic is a topic that all brokers of a name have, so that its route tells who they are.
+func MembersTopic(broker string) string { return sysTopicPrefix + "SYNC_BROKER_MEMBER_" + broker }
+
 // SystemTopics are the topics that a broker always has (store.md 10.3; TopicConfigManager.init).
 func SystemTopics(c SystemConfig) []body.TopicConfig {
 	const rw = body.PermRead | body.PermWrite
@@ -93,7 +96,7 @@ func SystemTopics(c SystemConfig) []body.TopicConfig {
 	}
 	add(c.Cluster+"_REPLY_TOPIC", 1, rw)
 	add(sysTopicPrefix+"REVIVE_LOG_"+c.Cluster, c.ReviveQueues, rw)
-	add(sysTopicPrefix+"SYNC_BROKER_MEMBER_"+c.Broker, 1, body.PermInherit)
+	add(MembersTopic(c.Broker), 1, body.PermInherit)
 	// The RocksDB pair belongs to transRocksDBEnable by its documentation; Java 5.5.0 creates it in any case.
 	for _, t := range []string{HalfTopic, OpHalfTopic, RocksDBHalfTopic, RocksDBOpHalfTopic} {
 		add(t, 1, rw)

@@ -84,6 +84,12 @@ func (s *Service) Revive() {
 	if !s.Config.Get().TimerWheel {
 		return
 	}
+	if !s.Active() {
+		for _, r := range s.revive {
+			r.forget()
+		}
+		return
+	}
 	for left := s.revive; len(left) > 0; {
 		var full []*reviver
 		for _, r := range left {
@@ -139,6 +145,13 @@ func (r *reviver) round() (n int, err error) {
 		r.idle = 0
 	}
 	return n, err
+}
+
+// forget has a reviver begin anew, where somebody else will have got by then.
+func (r *reviver) forget() {
+	if r.begun {
+		*r = *newReviver(r.s, r.queue)
+	}
 }
 
 // resume follows the committed offset, if somebody else moved it ahead.
@@ -355,6 +368,10 @@ func (r *reviver) revive(ck *CheckPoint) error {
 
 // retry puts one message into the retry topic. A message that is not in the log any more counts as done.
 func (r *reviver) retry(ck *CheckPoint, off int64, normal *body.TopicConfig) (store.PutResult, error) {
+	c := r.s.Config.Get()
+	if ck.Broker != "" && ck.Broker != c.Name {
+		return r.retryFrom(ck, off, normal)
+	}
 	r.req = store.GetRequest{Topic: ck.Topic, QueueID: ck.Queue, Offset: off, MaxCount: 1, MaxBytes: 1, Each: true}
 	r.s.Store.Get(&r.req, &r.res)
 	if r.res.Status == store.NoMatchedMessage && r.res.Next == off {
@@ -366,8 +383,25 @@ func (r *reviver) retry(ck *CheckPoint, off int64, normal *body.TopicConfig) (st
 		return store.PutResult{Status: store.PutOK}, nil
 	}
 	r.res.Load()
+	return r.retryRecord(ck, off, normal, r.res.Regions[0])
+}
+
+// retryFrom is retry for a message at another broker.
+func (r *reviver) retryFrom(ck *CheckPoint, off int64, normal *body.TopicConfig) (store.PutResult, error) {
+	rec, err := r.s.Fetch(ck.Broker, ck.Topic, ck.Queue, off)
+	switch {
+	case err != nil:
+		return store.PutResult{}, fmt.Errorf("message %d of %s, queue %d, of %s: %w", off, ck.Topic, ck.Queue, ck.Broker, err)
+	case rec == nil:
+		r.s.Log.Info("message to revive is gone", "broker", ck.Broker, "topic", ck.Topic, "queue", ck.Queue, "off", off)
+		return store.PutResult{Status: store.PutOK}, nil
+	}
+	return r.retryRecord(ck, off, normal, rec)
+}
+
+func (r *reviver) retryRecord(ck *CheckPoint, off int64, normal *body.TopicConfig, rec []byte) (store.PutResult, error) {
 	m := &r.msg
-	if err := record.Decode(r.res.Regions[0], m); err != nil {
+	if err := record.Decode(rec, m); err != nil {
 		r.s.Log.Error("message to revive is damaged", "topic", ck.Topic, "queue", ck.Queue, "off", off, "err", err)
 		return store.PutResult{Status: store.PutOK}, nil
 	}

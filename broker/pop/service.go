@@ -52,7 +52,7 @@ type Timer interface {
 	Behind() bool
 }
 
-// Options configure a service. All of it is set.
+// Options configure a service. All of it is set, unless it says otherwise.
 type Options struct {
 	Config  *config.Live
 	Store   Store
@@ -63,8 +63,13 @@ type Options struct {
 	Waiting Waiting
 	Orders  Orders
 	Host    func() netip.AddrPort // what the broker stores as its own address
-	Now     func() time.Time
-	Log     *slog.Logger
+	// Active tells whether it is this broker that revives, and not its master. Nil: it is.
+	Active func() bool
+	// Fetch is the record of a message at another broker, nil if it is gone; an error means that it cannot be told now. An acting master
+	// without a store of its own puts its check points here.
+	Fetch func(broker, topic string, queue int32, off int64) ([]byte, error)
+	Now   func() time.Time
+	Log   *slog.Logger
 
 	// Counts hears what the reviver reads of the revive topic and puts into retry topics; nil: nobody does.
 	Counts Counts
@@ -99,6 +104,9 @@ type Service struct {
 
 // New makes a service. Start follows.
 func New(o Options) *Service {
+	if o.Active == nil {
+		o.Active = func() bool { return true }
+	}
 	s := &Service{
 		Options: o, topic: ReviveTopic(o.Config.Get().ClusterName), started: o.Now().UnixMilli(),
 		queues: make(map[Key]*Queue), nudge: make(chan struct{}, 1), stop: make(chan struct{}),

@@ -77,7 +77,7 @@ func (p *Processor) storeInfo(t map[string]string) {
 
 func (p *Processor) brokerInfo(t map[string]string) {
 	c := p.cfg()
-	t["brokerActive"] = "true"
+	t["brokerActive"] = strconv.FormatBool(p.Acting.Active())
 	t["brokerVersionDesc"] = protocolVersion
 	d := p.Stats.Days()
 	t["msgPutTotalYesterdayMorning"] = strconv.FormatInt(d.PutYesterdayMorning, 10)

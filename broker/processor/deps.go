@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"apogee/broker/acting"
 	"apogee/broker/balance"
 	"apogee/broker/client"
 	"apogee/broker/config"
@@ -115,6 +116,17 @@ type Peers interface {
 	Call(ctx context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error)
 }
 
+// Acting decides which broker of a name does what only one may.
+type Acting interface {
+	// Active tells whether it is this one.
+	Active() bool
+	// Notify takes what a name server tells of the lowest id that is alive.
+	Notify(n acting.Notice)
+	// HAInfo is what this broker, a master, tells of its replication; TakeHAInfo what a slave is told of its master's.
+	HAInfo() acting.Info
+	TakeHAInfo(info acting.Info)
+}
+
 // Deps is what a Processor works with. All of it is set, unless it says otherwise, and stays.
 type Deps struct {
 	Config   *config.Live
@@ -129,6 +141,7 @@ type Deps struct {
 	Delays Delays
 	Timers Timers // nil without a timer wheel
 	Peers  Peers
+	Acting Acting
 
 	Transactions Transactions
 

@@ -331,7 +331,7 @@ func newRig(t testing.TB, change ...func(*config.Broker)) *rig {
 		FS: fsys, Dir: "/store", Now: time.Now, Log: log, Cache: expressions, Bloom: bloom, Kept: func() time.Duration { return live.Get().FilterKept },
 	})
 	deps := Deps{
-		Config: live, Log: log, Now: time.Now, Transactions: new(notedTransactions), Store: st, Reader: st, Queues: st, Upkeep: st,
+		Config: live, Log: log, Now: time.Now, Acting: new(fakeActing), Transactions: new(notedTransactions), Store: st, Reader: st, Queues: st, Upkeep: st,
 		Topics: meta.NewTopics(meta.TopicOptions{
 			FS: fsys, Dir: "/store", Now: time.Now, Log: log, System: system,
 			AutoCreate: func() bool { return live.Get().AutoCreateTopic },

@@ -3,6 +3,7 @@ package processor
 import (
 	"testing"
 
+	"apogee/broker/acting"
 	"apogee/broker/config"
 	"apogee/compat/body"
 	"apogee/remoting/code"
@@ -54,5 +55,46 @@ func TestLastPageIsNotOneEntry(t *testing.T) {
 		if from != c.from || to != c.to {
 			t.Errorf("%+v: %d to %d", c, from, to)
 		}
+	}
+}
+
+// fakeActing is a broker on duty that notes what it is told.
+type fakeActing struct {
+	idle    bool
+	notices []acting.Notice
+	infos   []acting.Info
+}
+
+func (f *fakeActing) Active() bool           { return !f.idle }
+func (f *fakeActing) Notify(n acting.Notice) { f.notices = append(f.notices, n) }
+func (f *fakeActing) HAInfo() acting.Info {
+	return acting.Info{HAAddr: "ha:1", Addr: "a:1", Flushed: 7}
+}
+func (f *fakeActing) TakeHAInfo(info acting.Info) { f.infos = append(f.infos, info) }
+
+func TestActingRequests(t *testing.T) {
+	g := newRig(t)
+	f := g.Acting.(*fakeActing)
+	if a := g.call(code.NotifyMinBrokerIDChange, header.Fields{{Key: "minBrokerId", Value: "1"}, {Key: "minBrokerAddr", Value: "b:1"}, {Key: "offlineBrokerAddr", Value: "a:1"}}, ""); a.code != 0 {
+		t.Errorf("answer %v", a)
+	}
+	if len(f.notices) != 1 || f.notices[0] != (acting.Notice{ID: 1, Addr: "b:1", Offline: "a:1"}) {
+		t.Errorf("notices %+v", f.notices)
+	}
+	if a := g.call(code.NotifyMinBrokerIDChange, nil, ""); a.code != code.SystemError || len(f.notices) != 1 {
+		t.Errorf("answer to an empty notice %v", a)
+	}
+	if a := g.call(code.ExchangeBrokerHAInfo, nil, ""); a.code != 0 || a.ext["masterHaAddress"] != "ha:1" || a.ext["masterAddress"] != "a:1" || a.ext["masterFlushOffset"] != "7" {
+		t.Errorf("master's answer %v", a)
+	}
+	g.set(slaveConf)
+	if a := g.call(code.ExchangeBrokerHAInfo, nil, ""); a.code != 0 || len(a.ext) != 0 {
+		t.Errorf("slave's answer %v", a)
+	}
+	if a := g.call(code.ExchangeBrokerHAInfo, header.Fields{{Key: "masterHaAddress", Value: "m:2"}, {Key: "masterFlushOffset", Value: "9"}, {Key: "masterAddress", Value: "m:1"}}, ""); a.code != 0 {
+		t.Errorf("answer %v", a)
+	}
+	if len(f.infos) != 1 || f.infos[0] != (acting.Info{HAAddr: "m:2", Addr: "m:1", Flushed: 9}) {
+		t.Errorf("told %+v", f.infos)
 	}
 }

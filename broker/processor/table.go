@@ -136,6 +136,8 @@ var table = []route{
 	{code: code.QueryAssignment, lane: laneBalance, handle: (*Processor).queryAssignment},
 	{code: code.SetMessageRequestMode, lane: laneBalance, handle: (*Processor).setRequestMode},
 	{code: code.GetAllMessageRequestMode, lane: laneAdmin, handle: (*Processor).allRequestModes},
+	{code: code.NotifyMinBrokerIDChange, lane: laneAdmin, handle: (*Processor).lowestIDChanged},
+	{code: code.ExchangeBrokerHAInfo, lane: laneAdmin, handle: (*Processor).exchangeHAInfo},
 	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
 	{code: code.PopMessage, handle: (*Processor).popMessage, slow: true},
 	{code: code.AckMessage, handle: (*Processor).ackMessage},

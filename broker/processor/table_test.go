@@ -16,8 +16,6 @@ var notServed = map[string]string{
 	"UpdateAndCreateStaticTopic":  "static topics",
 	"CheckRocksDBCQWriteProgress": "RocksDB queues",
 	"ExportRocksDBConfigToJSON":   "RocksDB configuration",
-	"NotifyMinBrokerIDChange":     "replication",
-	"ExchangeBrokerHAInfo":        "replication",
 	"ResetMasterFlushOffset":      "replication",
 	"GetBrokerEpochCache":         "controller mode",
 	"NotifyBrokerRoleChanged":     "controller mode",

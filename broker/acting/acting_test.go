@@ -1,0 +1,209 @@
+package acting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"apogee/broker/config"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+	"apogee/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is what a broker sees of the others, and what it does.
+type world struct {
+	remoting.Caller
+	members map[int64]string
+	err     error
+	linkErr error
+	back    error
+	did     []string
+}
+
+func (w *world) note(format string, args ...any) { w.did = append(w.did, fmt.Sprintf(format, args...)) }
+
+func (w *world) Call(_ context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error) {
+	h := out.Header.(*header.ExchangeBrokerHAInfoRequest)
+	w.note("exchange %s %s", addr, h.MasterHAAddress)
+	if w.err != nil {
+		return nil, w.err
+	}
+	if h.MasterHAAddress == "" {
+		return &remoting.Response{Fields: header.Fields{{Key: "masterHaAddress", Value: "ha-of-" + addr}, {Key: "masterAddress", Value: addr}}}, nil
+	}
+	return &remoting.Response{Code: code.Success}, nil
+}
+
+func (w *world) SetMaster(ha string) { w.note("link %s", ha) }
+
+func (w *world) Await(_ context.Context, host string) error {
+	w.note("await %s", host)
+	return w.linkErr
+}
+
+func (w *world) InitEnd() int64 { return 5 }
+
+// take is what was done since the last time.
+func (w *world) take() string {
+	out := strings.Join(w.did, ", ")
+	w.did = nil
+	return out
+}
+
+func newService(w *world, id int64, change ...func(*config.Broker)) *Service {
+	c := &config.Broker{
+		Name: "b", ID: id, Role: store.AsyncMaster, SlaveActing: true, Replicas: 2, MembersEvery: time.Second, HeartbeatEvery: 100 * time.Second,
+	}
+	if id > 0 {
+		c.Role = store.Slave
+	}
+	for _, f := range change {
+		f(c)
+	}
+	return New(Options{
+		Config: config.NewLive(c), Caller: w, Log: slog.New(slog.DiscardHandler), Self: func() string { return fmt.Sprintf("self:%d", id) },
+		HASelf: func() string { return "selfha:1" }, Link: w,
+		Members: func(context.Context) (map[int64]string, error) { return w.members, w.err },
+		Special: func(on bool) { w.note("special %v", on) }, Register: func(context.Context) { w.note("register") },
+		Heartbeat: func(context.Context) { w.note("heartbeat") }, SetMaster: func(addr, _ string) { w.note("master %s", addr) },
+		TakeBack:     func(_ context.Context, addr string) error { w.note("take back %s", addr); return w.back },
+		MasterIsBack: func() { w.note("wake") },
+	})
+}
+
+func runs(t *testing.T, s *Service, f func()) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		s.Begin(ctx)
+		go func() { s.Run(ctx); close(done) }()
+		f()
+		cancel()
+		<-done
+	})
+}
+
+// later is what was done in a while.
+func (w *world) later(d time.Duration) string {
+	time.Sleep(d)
+	synctest.Wait()
+	return w.take()
+}
+
+func check(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s:\n got %s\nwant %s", what, got, want)
+	}
+}
+
+func TestWithoutActingMasters(t *testing.T) {
+	off := func(c *config.Broker) { c.SlaveActing = false }
+	w := new(world)
+	s := newService(w, 0, off)
+	runs(t, s, func() { check(t, "master", w.later(time.Hour), "special true, register") })
+	s = newService(w, 1, off)
+	runs(t, s, func() { check(t, "slave", w.later(time.Hour), "register") })
+	if s.Active() {
+		t.Error("slave is on duty")
+	}
+}
+
+func TestSlaveActs(t *testing.T) {
+	w := &world{members: map[int64]string{0: "m:1", 1: "self:1", 2: "c:1"}}
+	s := newService(w, 1, func(c *config.Broker) { c.Replicas = 1 })
+	runs(t, s, func() {
+		check(t, "start", w.later(10*time.Second), "register")
+		w.members = nil // the name servers have just started
+		check(t, "nobody is known", w.later(10*time.Second), "")
+		w.err = errors.New("down")
+		check(t, "no name server", w.later(10*time.Second), "")
+		w.err, w.members = nil, map[int64]string{1: "self:1", 2: "c:1"}
+		check(t, "master is gone", w.later(10*time.Second), "master , link , special true")
+		if !s.Active() || s.Least() != 1 {
+			t.Errorf("active %v, least %d", s.Active(), s.Least())
+		}
+		w.members = map[int64]string{0: "m:1", 1: "self:1"}
+		check(t, "master is back", w.later(10*time.Second), "special false, exchange m:1 , link ha-of-m:1, master m:1, wake")
+		w.members = map[int64]string{1: "self:1"}
+		s.Notify(Notice{ID: 1, Addr: "self:1", Offline: "m:1"})
+		check(t, "a name server tells", w.later(10*time.Second), "master , link , special true")
+		w.members = map[int64]string{0: "m:1", 1: "self:1"}
+		s.Notify(Notice{ID: 0, Addr: "m:1", HAAddr: "m:2"})
+		check(t, "of the return too", w.later(10*time.Second), "special false, link m:2, master m:1, wake")
+	})
+}
+
+func TestOnlyTheLowestSlaveActs(t *testing.T) {
+	w := &world{members: map[int64]string{0: "m:1", 1: "a:1", 2: "self:2"}}
+	s := newService(w, 2, func(c *config.Broker) { c.Replicas = 1 })
+	runs(t, s, func() {
+		w.later(5 * time.Second)
+		delete(w.members, 0)
+		check(t, "another one is lower", w.later(5*time.Second), "master , link ")
+		delete(w.members, 1)
+		check(t, "none is", w.later(5*time.Second), "master , link , special true")
+	})
+}
+
+func TestIsolatedMaster(t *testing.T) {
+	w := &world{members: map[int64]string{1: "one:1", 2: "two:1", 0: "self:0"}, linkErr: errors.New("no connection")}
+	s := newService(w, 0)
+	if !s.Isolated() {
+		t.Fatal("not isolated")
+	}
+	runs(t, s, func() {
+		check(t, "no connection", w.later(500*time.Millisecond), "exchange one:1 selfha:1, await one")
+		w.linkErr, w.back = nil, errors.New("no")
+		check(t, "nothing to take", w.later(time.Second), "exchange one:1 selfha:1, await one, take back one:1")
+		w.back = nil
+		check(t, "all is well", w.later(time.Second),
+			"exchange one:1 selfha:1, await one, take back one:1, exchange two:1 selfha:1, await two, take back two:1, special true, register")
+		if s.Isolated() || !s.Active() {
+			t.Errorf("isolated %v, active %v", s.Isolated(), s.Active())
+		}
+		w.members = map[int64]string{1: "one:1"} // the name servers have lost it
+		check(t, "a master stays one", w.later(time.Minute), "")
+	})
+}
+
+func TestIsolatedAlone(t *testing.T) {
+	w := &world{err: errors.New("down")}
+	s := newService(w, 1)
+	runs(t, s, func() {
+		check(t, "no name server", w.later(3500*time.Millisecond), "")
+		w.err = nil
+		check(t, "nobody there", w.later(time.Second), "special true, register")
+	})
+}
+
+func TestIsolatedSlave(t *testing.T) {
+	w := &world{members: map[int64]string{0: "m:1"}}
+	s := newService(w, 1)
+	runs(t, s, func() {
+		check(t, "with a master", w.later(500*time.Millisecond), "exchange m:1 , link ha-of-m:1, await ha-of-m, master m:1, register")
+	})
+	w = &world{members: map[int64]string{2: "c:1"}}
+	s = newService(w, 1)
+	runs(t, s, func() { check(t, "with a higher one", w.later(500*time.Millisecond), "special true, register") })
+	w = &world{members: map[int64]string{1: "c:1"}}
+	s = newService(w, 3)
+	runs(t, s, func() { check(t, "with a lower one", w.later(500*time.Millisecond), "register") })
+}
+
+func TestSkipPreOnline(t *testing.T) {
+	w := &world{members: map[int64]string{1: "one:1"}}
+	s := newService(w, 0, func(c *config.Broker) { c.SkipPreOnline = true })
+	runs(t, s, func() { check(t, "at once", w.later(time.Second/2), "special true, register") })
+}

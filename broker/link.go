@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"slices"
+	"time"
+
+	"apogee/broker/acting"
+	"apogee/ha"
+)
+
+// link is replication as package acting needs it.
+type link struct{ b *Broker }
+
+func (b *Broker) link() acting.Replication { return link{b} }
+
+// SetMaster has a slave follow somebody else, or nobody. haMasterAddress wins over it.
+func (l link) SetMaster(haAddr string) {
+	if l.b.follower != nil && l.b.live.Get().HAMaster == "" {
+		l.b.follower.Follow(haAddr, "broker", "the master of this broker's name is another, or away")
+	}
+}
+
+// awaitEvery is how often Await looks.
+const awaitEvery = 20 * time.Millisecond
+
+// Await looks until the log goes to, or comes from, a host.
+func (l link) Await(ctx context.Context, host string) error {
+	tick := time.NewTicker(awaitEvery)
+	defer tick.Stop()
+	for !l.connected(host) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (l link) connected(host string) bool {
+	if l.b.follower != nil {
+		s := l.b.follower.Status()
+		return s.Active && hostOf(s.Master) == host
+	}
+	return slices.ContainsFunc(l.b.replicas.Status().Slaves, func(p ha.SlaveStatus) bool { return hostOf(p.Addr) == host })
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}
+
+func (l link) InitEnd() int64 { return l.b.initEnd }
