@@ -82,13 +82,15 @@ func newService(w *world, id int64, change ...func(*config.Broker)) *Service {
 	})
 }
 
-func runs(t *testing.T, s *Service, f func()) {
+// runs has a service at work while f looks at it.
+func runs(t *testing.T, w *world, id int64, f func(s *Service), change ...func(*config.Broker)) {
 	synctest.Test(t, func(t *testing.T) {
+		s := newService(w, id, change...)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		s.Begin(ctx)
 		go func() { s.Run(ctx); close(done) }()
-		f()
+		f(s)
 		cancel()
 		<-done
 	})
@@ -111,19 +113,21 @@ func check(t *testing.T, what, got, want string) {
 func TestWithoutActingMasters(t *testing.T) {
 	off := func(c *config.Broker) { c.SlaveActing = false }
 	w := new(world)
-	s := newService(w, 0, off)
-	runs(t, s, func() { check(t, "master", w.later(time.Hour), "special true, register") })
-	s = newService(w, 1, off)
-	runs(t, s, func() { check(t, "slave", w.later(time.Hour), "register") })
-	if s.Active() {
-		t.Error("slave is on duty")
-	}
+	runs(t, w, 0, func(*Service) { check(t, "master", w.later(time.Hour), "special true, register") }, off)
+	runs(t, w, 1, func(s *Service) {
+		check(t, "slave", w.later(time.Hour), "register")
+		if s.Active() {
+			t.Error("slave is on duty")
+		}
+	}, off)
 }
+
+// alone is one replica, which is not isolated at its start.
+func alone(c *config.Broker) { c.Replicas = 1 }
 
 func TestSlaveActs(t *testing.T) {
 	w := &world{members: map[int64]string{0: "m:1", 1: "self:1", 2: "c:1"}}
-	s := newService(w, 1, func(c *config.Broker) { c.Replicas = 1 })
-	runs(t, s, func() {
+	runs(t, w, 1, func(s *Service) {
 		check(t, "start", w.later(10*time.Second), "register")
 		w.members = nil // the name servers have just started
 		check(t, "nobody is known", w.later(10*time.Second), "")
@@ -142,28 +146,26 @@ func TestSlaveActs(t *testing.T) {
 		w.members = map[int64]string{0: "m:1", 1: "self:1"}
 		s.Notify(Notice{ID: 0, Addr: "m:1", HAAddr: "m:2"})
 		check(t, "of the return too", w.later(10*time.Second), "special false, link m:2, master m:1, wake")
-	})
+	}, alone)
 }
 
 func TestOnlyTheLowestSlaveActs(t *testing.T) {
 	w := &world{members: map[int64]string{0: "m:1", 1: "a:1", 2: "self:2"}}
-	s := newService(w, 2, func(c *config.Broker) { c.Replicas = 1 })
-	runs(t, s, func() {
+	runs(t, w, 2, func(*Service) {
 		w.later(5 * time.Second)
 		delete(w.members, 0)
 		check(t, "another one is lower", w.later(5*time.Second), "master , link ")
 		delete(w.members, 1)
 		check(t, "none is", w.later(5*time.Second), "master , link , special true")
-	})
+	}, alone)
 }
 
 func TestIsolatedMaster(t *testing.T) {
 	w := &world{members: map[int64]string{1: "one:1", 2: "two:1", 0: "self:0"}, linkErr: errors.New("no connection")}
-	s := newService(w, 0)
-	if !s.Isolated() {
-		t.Fatal("not isolated")
-	}
-	runs(t, s, func() {
+	runs(t, w, 0, func(s *Service) {
+		if !s.Isolated() {
+			t.Error("not isolated")
+		}
 		check(t, "no connection", w.later(500*time.Millisecond), "exchange one:1 selfha:1, await one")
 		w.linkErr, w.back = nil, errors.New("no")
 		check(t, "nothing to take", w.later(time.Second), "exchange one:1 selfha:1, await one, take back one:1")
@@ -180,8 +182,7 @@ func TestIsolatedMaster(t *testing.T) {
 
 func TestIsolatedAlone(t *testing.T) {
 	w := &world{err: errors.New("down")}
-	s := newService(w, 1)
-	runs(t, s, func() {
+	runs(t, w, 1, func(*Service) {
 		check(t, "no name server", w.later(3500*time.Millisecond), "")
 		w.err = nil
 		check(t, "nobody there", w.later(time.Second), "special true, register")
@@ -190,20 +191,16 @@ func TestIsolatedAlone(t *testing.T) {
 
 func TestIsolatedSlave(t *testing.T) {
 	w := &world{members: map[int64]string{0: "m:1"}}
-	s := newService(w, 1)
-	runs(t, s, func() {
+	runs(t, w, 1, func(*Service) {
 		check(t, "with a master", w.later(500*time.Millisecond), "exchange m:1 , link ha-of-m:1, await ha-of-m, master m:1, register")
 	})
 	w = &world{members: map[int64]string{2: "c:1"}}
-	s = newService(w, 1)
-	runs(t, s, func() { check(t, "with a higher one", w.later(500*time.Millisecond), "special true, register") })
+	runs(t, w, 1, func(*Service) { check(t, "with a higher one", w.later(500*time.Millisecond), "special true, register") })
 	w = &world{members: map[int64]string{1: "c:1"}}
-	s = newService(w, 3)
-	runs(t, s, func() { check(t, "with a lower one", w.later(500*time.Millisecond), "register") })
+	runs(t, w, 3, func(*Service) { check(t, "with a lower one", w.later(500*time.Millisecond), "register") })
 }
 
 func TestSkipPreOnline(t *testing.T) {
 	w := &world{members: map[int64]string{1: "one:1"}}
-	s := newService(w, 0, func(c *config.Broker) { c.SkipPreOnline = true })
-	runs(t, s, func() { check(t, "at once", w.later(time.Second/2), "special true, register") })
+	runs(t, w, 0, func(*Service) { check(t, "at once", w.later(time.Second/2), "special true, register") }, func(c *config.Broker) { c.SkipPreOnline = true })
 }
