@@ -16,7 +16,7 @@ import (
 // groupCases are what the configuration of a group, or of the broker for all groups, changes in consuming.
 var groupCases = []Case{
 	{Area: "consumption", Feature: "DLQ for gRPC groups", Run: deadAtOnce},
-	{Area: "consumption", Feature: "Broadcast offset kept at broker", Run: broadcastOffsets},
+	{Area: "consumption", Feature: "Broadcast offset kept at broker", Run: broadcastOffsets, Limit: 4 * time.Minute},
 	{Area: "consumption", Feature: "Disable slow consumer automatically", Own: true, Long: true, Run: slowConsumer, Limit: 9 * time.Minute},
 	{Area: "consumption", Feature: "Group retry policy customized/exponential", Run: retryPolicy},
 	{Area: "consumption", Feature: "Static subscription of offline groups", Run: staticSubscription},
@@ -96,6 +96,12 @@ func broadcastOffsets(t *T) {
 		return at == 6, fmt.Sprint(at)
 	})
 	wants("a new client through a proxy", proxied("new", -1), code.PullOffsetMoved, 6)
+	// A pull that waits at the end counts as well.
+	wants("directly once more", direct(7), code.PullOffsetMoved, 7)
+	_, err := b.Begin(int(code.PullMessage), pullExt(group, topic, 0, 8, "sysFlag", 6, "suspendTimeoutMillis", 20000), nil)
+	t.Must(err, "pull that waits")
+	wants("the client through a proxy while its pull waits", proxied("one", -1), code.PullOffsetMoved, 8)
+	t.javaDriver(t.shared, "Special.java", "broadcast", t.shared.broker, t.shared.brokerName, t.Name("JBroadcast"))
 }
 
 // slowConsumer waits for the look that is taken every three minutes.

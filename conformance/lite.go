@@ -22,16 +22,17 @@ type liteRig struct {
 	*raw
 	t            *T
 	addr, parent string
+	own          *cluster // nil for one that is running
 }
 
 func (t *T) liteRig() *liteRig {
-	addr := ""
-	if t.Target == nil {
-		addr = t.shared.broker // a running one, which has to have light queues switched on
-	} else {
-		addr = t.ownCluster(testkit.Props{"enableLmq": "true", "enableMultiDispatch": "true"}).broker
+	addr := t.shared.broker // a running one, which has to have light queues switched on
+	var own *cluster
+	if t.Target != nil {
+		own = t.ownCluster(testkit.Props{"enableLmq": "true", "enableMultiDispatch": "true"})
+		addr = own.broker
 	}
-	r := &liteRig{raw: t.dial(addr), t: t, addr: addr, parent: t.Name("Parent")}
+	r := &liteRig{raw: t.dial(addr), t: t, addr: addr, parent: t.Name("Parent"), own: own}
 	r.topic(r.parent, topicConf{attributes: "+message.type=LITE"})
 	return r
 }
@@ -148,6 +149,9 @@ func liteMessages(t *T) {
 	liteAcks(r)
 	liteRefusals(r, client, group)
 	liteInfos(r, client, group)
+	if r.own != nil {
+		t.javaDriver(r.own, "Special.java", "lite", r.addr, r.own.brokerName, t.Name("JLite"))
+	}
 }
 
 // liteAcks: an acknowledged message gives way to the one behind it, one that is postponed keeps its lite topic waiting.

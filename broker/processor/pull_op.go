@@ -150,6 +150,9 @@ func (op *pullOp) read() {
 			return
 		}
 		op.res.Release()
+		if op.listener != "" { // it is there, also while it waits
+			op.p.Broadcast.Moved(op.listening(), h.QueueID, h.QueueOffset)
+		}
 		if op.park() {
 			return
 		}
