@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"apogee/internal/clock"
 	"apogee/store"
@@ -120,8 +121,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 					acked[bodies[i]] = true
 				}
 			}
-			killMaster := rnd.IntN(2) == 0
-			power := !killMaster && rnd.IntN(2) == 0
+			killMaster, power := rnd.IntN(2) == 0, rnd.IntN(2) == 0
 			clone := func(mem *vfs.Mem) *vfs.Mem {
 				if power {
 					return mem.CrashClone(rnd.Uint64())
@@ -188,5 +188,91 @@ func TestReconnects(t *testing.T) {
 	}
 	if !same(t, m.st, s.st) {
 		t.Fatal("the logs differ")
+	}
+}
+
+// rewrite makes a log whose records are the same up to some place.
+func rewrite(t testing.TB, from *vfs.Mem, bodies ...string) *vfs.Mem {
+	t.Helper()
+	mem := from.KillClone()
+	s := openStore(t, options(mem, store.AsyncMaster))
+	for _, b := range bodies {
+		put(t, s, b)
+	}
+	must(t, s.Close())
+	return mem
+}
+
+func TestPartedLogs(t *testing.T) {
+	long := func(tag string, n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprint(tag, i, strings.Repeat("-", i*37%900)))
+		}
+		return all
+	}
+	common := rewrite(t, vfs.NewMem(clock.Now), long("both", 60)...)
+	for name, c := range map[string]struct{ master, slave []string }{
+		"the slave is ahead":          {nil, long("s", 3)},
+		"the slave is far ahead":      {nil, long("s", 120)},
+		"other records":               {long("m", 5), long("s", 5)},
+		"other records, many of them": {long("m", 150), long("s", 90)},
+		"one each, of one size":       {[]string{"A"}, []string{"B"}},
+		"the master has more":         {long("m", 100), long("s", 1)},
+	} {
+		m := newMaster(t, rewrite(t, common, c.master...), nil)
+		disk := rewrite(t, common, c.slave...)
+		s := newSlave(t, disk, 1, m.addr(), nil)
+		_, o := put(t, m.st, "last")
+		if st := <-o; st != store.PutOK {
+			t.Fatalf("%s: status %d", name, st)
+		}
+		if !same(t, m.st, s.st) {
+			t.Fatalf("%s: the logs differ", name)
+		}
+		check := func(s *store.Store, what string) {
+			t.Helper()
+			eventually(t, name+what, func() bool { return s.MaxOffset("T", 0) == m.st.MaxOffset("T", 0) })
+			var res store.GetResult
+			for off := range s.MaxOffset("T", 0) {
+				var got [2]string
+				for i, of := range []*store.Store{s, m.st} {
+					of.Get(&store.GetRequest{Topic: "T", Offset: off, MaxCount: 1, MaxBytes: 1 << 20}, &res)
+					if res.Status != store.Found {
+						t.Fatalf("%s%s: offset %d: %v", name, what, off, res.Status)
+					}
+					got[i] = string(bytes.Join(res.Regions, nil))
+					res.Release()
+				}
+				if got[0] != got[1] {
+					t.Fatalf("%s%s: offset %d differs", name, what, off)
+				}
+			}
+		}
+		check(s.st, "")
+		s.c.Stop()
+		power := disk.CrashClone(1)
+		must(t, s.st.Close())
+		for what, mem := range map[string]*vfs.Mem{", opened again": disk, ", after a power cut": power} {
+			again := newSlave(t, mem, 1, m.addr(), nil)
+			eventually(t, name+what, func() bool { return same(t, m.st, again.st) })
+			check(again.st, what)
+			again.close()
+		}
+		m.close()
+	}
+}
+
+func TestNothingInCommon(t *testing.T) {
+	m := newMaster(t, rewrite(t, vfs.NewMem(clock.Now), "m"), nil)
+	defer m.close()
+	s := newSlave(t, rewrite(t, vfs.NewMem(clock.Now), "s", "t"), 1, m.addr(), nil)
+	defer s.close()
+	before := logOf(t, s.st)
+	m.conf.set(func(c *Config) { c.SlaveTimeout = 50 * time.Millisecond })
+	if _, o := put(t, m.st, "x"); <-o != store.FlushSlaveTimeout {
+		t.Fatal("a slave with another log counts")
+	}
+	if !bytes.Equal(before, logOf(t, s.st)) {
+		t.Fatal("the slave's log was touched")
 	}
 }

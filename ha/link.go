@@ -2,7 +2,6 @@ package ha
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -166,7 +165,8 @@ func (l *link) greet() (head []byte, from int64, err error) {
 		return head, -1, nil
 	}
 	if kind == ctlBegin {
-		return nil, 0, l.parted(begin, end, value)
+		from, err = l.part(begin, end, value)
+		return nil, from, err
 	}
 	if kind != ctlWelcome {
 		return nil, 0, fmt.Errorf("answer %d to a greeting: %w", kind, errProtocol)
@@ -202,16 +202,4 @@ func (l *link) sum(off, n int64) (uint32, error) {
 		return 0, fmt.Errorf("read own log: %w", err)
 	}
 	return crc32.Checksum(b, castagnoli), nil
-}
-
-// errParted says that the logs have nothing in common.
-var errParted = errors.New("this log is not the beginning of its master's: delete the store of this replica to have it copied anew")
-
-// parted says what is wrong with a log that is not the beginning of its master's.
-func (l *link) parted(begin, end, masters int64) error {
-	mastersEnd, err := l.expect(ctlEnd)
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("log from %d to %d, the master's from %d to %d: %w", begin, end, masters, mastersEnd, errParted)
 }

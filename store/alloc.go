@@ -24,6 +24,8 @@ type allocator struct {
 	mark atomic.Int64 // log offset from which the next file is wanted
 	ping chan struct{}
 
+	work sync.Mutex // one piece of work at a time; held across it
+
 	mu      sync.Mutex // guards all below
 	changed *sync.Cond
 	want    bool
@@ -130,6 +132,8 @@ func (a *allocator) end() {
 
 // step does one piece of work; false means there is none, or it failed.
 func (a *allocator) step() bool {
+	a.work.Lock()
+	defer a.work.Unlock()
 	a.mu.Lock()
 	tail, next, want := a.tail, a.next, a.want
 	failed := a.err != nil && a.l.s.now().Sub(a.errTime).Abs() < allocRetry

@@ -18,6 +18,7 @@ type flusher struct {
 	flushed atomic.Int64 // the log is durable up to here
 	ping    chan struct{}
 	quit    chan struct{}
+	syncing sync.Mutex // held across the sync of the log
 	done    sync.WaitGroup
 
 	lastThorough time.Time // the loop's own
@@ -122,14 +123,13 @@ func (f *flusher) flush() error {
 		f.s.dispatch.wake()
 	}
 	storeTime := l.lastStoreTime.Load() // before end: of a record that is flushed below
-	end := l.end()
-	if from := f.flushed.Load(); end > from {
-		if err := f.syncFiles(from, end); err != nil {
-			err = fmt.Errorf("flush commit log from %d: %w", from, err)
-			f.fail(err)
-			return err
-		}
-		f.flushed.Store(end)
+	from, end, err := f.syncLog()
+	if err != nil {
+		err = fmt.Errorf("flush commit log from %d: %w", from, err)
+		f.fail(err)
+		return err
+	}
+	if end > from {
 		f.lastThorough = f.s.now()
 		l.grew()
 		if storeTime > f.s.checkpoint.physicMsgTimestamp.Load() {
@@ -154,6 +154,20 @@ func (f *flusher) awaited() int64 {
 		return f.waiting[n-1].next
 	}
 	return 0
+}
+
+// syncLog makes the log durable up to its end.
+func (f *flusher) syncLog() (from, end int64, err error) {
+	f.syncing.Lock()
+	defer f.syncing.Unlock()
+	from, end = f.flushed.Load(), f.s.commit.end()
+	if end > from {
+		if err := f.syncFiles(from, end); err != nil {
+			return from, end, err
+		}
+		f.flushed.Store(end)
+	}
+	return from, end, nil
 }
 
 func (f *flusher) syncFiles(from, end int64) error {

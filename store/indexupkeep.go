@@ -71,3 +71,12 @@ func (x *indexFiles) close() {
 		f.f.close()
 	}
 }
+
+// cut goes back to off, where the log ends now.
+func (x *indexFiles) cut(off int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.build && x.pos.Load() > off {
+		x.pos.Store(off)
+	}
+}

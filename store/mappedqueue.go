@@ -254,20 +254,18 @@ func (q *mappedQueue) markUnsynced() {
 func (q *mappedQueue) truncate(off int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var keep []*mappedFile
-	var errs error
-	for _, f := range q.list() {
-		switch {
-		case f.end() <= off:
-			keep = append(keep, f)
-		case off >= f.base:
-			f.setPosition(off-f.base, f.flushed.Load() >= off-f.base)
-			keep = append(keep, f)
-		default:
-			errs = errors.Join(errs, f.remove())
-		}
-	}
+	l := q.list()
+	n := sort.Search(len(l), func(i int) bool { return l[i].base > off })
+	keep := l[:n:n]
 	q.files.Store(&keep)
+	if n > 0 && off < l[n-1].end() {
+		f := l[n-1]
+		f.setPosition(off-f.base, f.flushed.Load() >= off-f.base)
+	}
+	var errs error
+	for _, f := range slices.Backward(l[n:]) { // a crash under way leaves no hole
+		errs = errors.Join(errs, f.remove())
+	}
 	return errs
 }
 

@@ -172,16 +172,24 @@ func (l *commitLog) appendRaw(off int64, b []byte) error {
 	if err := l.placeRaw(off); err != nil {
 		return err
 	}
+	for len(b) > 0 { // file by file: no record is in two
+		n := min(int64(len(b)), l.nextFile(l.raw.start+l.raw.have)-l.raw.start-l.raw.have)
+		if err := l.appendPiece(b[:n]); err != nil {
+			l.rewindRaw()
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// appendPiece appends bytes of one file. What is good of them is taken.
+func (l *commitLog) appendPiece(b []byte) error {
 	done, good, bad := l.raw.scan(b, l.files.fileSize)
 	if err := l.writeRaw(b[:good]); err != nil {
-		l.stage.err = fmt.Errorf("write commit log at %d: %w", off, err)
-		l.s.fail(l.stage.err)
-		return l.stage.err
+		return err
 	}
 	l.publishRaw(done)
-	if bad != nil {
-		l.rewindRaw()
-	}
 	return bad
 }
 
@@ -280,38 +288,38 @@ func (t *rawTail) measure(fileSize int64) error {
 	return nil
 }
 
-// writeRaw writes bytes behind those that have come, file by file. Under writer.
+// writeRaw writes bytes of one file behind those that have come. Where there is no room for them now there may be later; a write that
+// fails closes the store. Under writer.
 func (l *commitLog) writeRaw(b []byte) error {
-	for len(b) > 0 {
-		l.lock.Lock()
-		f, err := l.roomRawLocked(int64(len(b)))
-		pos := l.pos
-		l.lock.Unlock()
-		if err != nil {
-			return err
-		}
-		n := min(int64(len(b)), f.size-pos)
-		if _, err := l.out.WriteAt(b[:n], pos); err != nil {
-			return err
-		}
-		l.lock.Lock()
-		l.pos += n
-		if l.pos < f.size {
-			b = b[n:]
-			if f.base+l.pos >= l.alloc.mark.Load() {
-				l.alloc.wake()
-			}
-			l.lock.Unlock()
-			continue
-		}
-		err = l.out.Close()
+	if len(b) == 0 {
+		return nil
+	}
+	l.lock.Lock()
+	f, err := l.roomRawLocked(int64(len(b)))
+	pos := l.pos
+	l.lock.Unlock()
+	if err != nil {
+		return fmt.Errorf("append to the log: %w", err)
+	}
+	_, err = l.out.WriteAt(b, pos)
+	l.lock.Lock()
+	l.pos += int64(len(b))
+	full := l.pos == f.size
+	if full {
+		err = errors.Join(err, l.out.Close())
 		l.tail, l.out = nil, nil
-		l.lock.Unlock()
+	}
+	if f.base+l.pos >= l.alloc.mark.Load() {
+		l.alloc.wake()
+	}
+	l.lock.Unlock()
+	if full {
 		f.release()
-		if err != nil {
-			return err
-		}
-		b = b[n:]
+	}
+	if err != nil {
+		l.stage.err = fmt.Errorf("write commit log at %d: %w", f.base+pos, err)
+		l.s.fail(l.stage.err)
+		return l.stage.err
 	}
 	return nil
 }
@@ -324,7 +332,7 @@ func (l *commitLog) roomRawLocked(n int64) (*mappedFile, error) {
 		}
 	}
 	f := l.tail
-	if end := min(l.pos+n, f.size); end > f.reserved.Load() {
+	if end := l.pos + n; end > f.reserved.Load() {
 		return f, l.alloc.awaitBlocks(f, end)
 	}
 	return f, nil
