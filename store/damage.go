@@ -3,9 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"sort"
@@ -19,48 +17,19 @@ import (
 // damaged, and known to have been whole, is noted and never given out, and what is behind it stays; a directory that lacks files of
 // the log is refused. Nothing is deleted but what holds no messages.
 
-// quarantineDir is where files go that are set aside, below the store's root or, for a log that is elsewhere, below its directory: a Java
-// broker reads neither, and would refuse to start with such files among its own.
-const quarantineDir = "quarantine"
-
-// quarantine moves a file or directory out of the way, and returns where it is now.
+// quarantine moves a file or directory out of the way, and returns where it is now. A log that is elsewhere has its own place for that:
+// another disk, perhaps.
 func (s *Store) quarantine(name string) (string, error) {
-	to, err := s.quarantineName(name)
-	if err == nil {
-		err = s.fs.Rename(name, to)
-	}
-	if err == nil {
-		err = errors.Join(s.fs.SyncDir(path.Dir(to)), s.fs.SyncDir(path.Dir(name)))
-	}
-	if err != nil {
-		return "", fmt.Errorf("set aside %s: %w", name, err)
-	}
-	return to, nil
+	root, rel := s.quarantineRoot(name)
+	return vfs.Quarantine(s.fs, root, rel, s.now())
 }
 
-// quarantineName is a free name, whose directory is there.
-func (s *Store) quarantineName(name string) (string, error) {
+func (s *Store) quarantineRoot(name string) (root, rel string) {
 	o := s.options()
-	root, rel := o.RootDir, ""
-	if below, ok := strings.CutPrefix(name, root+"/"); ok {
-		rel = below
-	} else {
-		root, rel = o.CommitLogDir, path.Base(name)
+	if below, ok := strings.CutPrefix(name, o.RootDir+"/"); ok {
+		return o.RootDir, below
 	}
-	stamp := path.Join(root, quarantineDir, s.now().UTC().Format("20060102-150405"))
-	for n := 1; ; n++ {
-		to := path.Join(stamp, rel)
-		if n > 1 {
-			to = path.Join(fmt.Sprintf("%s-%d", stamp, n), rel)
-		}
-		_, err := s.fs.Stat(to)
-		if errors.Is(err, fs.ErrNotExist) {
-			return to, mkdirDurable(s.fs, path.Dir(to))
-		}
-		if err != nil {
-			return "", err
-		}
-	}
+	return o.CommitLogDir, path.Base(name)
 }
 
 // loadLog finds the files of the log. What cannot be one is left alone (Java does not start); a last file that is too short, as an

@@ -85,7 +85,7 @@ func (s *Store) loadIndex(last exit) error {
 	}
 	if x.build && s.commit.files.last() != nil && (absent || len(infos) == 0 && s.checkpoint.indexMsgTimestamp.Load() > 0) {
 		level := slog.LevelWarn
-		if last == uncleanExit && s.checkpoint.indexMsgTimestamp.Load() == 0 { // it may not have been written yet
+		if s.checkpoint.indexMsgTimestamp.Load() == 0 { // there may never have been a key
 			level = slog.LevelInfo
 		}
 		s.log.Log(context.Background(), level, "index is missing: messages are indexed again, in the background", "dir", s.files.index)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // extent is the place of a record in the log.
@@ -115,8 +116,10 @@ func (r *recovery) withoutLog() error {
 // setQueuesAside moves all queues out of the way.
 func (r *recovery) setQueuesAside() error {
 	s := r.s
-	s.closeQueues()
 	for _, q := range s.queues.all() {
+		if q.cq.served() {
+			q.cq.files.close()
+		}
 		s.queues.remove(q)
 	}
 	var moved []string
@@ -509,7 +512,8 @@ func (r *recovery) keepTail(end int64) error {
 
 // copyTail copies a file from an offset up to the last byte that is not zero.
 func (s *Store) copyTail(f *mappedFile, off int64) (to string, n int64, err error) {
-	if to, err = s.quarantineName(fmt.Sprintf("%s.from-%d", f.path, off)); err != nil {
+	root, rel := s.quarantineRoot(fmt.Sprintf("%s.from-%d", f.path, off))
+	if to, err = vfs.QuarantineName(s.fs, root, rel, s.now()); err != nil {
 		return "", 0, err
 	}
 	if err := f.hold(); err != nil {

@@ -6,9 +6,11 @@ import (
 	"hash/maphash"
 	"io/fs"
 	"math"
+	"path"
 
 	"apogee/store"
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // recover brings wheel and log to where they agree with each other and with the commit log (TimerMessageStore.recover; spec: store.md
@@ -21,8 +23,11 @@ func (s *Service) recover() error {
 	switch {
 	case missing:
 	case errors.Is(err, errCheckpoint):
-		o.Log.Error("timer checkpoint is damaged; messages of the last days may be delivered again", "err", err)
-		missing = true
+		moved, asideErr := s.setAside(path.Join("config", "timercheck"))
+		o.Log.Error("timer checkpoint is damaged and set aside; messages of the last days may be delivered again", "err", err, "moved", moved)
+		if missing = true; asideErr != nil {
+			return asideErr
+		}
 	case err != nil:
 		return err
 	}
@@ -48,7 +53,16 @@ func (s *Service) recover() error {
 		err = s.recoverLog(&cp, missing, trusted)
 	}
 	if errors.Is(err, errNoUnit) || errors.Is(err, errPassed) {
-		o.Log.Error("timer log cannot be used; it is made anew from the timer topic", "err", err)
+		moved, why := "", err
+		if errors.Is(err, errNoUnit) {
+			if err = s.log.close(); err == nil {
+				moved, err = s.setAside(logDir)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		o.Log.Error("timer log cannot be used; it is made anew from the timer topic", "err", why, "moved", moved)
 		err = s.rebuild(s.read, s.wheel.floor(cp.read), cp.queue)
 	}
 	s.readTime.Store(s.read)
@@ -65,15 +79,25 @@ func (s *Service) loadWheel() (trusted bool, err error) {
 	err = s.wheel.load(o.FS, o.Dir)
 	switch {
 	case errors.Is(err, errWheel):
-		o.Log.Error("timer wheel is damaged; it is made anew from the timer log", "err", err)
+		moved, asideErr := s.setAside(wheelName)
+		o.Log.Error("timer wheel is damaged; it is set aside, and made anew from the timer log", "err", err, "moved", moved)
 		s.wheel.pages = [pageCount]*[pageSize]byte{}
-		return false, nil
+		return false, asideErr
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("timer wheel: %w", err)
 	}
 	return !snapshots(o.FS, o.Dir), nil
+}
+
+// setAside keeps a damaged file or directory for whoever wants to look at it.
+func (s *Service) setAside(name string) (string, error) {
+	o := &s.opts
+	if _, err := o.FS.Stat(path.Join(o.Dir, name)); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return vfs.Quarantine(o.FS, o.Dir, name, o.Now())
 }
 
 // recoverLog makes the wheel agree with the log, and finds where to read the timer topic on.

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,9 @@ func TestDamage(t *testing.T) {
 						t.Errorf("progress %+v", p)
 					}
 				}, func(o *Options) { o.LogFileSize = 1056 })
+				if _, err := fs.ReadDir("store/" + vfs.QuarantineDir); strings.HasPrefix(name, "short") && err != nil {
+					t.Errorf("what was damaged is not kept: %v", err)
+				}
 				got := make(map[string]int)
 				for _, d := range s.put {
 					got[d.body]++

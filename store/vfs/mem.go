@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -158,13 +159,37 @@ func (m *Mem) Rename(oldname, newname string) error {
 		return err
 	}
 	if n.dir {
-		return &fs.PathError{Op: "rename", Path: oldname, Err: unix.EISDIR} // no caller renames directories
+		return m.renameDir(path.Clean(oldname), path.Clean(newname))
 	}
 	if old := m.nodes[path.Clean(newname)]; old != nil && old != n {
 		m.forget(old)
 	}
 	m.link(newname, n)
 	m.link(oldname, nil)
+	return nil
+}
+
+// renameDir moves a directory and all that is below it. It is all there under one of the two names after a crash; here it is always under
+// the new one.
+func (m *Mem) renameDir(from, to string) error {
+	if m.nodes[to] != nil {
+		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
+	}
+	for name, n := range maps.Clone(m.nodes) {
+		if rest, below := strings.CutPrefix(name, from); below && (rest == "" || rest[0] == '/') {
+			delete(m.nodes, name)
+			m.nodes[to+rest] = n
+		}
+	}
+	for dir, ops := range maps.Clone(m.undo) {
+		if rest, below := strings.CutPrefix(dir, from); below && (rest == "" || rest[0] == '/') {
+			delete(m.undo, dir)
+			for i := range ops {
+				ops[i].name = to + strings.TrimPrefix(ops[i].name, from)
+			}
+			m.undo[to+rest] = ops
+		}
+	}
 	return nil
 }
 

@@ -177,3 +177,45 @@ func asideName(fsys FS, name string, now time.Time) (string, error) {
 		aside = fmt.Sprintf("%s-%d", stamp, n)
 	}
 }
+
+// QuarantineDir is where files go that are damaged and lie among others that a Java broker would not start with, below the root of the
+// directory.
+const QuarantineDir = "quarantine"
+
+// QuarantineName is a free name below the root's [QuarantineDir] for something that lies at rel below the root. Its directory is there.
+func QuarantineName(fsys FS, root, rel string, now time.Time) (string, error) {
+	stamp := path.Join(root, QuarantineDir, now.UTC().Format("20060102-150405"))
+	for n := 1; ; n++ {
+		to := path.Join(stamp, rel)
+		if n > 1 {
+			to = path.Join(fmt.Sprintf("%s-%d", stamp, n), rel)
+		}
+		_, err := fsys.Stat(to)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fsys.MkdirAll(path.Dir(to))
+			for dir := path.Dir(to); err == nil && dir != root && dir != path.Dir(dir); dir = path.Dir(dir) {
+				err = fsys.SyncDir(path.Dir(dir))
+			}
+			return to, err
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// Quarantine moves a file or directory that lies at rel below the root there, and returns its name.
+func Quarantine(fsys FS, root, rel string, now time.Time) (string, error) {
+	name := path.Join(root, rel)
+	to, err := QuarantineName(fsys, root, rel, now)
+	if err == nil {
+		err = fsys.Rename(name, to)
+	}
+	if err == nil {
+		err = errors.Join(fsys.SyncDir(path.Dir(to)), fsys.SyncDir(path.Dir(name)))
+	}
+	if err != nil {
+		return "", fmt.Errorf("set aside %s: %w", name, err)
+	}
+	return to, nil
+}

@@ -486,3 +486,23 @@ func TestFailNth(t *testing.T) {
 		}
 	}
 }
+
+// A directory takes along what is in it.
+func TestRenameOfADirectory(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		must(t, fsys.MkdirAll(path.Join(dir, "a/b")))
+		must(t, fsys.MkdirAll(path.Join(dir, "ab")))
+		write(t, fsys, path.Join(dir, "a/b/f"), []byte("in it"))
+		write(t, fsys, path.Join(dir, "ab/f"), []byte("beside it"))
+		must(t, fsys.Rename(path.Join(dir, "a"), path.Join(dir, "c")))
+		if got := read(t, fsys, path.Join(dir, "c/b/f")); got != "in it" {
+			t.Errorf("read %q", got)
+		}
+		if got := read(t, fsys, path.Join(dir, "ab/f")); got != "beside it" {
+			t.Errorf("read %q", got)
+		}
+		if _, err := fsys.Stat(path.Join(dir, "a/b/f")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the old name: %v", err)
+		}
+	})
+}
