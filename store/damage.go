@@ -202,7 +202,8 @@ func (s *Store) wholeAt(f *mappedFile, p damagedPart) bool {
 	whole := false
 	_ = f.guard(func() error { // a fault leaves it damaged
 		var h record.Header
-		whole = record.Parse(f.data[p.From-f.base:], &h) == nil && h.PhysicalOffset == p.From && h.CheckBody() == nil
+		// A record that ends a transaction without a message is what store/repair wraps damaged bytes in.
+		whole = record.Parse(f.data[p.From-f.base:], &h) == nil && h.PhysicalOffset == p.From && h.CheckBody() == nil && h.Tran() != record.SysTranRollback
 		return nil
 	})
 	return whole

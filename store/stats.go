@@ -51,6 +51,14 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
+// IndexBehind is how much of the log the index has not got yet, in bytes.
+func (s *Store) IndexBehind() int64 {
+	if s.index == nil {
+		return 0
+	}
+	return s.index.behind()
+}
+
 // earliestStoreTime is the store time of the first record, -1 if there is none.
 func (l *commitLog) earliestStoreTime() int64 {
 	first := int64(-1)
