@@ -28,8 +28,8 @@ func storeCommand() *cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append(append([]cli.Flag(nil), more...), shared...) }
 	return &cli.Command{
 		Name:  "store",
-		Usage: "look into a data directory, Apogee's or Java's; repair it",
-		Description: "DIR is the broker's storePathRootDir, such as ~/store. But for repair, no lock is taken and nothing is written; a broker may be\n" +
+		Usage: "look into a data directory, Apogee's or Java's; repair or copy it",
+		Description: "DIR is the broker's storePathRootDir, such as ~/store. But for repair and migrate, no lock is taken and nothing is written; a broker may be\n" +
 			"running on the directory.\n\n" +
 			"Examples:\n" +
 			"  apogee store inspect ~/store                               log, checkpoint, indexes, configuration files\n" +
@@ -67,6 +67,7 @@ func storeCommand() *cli.Command {
 			},
 			verifyCommand(),
 			repairCommand(),
+			migrateCommand(),
 		},
 	}
 }

@@ -29,7 +29,7 @@ func repairCommand() *cli.Command {
 	return &cli.Command{
 		Name: "repair", Usage: "put a damaged directory in order", ArgsUsage: "DIR",
 		Description: "With --dry-run it says what is wrong and what would be done, and changes nothing; with --apply it does it. No broker may run on DIR.\n\n" +
-			"What is replaced goes to DIR/quarantine-DATE-TIME; nothing is deleted, so there must be room. Queues and indexes are made again\n" +
+			"What is replaced goes to DIR/quarantine/DATE-TIME; nothing is deleted, so there must be room. Queues and indexes are made again\n" +
 			"from the commit log, which takes as long as reading it. Where bytes of the log are no record any more, the report says which\n" +
 			"messages they were, and the part is noted in DIR/damaged.json: nobody is given anything of it, and readers go on behind it. The same\n" +
 			"is done about a record whose body is damaged. All bytes stay.\n" +
@@ -82,26 +82,30 @@ func runRepair(c *cli.Context) error {
 	return nil
 }
 
+// configured are the options of a configuration file, "" for none.
+func configured(name string) (opts store.Options, err error) {
+	if name == "" {
+		return store.Defaults(), nil
+	}
+	file, err := readProperties(name)
+	if err == nil {
+		_, err = properties.Bind(file, &opts)
+	}
+	opts.Whole = true
+	return opts, err
+}
+
 // storeOptions is how a broker would open dir: by the configuration that -c names, else by what the files say.
 func storeOptions(c *cli.Context, dir string) (store.Options, error) {
-	opts := store.Defaults()
-	name := c.String("configFile")
-	if name != "" {
-		file, err := readProperties(name)
-		if err != nil {
-			return opts, err
-		}
-		opts = store.Options{}
-		if _, err := properties.Bind(file, &opts); err != nil {
-			return opts, err
-		}
-		opts.Whole = true
+	opts, err := configured(c.String("configFile"))
+	if err != nil {
+		return opts, err
 	}
 	opts.RootDir, opts.FS, opts.Now = dir, vfs.OS(), time.Now
 	if at := c.String("commitlog"); at != "" {
 		opts.CommitLogDir = at
 	}
-	if name == "" {
+	if c.String("configFile") == "" {
 		repair.Sizes(opts.FS, &opts)
 	}
 	return opts, nil
@@ -184,7 +188,7 @@ func progressLine(w io.Writer, what string, now func() time.Time) func(done, tot
 		last = t
 		left := "?"
 		if done > 0 {
-			left = (time.Duration(float64(t.Sub(begun)) * float64(total-done) / float64(done))).Round(time.Second).String()
+			left = time.Duration(float64(t.Sub(begun)) * float64(total-done) / float64(done)).Round(time.Second).String()
 		}
 		fmt.Fprintf(w, "%s: %d of %d MiB, %d%%, about %s left\n", what, done>>20, total>>20, done*100/total, left)
 	}

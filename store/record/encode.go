@@ -157,6 +157,19 @@ func PutPhysical(rec []byte, physical int64) {
 	binary.BigEndian.PutUint64(rec[offPhysical:], uint64(physical))
 }
 
+// PutPrepared has a record say where the first half of its transaction is.
+func PutPrepared(rec []byte, physical int64) {
+	p := offBornHost + hostV4 + hostV4 + 12
+	sys := int32(binary.BigEndian.Uint32(rec[offSysFlag:]))
+	if sys&SysBornHostV6 != 0 {
+		p += hostV6 - hostV4
+	}
+	if sys&SysStoreHostV6 != 0 {
+		p += hostV6 - hostV4
+	}
+	binary.BigEndian.PutUint64(rec[p:], uint64(physical))
+}
+
 // SealCRC fills the reserved property CRC of a whole record that was measured with propCRC; it is the last thing done to it.
 //
 //	offset from the end  size  field

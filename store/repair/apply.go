@@ -121,7 +121,7 @@ func (r *run) quarantineDir() (string, error) {
 	if r.away != "" {
 		return r.away, nil
 	}
-	dir := path.Join(r.root, "quarantine-"+r.s.Now().Format("20060102-150405"))
+	dir := path.Join(r.root, "quarantine", r.s.Now().UTC().Format("20060102-150405"))
 	for n := 1; ; n++ {
 		name := dir
 		if n > 1 {
@@ -129,7 +129,7 @@ func (r *run) quarantineDir() (string, error) {
 		}
 		_, err := r.fs.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			if err := errors.Join(r.fs.MkdirAll(name), r.fs.SyncDir(r.root)); err != nil {
+			if err := errors.Join(r.fs.MkdirAll(name), r.fs.SyncDir(path.Dir(name)), r.fs.SyncDir(r.root)); err != nil {
 				return "", err
 			}
 			r.away, r.rep.Quarantine = name, r.below(name)

@@ -106,8 +106,10 @@ func (r *run) lookLogFiles() error {
 		case info.Size == 0 && i == len(infos)-1:
 			r.quarantineStep(LogFile, name, "empty: its making was cut short")
 		case base%size != 0:
-			r.add(Step{Kind: LogFile, Path: r.below(name), State: Remains,
-				Found: fmt.Sprintf("its first offset is no multiple of the file size %d: the size in the configuration is another than the files'", size)})
+			r.add(Step{
+				Kind: LogFile, Path: r.below(name), State: Remains,
+				Found: fmt.Sprintf("its first offset is no multiple of the file size %d: the size in the configuration is another than the files'", size),
+			})
 		default:
 			files = append(files, segment{name, base, info.Size})
 		}
@@ -132,8 +134,10 @@ func (r *run) lookLogFiles() error {
 func (r *run) sizedLogFile(f segment) {
 	size := r.s.MappedFileSizeCommitLog
 	if f.size > size {
-		r.add(Step{Kind: LogFile, Path: r.below(f.path), State: Remains,
-			Found: fmt.Sprintf("has %d bytes, more than the %d of the configuration (mappedFileSizeCommitLog)", f.size, size)})
+		r.add(Step{
+			Kind: LogFile, Path: r.below(f.path), State: Remains,
+			Found: fmt.Sprintf("has %d bytes, more than the %d of the configuration (mappedFileSizeCommitLog)", f.size, size),
+		})
 		return
 	}
 	r.add(Step{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 )
 
 // Op names a kind of file operation for fault injection.
@@ -112,6 +113,8 @@ func (f *faultyFS) MkdirAll(dir string) error {
 	}
 	return f.under.MkdirAll(dir)
 }
+
+func (f *faultyFS) SetModTime(name string, t time.Time) error { return SetModTime(f.under, name, t) }
 
 func (f *faultyFS) ReadDir(dir string) ([]Info, error) {
 	if err := f.check(OpReadDir, dir); err != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/unix"
@@ -133,6 +134,8 @@ func (osFS) readPiece(name string, p []byte, off int64) (n int, err error) {
 
 func (osFS) Remove(name string) error             { return os.Remove(name) }
 func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+
+func (osFS) SetModTime(name string, t time.Time) error { return os.Chtimes(name, t, t) }
 
 // MkdirAll makes one system call for a directory whose parent exists: os.MkdirAll looks first, at every parent too.
 func (o osFS) MkdirAll(dir string) error {

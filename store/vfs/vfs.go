@@ -103,5 +103,19 @@ type Mapping interface {
 	Unmap() error
 }
 
+// timekeeper is a file system that can say when a file was changed last.
+type timekeeper interface {
+	SetModTime(name string, t time.Time) error
+}
+
+// SetModTime makes a copy look as old as what it was copied from: brokers delete log files by that time. Where it cannot be had, nothing
+// happens.
+func SetModTime(fsys FS, name string, t time.Time) error {
+	if k, ok := fsys.(timekeeper); ok {
+		return k.SetModTime(name, t)
+	}
+	return nil
+}
+
 // PageSize is what ranges are widened to where the kernel thinks in pages.
 const PageSize = 4096
