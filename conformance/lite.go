@@ -300,4 +300,40 @@ func liteSubscriptions(t *T) {
 	r.order(code.Success, "COMPLETE_REMOVE", l, list, "")
 	v = r.json(code.GetLiteClientInfo, wire.Ext("parentTopic", r.parent, "group", list, "clientId", l), nil)
 	Equal(t, "lite topics of a client that is gone", wire.Num(wire.At(v, "liteTopicCount")), "-1")
+	if r.own != nil {
+		liteQuota(r)
+	}
+}
+
+// liteQuota: a client of an exclusive group takes a lite topic over only where there is room for one more subscription, and a renewal
+// needs room as well.
+func liteQuota(r *liteRig) {
+	t := r.t
+	info := r.json(code.GetBrokerLiteInfo, nil, nil)
+	var n int
+	_, err := fmt.Sscan(wire.Num(wire.At(info, "liteSubscriptionCount")), &n)
+	t.Must(err, "number of subscriptions")
+	r.ok(code.UpdateBrokerConfig, nil, fmt.Append(nil, "maxLiteSubscriptionCount=", n+3))
+	group := r.liteGroup("lite.sub.model", "Exclusive")
+	other := &liteRig{raw: t.dial(r.addr), t: t, addr: r.addr, parent: r.parent}
+	a, b := t.Name("qa@1"), t.Name("qb@1")
+	count := func(what, client, want string) {
+		v := r.json(code.GetLiteClientInfo, wire.Ext("parentTopic", r.parent, "group", group, "clientId", client), nil)
+		Equal(t, what, wire.Num(wire.At(v, "liteTopicCount")), want)
+	}
+	for _, lite := range []string{"q1", "q2", "q3"} {
+		r.order(code.Success, "PARTIAL_ADD", a, group, "", lite)
+	}
+	r.order(code.LiteSubscriptionQuotaExceeded, "PARTIAL_ADD", a, group, "", "q4")
+	other.order(code.LiteSubscriptionQuotaExceeded, "PARTIAL_ADD", b, group, "", "q1")
+	r.order(code.LiteSubscriptionQuotaExceeded, "PARTIAL_ADD", a, group, "", "q1")
+	count("lite topics with all of the room used", a, "3")
+	r.order(code.Success, "PARTIAL_REMOVE", a, group, "", "q3")
+	other.order(code.Success, "PARTIAL_ADD", b, group, "", "q1")
+	count("lite topics of the one before", a, "1")
+	count("lite topics of the one who took over", b, "1")
+	other.order(code.Success, "COMPLETE_ADD", b, group, "", "q1")
+	count("lite topics after a renewal", b, "1")
+	other.order(code.Success, "PARTIAL_REMOVE", b, group, "", "q1")
+	count("lite topics of one who has left", b, "0")
 }
