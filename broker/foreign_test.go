@@ -117,7 +117,8 @@ func sameAsManifest(n *node, m *manifest) {
 	n.sameTables(m)
 	n.sameOffsets(m)
 	for topic, q := range m.Topics {
-		if later(topic) || strings.HasPrefix(topic, "BatchCq_") { // of which queues in RocksDB serve the single messages only
+		// With queues in RocksDB Java serves the single messages of a batch queue only, and nothing of a compaction topic.
+		if strings.HasPrefix(topic, "Compact_") || strings.HasPrefix(topic, "BatchCq_") {
 			continue
 		}
 		for i := range q.Queues {
