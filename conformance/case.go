@@ -29,7 +29,7 @@ func Cases() []Case {
 	for _, part := range [][]Case{
 		messagingCases, consumptionCases, filteringCases, delayCases, orderingCases, storageCases, namesrvCases, adminCases,
 		clientCases, deploymentCases, operatorCases, balanceCases, popOrderCases, groupCases, liteCases, kindCases, traceCases, transactionCases, sqlCases, popCases, unregisteredCases, nicheCases,
-		replicaCases,
+		replicaCases, slaveCases,
 	} {
 		all = append(all, part...)
 	}

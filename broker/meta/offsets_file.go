@@ -125,10 +125,15 @@ func (o *Offsets) Persist() error {
 	})
 }
 
-// Encode is the table as Java's slaves and tools read it, in one line: body.ConsumerOffsetSerializeWrapper without the detour over
-// maps, since a large broker writes hundreds of thousands of offsets every few seconds. groupTopicMap, which a getter of Java's
+// Encode is the table as the file has it, in one line: body.ConsumerOffsetSerializeWrapper without the detour over maps, since a large broker writes hundreds of thousands of offsets every few seconds. groupTopicMap, which a getter of Java's
 // leaks into the file and nobody reads, is left out.
-func (o *Offsets) Encode() []byte {
+func (o *Offsets) Encode() []byte { return o.encode(true) }
+
+// EncodeCommitted is the table as slaves read it: without the offsets of pulls, which are of no use elsewhere. The slaves of Java 5.5.0 fail
+// on them, since they cannot skip what they do not know if it has numbers for keys; they would get no offset at all.
+func (o *Offsets) EncodeCommitted() []byte { return o.encode(false) }
+
+func (o *Offsets) encode(all bool) []byte {
 	committed, pulled, light := o.collect()
 	version := o.version.get()
 	b := append([]byte(nil), `{"dataVersion":`...)
@@ -144,8 +149,10 @@ func (o *Offsets) Encode() []byte {
 	}
 	b = append(b, `,"offsetTable":`...)
 	b = appendEntries(b, committed, appendQueues)
-	b = append(b, `,"pullOffsetTable":`...)
-	b = appendEntries(b, pulled, appendQueues)
+	if all {
+		b = append(b, `,"pullOffsetTable":`...)
+		b = appendEntries(b, pulled, appendQueues)
+	}
 	return append(b, '}')
 }
 

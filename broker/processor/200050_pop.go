@@ -38,7 +38,7 @@ func (p *Processor) servePop(r *remoting.Request, mayBlock bool) {
 		op.hdr.BornTime = p.Now().UnixMilli()
 	}
 	group, ok := p.Groups.Get(op.hdr.ConsumerGroup)
-	if !mayBlock && (!ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.hdr.Exp != "" && p.compiles(op.hdr.ExpType, op.hdr.Exp)) {
+	if !mayBlock && (!p.cfg().Master() || !ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.hdr.Exp != "" && p.compiles(op.hdr.ExpType, op.hdr.Exp)) {
 		op.free()
 		d := r.Detach()
 		if !p.Lanes.Pull.Submit(func() { p.servePop(d, true) }) {

@@ -221,6 +221,7 @@ type acked struct {
 	replier remoting.Replier
 	from    string // whose they are, for remarks
 	left    atomic.Int32
+	lost    atomic.Bool
 	last    store.PutResult // behind the others
 	code    int32
 	remark  string
@@ -291,13 +292,20 @@ func (d *acked) end() {
 	}
 }
 
-// Complete makes acked a [store.Completion]. That the disk was too slow is no failure: the ack is stored.
-func (d *acked) Complete(store.PutStatus) {
+// Complete makes acked a [store.Completion]. That the disk was too slow is no failure: the ack is stored. Where it was sent to another
+// broker it may be lost.
+func (d *acked) Complete(s store.PutStatus) {
+	if _, kept := putCode(s); !kept {
+		d.lost.Store(true)
+	}
 	if d.left.Add(-1) == 0 {
 		d.answer()
 	}
 }
 
 func (d *acked) answer() {
+	if d.code == code.Success && d.lost.Load() {
+		d.refuse(code.SystemError, "ack is not stored: no other broker has taken it")
+	}
 	d.replier.Reply(&remoting.Reply{Code: d.code, Remark: d.remark, Header: d.header})
 }

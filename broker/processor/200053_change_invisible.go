@@ -15,10 +15,14 @@ import (
 // Answers: 17 without the topic, 13 for a queue that it does not have, 208 for an offset that has no message, 1 if the store takes
 // nothing; else 0. A message of an ordered pop keeps its pop time, and gets no new one if it is consumed already.
 //
-// In a queue that somebody is popping from in order, it goes on in a lane.
+// In a queue that somebody is popping from in order, and at a slave, whose check points go to other brokers, it goes on in a lane.
 func (p *Processor) changeInvisible(r *remoting.Request) { p.serveChange(r, false) }
 
 func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
+	if !mayBlock && !p.cfg().Master() {
+		p.popLane(r, p.serveChange)
+		return
+	}
 	var h header.ChangeInvisibleTimeRequest
 	if err := h.DecodeFields(r.Fields); err != nil {
 		p.unchanged(r, code.SystemError, err.Error())
