@@ -251,6 +251,12 @@ func (b *Broker) open() (err error) {
 		return err
 	}
 	b.topics.AdoptQueues(b.store.Queues())
+	switch static, err := meta.StaticTopics(fs, dir); {
+	case err != nil:
+		log.Warn("which topics are static is not known", "err", err)
+	case len(static) > 0:
+		log.Warn("static topics are served as ordinary ones, by the queues that they have here", "topics", static)
+	}
 	b.groups.Adopt(b.offsets.Groups())
 	b.hold = hold.New(hold.Options{Now: now})
 	b.delay, err = delay.Open(delay.Options{
