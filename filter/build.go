@@ -81,67 +81,40 @@ func deeper(t term, err error) (term, error) {
 }
 
 func (b *builder) disjunction(d *disjunction) (term, error) {
-	terms, depth, err := conditions(d.Terms, b.conjunction)
-	if err != nil || len(d.Terms) == 1 {
-		return terms.only, err
-	}
-	list := terms.list
-	return deeper(conditionTerm(depth, func(m *message) truth {
-		out := no
-		for _, c := range list {
-			switch t := c(m); t {
-			case yes, broken:
-				return t
-			case unknown:
-				out = unknown
-			}
-		}
-		return out
-	}), nil)
+	return junction(d.Terms, b.conjunction, yes)
 }
 
-func (b *builder) conjunction(c *conjunction) (term, error) {
-	terms, depth, err := conditions(c.Terms, b.equality)
-	if err != nil || len(c.Terms) == 1 {
-		return terms.only, err
-	}
-	list := terms.list
-	return deeper(conditionTerm(depth, func(m *message) truth {
-		out := yes
-		for _, c := range list {
-			switch t := c(m); t {
-			case no, broken:
-				return t
-			case unknown:
-				out = unknown
-			}
-		}
-		return out
-	}), nil)
-}
+func (b *builder) conjunction(c *conjunction) (term, error) { return junction(c.Terms, b.equality, no) }
 
-// operands are those of an AND or an OR, or the only one where there is no operator.
-type operands struct {
-	only term
-	list []condition
-}
-
-func conditions[N any](nodes []*N, build func(*N) (term, error)) (out operands, depth int, err error) {
+// junction is the only one of some terms, or all of them joined: by OR, where one that is true ends the look at the others, or by AND, where
+// one that is not true does.
+func junction[N any](nodes []*N, build func(*N) (term, error), end truth) (term, error) {
+	var list []condition
+	depth := 0
 	for _, n := range nodes {
 		t, err := build(n)
-		if err != nil {
-			return out, 0, err
-		}
-		if len(nodes) == 1 {
-			return operands{only: t}, t.depth, nil
+		if err != nil || len(nodes) == 1 {
+			return t, err
 		}
 		c, err := t.asCondition()
 		if err != nil {
-			return out, 0, err
+			return term{}, err
 		}
-		out.list, depth = append(out.list, c), max(depth, t.depth)
+		list, depth = append(list, c), max(depth, t.depth)
 	}
-	return out, depth, nil
+	other := end.not()
+	return deeper(conditionTerm(depth, func(m *message) truth {
+		out := other
+		for _, c := range list {
+			switch t := c(m); t {
+			case end, broken:
+				return t
+			case unknown:
+				out = unknown
+			}
+		}
+		return out
+	}), nil)
 }
 
 func (b *builder) equality(e *equality) (term, error) {
