@@ -101,11 +101,29 @@ func TestStoreCommands(t *testing.T) {
 			t.Errorf("%s: code %d\n%s%s", tc.args, code, stdout, stderr)
 		}
 	}
+	for _, tc := range []struct{ args, file, want string }{
+		{"inspect", "commitlog/00000000000000000000", `body, 5 bytes: "hello"`},
+		{"inspect --json", "commitlog/00000000000000000000", `"kind":"commit log"`},
+		{"inspect", "consumequeue/Orders/0/00000000000000000000", "0 at 0: queueOffset=0 physicalOffset=0"},
+		{"inspect --from 7", "consumequeue/Orders/0/00000000000000000000", "nothing stands in it"},
+		{"inspect", "config/topics.json", "configuration, 2 bytes\n{}\n"},
+		{"inspect --json", "config/topics.json", `"value":{}`},
+		{"inspect", "checkpoint", "logicsPhysicalOffset=0\n"},
+	} {
+		args := append([]string{"store"}, strings.Fields(tc.args)...)
+		code, stdout, stderr := call(append(args, filepath.Join(dir, tc.file))...)
+		if code != 0 || !strings.Contains(stdout, tc.want) || stderr != "" {
+			t.Errorf("%s %s: code %d\n%s%s", tc.args, tc.file, code, stdout, stderr)
+		}
+	}
+	if code, stdout, stderr := call("store", "doctor", dir); code != 1 || !strings.Contains(stdout, "mappedFileSizeCommitLog=4096") || !strings.Contains(stdout, "VERDICT: NOT SAFE") {
+		t.Errorf("doctor: code %d\n%s%s", code, stdout, stderr)
+	}
 	// The entry of dataDir has not the tags code of its record.
 	if code, stdout, stderr := call("store", "verify", dir); code != 1 || !strings.Contains(stdout, "queue.entry") || stderr != "1 findings\n" {
 		t.Errorf("verify: code %d\n%s%s", code, stdout, stderr)
 	}
-	for args, want := range map[string]string{"verify": "expected DIR", "verify -x y": "Unrecognized", "verify nowhere": "nowhere", "verify --commitlog x -c nowhere y": "y"} {
+	for args, want := range map[string]string{"verify": "expected DIR", "verify -x y": "Unrecognized", "verify nowhere": "nowhere", "verify --commitlog x -c nowhere y": "y", "doctor": "expected DIR", "doctor a b": "expected DIR", "doctor nowhere": "nowhere"} {
 		if code, _, stderr := call(append([]string{"store"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: code %d, %s", args, code, stderr)
 		}

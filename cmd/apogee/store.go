@@ -37,13 +37,11 @@ func storeCommand() *cli.Command {
 			"  apogee store dump --topic Orders --queue 0 --count 5 ~/store\n" +
 			"  apogee store dump --offset 0 --count 10 --body hex ~/store the log itself, record by record\n" +
 			"  apogee store config topics.json ~/store                    one configuration file\n" +
-			"  apogee store verify ~/store                                everything is read and checked",
+			"  apogee store verify ~/store                                everything is read and checked\n" +
+			"  apogee store doctor -c broker.conf ~/store                 is it safe to open with these settings",
 		Action: needsCommand,
 		Subcommands: []*cli.Command{
-			{
-				Name: "inspect", Usage: "the state of the directory", ArgsUsage: "DIR", Flags: with(),
-				Action: onStore(0, func(c *cli.Context, s *inspect.Store) error { return printSummary(c, s) }),
-			},
+			inspectCommand(shared),
 			{
 				Name: "list", Usage: "topics and queues with their offsets", ArgsUsage: "DIR",
 				Flags:  with(&cli.StringFlag{Name: "topic", Usage: "this topic only"}),
@@ -68,6 +66,7 @@ func storeCommand() *cli.Command {
 			verifyCommand(),
 			repairCommand(),
 			migrateCommand(),
+			doctorCommand(),
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"apogee/broker/delay"
+	"apogee/broker/timer"
 	"apogee/compat/properties"
 	"apogee/store/verify"
 	"apogee/store/vfs"
@@ -64,6 +65,7 @@ type place struct {
 	dir      string
 	root     fs.FS
 	log      fs.FS // nil is commitlog below root
+	logDir   string
 	settings *properties.File
 	live     bool
 	holder   string // who is at work in it
@@ -90,7 +92,7 @@ func openPlace(c *cli.Context, dir string) (*place, error) {
 		at, _ = p.settings.Get("storePathCommitLog")
 	}
 	if at != "" {
-		p.log = os.DirFS(at)
+		p.log, p.logDir = os.DirFS(at), at
 	}
 	held, pid, err := vfs.Locked(filepath.Join(dir, "lock"))
 	if err != nil {
@@ -120,6 +122,13 @@ func (p *place) options() (o verify.Options, err error) {
 			}
 			*to = int32(n)
 		}
+	}
+	if text, ok := p.settings.Get("timerPrecisionMs"); ok {
+		ms, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return o, noLook(fmt.Errorf("timerPrecisionMs: %w", err))
+		}
+		o.TimerPrecision = timer.Precision(ms)
 	}
 	if text, ok := p.settings.Get("messageDelayLevel"); ok {
 		levels, err := delay.ParseLevels(text)

@@ -72,6 +72,7 @@ type Log struct {
 	Min      int64  `json:"min"`
 	End      int64  `json:"end"`      // behind the last record
 	Reserved int64  `json:"reserved"` // end of the last file
+	Known    int64  `json:"known"`    // end of the furthest record that a queue points at
 }
 
 // Summary reads the parts of the directory that tell its state. Of queues and log it reads ends only, so it is quick.
@@ -96,7 +97,7 @@ func (s *Store) Summary() (*Summary, error) {
 			sum.Faults = append(sum.Faults, fmt.Sprintf("queue %s/%d: %s", q.Topic, q.ID, q.Fault))
 		}
 	}
-	sum.Log = Log{Files: len(s.log.files), Min: s.log.min(), Reserved: s.log.max(), End: s.logEnd(known)}
+	sum.Log = Log{Files: len(s.log.files), Min: s.log.min(), Reserved: s.log.max(), End: s.logEnd(known), Known: known}
 	if n := len(s.log.files); n > 0 {
 		sum.Log.First, sum.Log.Last, sum.Log.FileSize = s.log.files[0].name, s.log.files[n-1].name, s.log.files[0].len
 	}

@@ -38,6 +38,9 @@ type Queue struct {
 	known int64 // end of the last record that the queue points at; for a batch queue its start
 }
 
+// Known is the end of the furthest record that the queue points at, 0 if it points at none; for a batch queue its start.
+func (q *Queue) Known() int64 { return q.known }
+
 // Queues lists all consume queues, by topic and number.
 func (s *Store) Queues() ([]Queue, error) {
 	var out []Queue

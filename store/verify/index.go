@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"path"
@@ -16,12 +17,6 @@ import (
 )
 
 const indexDir = "index"
-
-// Java's defaults.
-const (
-	defaultSlots   = 5000000
-	defaultEntries = 20000000
-)
 
 // indexJoin holds index files against the log. Their entries are in the order of the log, file after file.
 type indexJoin struct {
@@ -96,81 +91,36 @@ func (r *run) loadIndex() error {
 	return nil
 }
 
-func indexSize(slots, entries int32) int64 {
-	return inspect.IndexHeadSize + int64(slots)*inspect.IndexSlotSize + int64(entries)*inspect.IndexEntrySize
-}
-
 // measureIndex finds out how many slots a file has: as configured, as by default, or so that its first and last entry are where its header says.
 func (r *run) measureIndex(f *indexFile, name string) error {
 	if f.slots > 0 && f.entries > 0 {
-		if f.size != indexSize(f.slots, f.entries) {
-			return fmt.Errorf("has %d bytes; with maxHashSlotNum=%d and maxIndexNum=%d it has to have %d", f.size, f.slots, f.entries, indexSize(f.slots, f.entries))
+		if f.size != inspect.IndexFileSize(f.slots, f.entries) {
+			return fmt.Errorf("has %d bytes; with maxHashSlotNum=%d and maxIndexNum=%d it has to have %d", f.size, f.slots, f.entries, inspect.IndexFileSize(f.slots, f.entries))
 		}
 		return nil
 	}
-	if f.size == indexSize(defaultSlots, defaultEntries) {
-		f.slots, f.entries = defaultSlots, defaultEntries
-		return nil
+	file, err := r.Root.Open(name)
+	if err != nil {
+		return err
 	}
-	head := make([]byte, inspect.IndexHeadSize)
-	if n, err := readAt(r.Root, name, head, 0); err != nil || n < len(head) {
+	defer func() { _ = file.Close() }()
+	ra, ok := file.(io.ReaderAt)
+	if !ok {
+		return fmt.Errorf("%s cannot be read at an offset", name)
+	}
+	var head [inspect.IndexHeadSize]byte
+	if n, err := readFrom(file, name, head[:], 0); err != nil || n < len(head) {
 		return fmt.Errorf("header of %d bytes: %v", n, err)
 	}
-	h, _ := inspect.ParseIndexHeader(head)
-	slots, ok := r.inferSlots(f, name, &h)
-	if !ok {
-		return fmt.Errorf("has %d bytes, and not the %d of default settings: maxHashSlotNum and maxIndexNum are not known", f.size, indexSize(defaultSlots, defaultEntries))
+	h, err := inspect.ParseIndexHeader(head[:])
+	if err != nil {
+		return err
 	}
-	f.slots = slots
-	f.entries = int32((f.size - indexSize(slots, 0)) / inspect.IndexEntrySize)
+	if f.slots, err = inspect.IndexSlots(ra, f.size, &h); err != nil {
+		return err
+	}
+	f.entries = int32((f.size - inspect.IndexFileSize(f.slots, 0)) / inspect.IndexEntrySize)
 	return nil
-}
-
-// inferSlots looks for the first entry: the offset in it is the one in the header, the last entry's is where it belongs then, and its slot
-// leads somewhere.
-func (r *run) inferSlots(f *indexFile, name string, h *inspect.Index) (int32, bool) {
-	if h.IndexCount < 2 {
-		return 0, false
-	}
-	var want [8]byte
-	binary.BigEndian.PutUint64(want[:], uint64(h.BeginPhys))
-	buf := make([]byte, 1<<20)
-	for at := int64(inspect.IndexHeadSize); at < f.size; {
-		n, err := readAt(r.Root, name, buf[:min(int64(len(buf)), f.size-at)], at)
-		if err != nil || n < inspect.IndexEntrySize {
-			return 0, false
-		}
-		for i := 0; i+inspect.IndexEntrySize <= n; i += 4 {
-			if [8]byte(buf[i+4:i+12]) != want {
-				continue
-			}
-			slots := (at + int64(i) - inspect.IndexHeadSize - inspect.IndexEntrySize) / inspect.IndexSlotSize
-			if slots > 0 && slots < math.MaxInt32 && (f.size-indexSize(int32(slots), 0))%inspect.IndexEntrySize == 0 && r.slotsFit(f, name, h, int32(slots)) {
-				return int32(slots), true
-			}
-		}
-		at += int64(n-inspect.IndexEntrySize)/4*4 + 4
-	}
-	return 0, false
-}
-
-func (r *run) slotsFit(f *indexFile, name string, h *inspect.Index, slots int32) bool {
-	var b [inspect.IndexEntrySize]byte
-	read := func(n int32) (inspect.IndexEntry, bool) {
-		got, err := readAt(r.Root, name, b[:], indexSize(slots, n))
-		if err != nil {
-			return inspect.IndexEntry{}, false
-		}
-		return inspect.ParseIndexEntry(b[:got])
-	}
-	first, ok := read(1)
-	last, ok2 := read(h.IndexCount - 1)
-	if !ok || !ok2 || first.Before != 0 || first.PhysicalOffset != h.BeginPhys || last.PhysicalOffset != h.EndPhys || last.Hash < 0 {
-		return false
-	}
-	var slot [inspect.IndexSlotSize]byte
-	got, err := readAt(r.Root, name, slot[:], inspect.IndexHeadSize+int64(last.Hash%slots)*inspect.IndexSlotSize)
-	return err == nil && got == len(slot) && int32(binary.BigEndian.Uint32(slot[:])) == h.IndexCount-1
 }
 
 // open goes to the next file that has entries.
@@ -231,8 +181,8 @@ func (c *indexCursor) read(r *run, n int32) bool {
 		if c.win == nil {
 			c.win = make([]byte, 0, 1<<20/inspect.IndexEntrySize*inspect.IndexEntrySize)
 		}
-		at := indexSize(c.f.slots, n)
-		got, err := readAt(r.Root, c.file, c.win[:min(int64(cap(c.win)), indexSize(c.f.slots, c.h.IndexCount)-at)], at)
+		at := inspect.IndexFileSize(c.f.slots, n)
+		got, err := readAt(r.Root, c.file, c.win[:min(int64(cap(c.win)), inspect.IndexFileSize(c.f.slots, c.h.IndexCount)-at)], at)
 		if err != nil {
 			r.unreadable(c.file, at, err)
 			return false
@@ -269,7 +219,7 @@ func (x *indexJoin) step(r *run) {
 }
 
 // at is the place of the entry at hand.
-func (c *indexCursor) at() int64 { return indexSize(c.f.slots, c.e.Number) }
+func (c *indexCursor) at() int64 { return inspect.IndexFileSize(c.f.slots, c.e.Number) }
 
 // chain checks that an entry names the one before it in its slot.
 func (c *indexCursor) chain(r *run) {

@@ -95,6 +95,16 @@ type run struct {
 
 // Run looks at everything. The error is for what keeps it from looking; what it finds goes to o.Report and into the result.
 func Run(ctx context.Context, o Options) (*Result, error) {
+	return start(ctx, o, (*run).checkSmall, (*run).checkConfigs, (*run).loadQueues, (*run).loadIndex, (*run).checkLog,
+		(*run).checkTimer, (*run).checkCompaction, (*run).checkOffsets)
+}
+
+// Quick looks at names and sizes of files, at the files of config, and at the small ones: not at what is in log, queues and index.
+func Quick(ctx context.Context, o Options) (*Result, error) {
+	return start(ctx, o, (*run).checkSmall, (*run).checkConfigs, (*run).loadQueues, (*run).loadIndex)
+}
+
+func start(ctx context.Context, o Options, steps ...func(*run) error) (*Result, error) {
 	if o.Log == nil {
 		sub, err := fs.Sub(o.Root, "commitlog")
 		if err != nil {
@@ -112,8 +122,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{r.checkSmall, r.checkConfigs, r.loadQueues, r.loadIndex, r.checkLog, r.checkTimer, r.checkCompaction, r.checkOffsets} {
-		if err := step(); err != nil {
+	for _, step := range steps {
+		if err := step(r); err != nil {
 			return nil, err
 		}
 		if err := ctx.Err(); err != nil {
