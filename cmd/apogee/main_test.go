@@ -119,11 +119,26 @@ func TestStoreCommands(t *testing.T) {
 	if code, stdout, stderr := call("store", "doctor", dir); code != 1 || !strings.Contains(stdout, "mappedFileSizeCommitLog=4096") || !strings.Contains(stdout, "VERDICT: NOT SAFE") {
 		t.Errorf("doctor: code %d\n%s%s", code, stdout, stderr)
 	}
+	other := dataDir(t)
+	if code, stdout, stderr := call("store", "diff", dir, other); code != 0 || !strings.HasSuffix(stdout, "the same\n") || stderr != "" {
+		t.Errorf("diff: code %d\n%s%s", code, stdout, stderr)
+	}
+	if err := os.Remove(filepath.Join(other, "consumequeue/Orders/0/00000000000000000000")); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := call("store", "diff", dir, other); code != 1 || !strings.Contains(stdout, "queue Orders/0\n  A: 0 to 1\n  B: (nothing)") || stderr != "they differ\n" {
+		t.Errorf("diff: code %d\n%s%s", code, stdout, stderr)
+	}
+	for args, want := range map[string]string{"--topics": "{}\n", "--all --compact": `{"topics":{}}`} {
+		if code, stdout, stderr := call(append(append([]string{"store", "export"}, strings.Fields(args)...), dir)...); code != 0 || !strings.Contains(stdout, want) || stderr != "" {
+			t.Errorf("export %s: code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
 	// The entry of dataDir has not the tags code of its record.
 	if code, stdout, stderr := call("store", "verify", dir); code != 1 || !strings.Contains(stdout, "queue.entry") || stderr != "1 findings\n" {
 		t.Errorf("verify: code %d\n%s%s", code, stdout, stderr)
 	}
-	for args, want := range map[string]string{"verify": "expected DIR", "verify -x y": "Unrecognized", "verify nowhere": "nowhere", "verify --commitlog x -c nowhere y": "y", "doctor": "expected DIR", "doctor a b": "expected DIR", "doctor nowhere": "nowhere"} {
+	for args, want := range map[string]string{"verify": "expected DIR", "verify -x y": "Unrecognized", "verify nowhere": "nowhere", "verify --commitlog x -c nowhere y": "y", "doctor": "expected DIR", "doctor a b": "expected DIR", "doctor nowhere": "nowhere", "diff x": "expected A B", "diff x y": "x", "export x": "x", "export --groups " + dir: "subscriptionGroup", "export " + dir: "expected one of"} {
 		if code, _, stderr := call(append([]string{"store"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: code %d, %s", args, code, stderr)
 		}

@@ -38,7 +38,9 @@ func storeCommand() *cli.Command {
 			"  apogee store dump --offset 0 --count 10 --body hex ~/store the log itself, record by record\n" +
 			"  apogee store config topics.json ~/store                    one configuration file\n" +
 			"  apogee store verify ~/store                                everything is read and checked\n" +
-			"  apogee store doctor -c broker.conf ~/store                 is it safe to open with these settings",
+			"  apogee store doctor -c broker.conf ~/store                 is it safe to open with these settings\n" +
+			"  apogee store diff /backup/store ~/store                    what differs between the two\n" +
+			"  apogee store export --all ~/store                          topics, groups, offsets as JSON",
 		Action: needsCommand,
 		Subcommands: []*cli.Command{
 			inspectCommand(shared),
@@ -67,6 +69,8 @@ func storeCommand() *cli.Command {
 			repairCommand(),
 			migrateCommand(),
 			doctorCommand(),
+			diffCommand(),
+			exportCommand(),
 		},
 	}
 }

@@ -97,7 +97,7 @@ func printItem(c *cli.Context, f *inspect.File, i inspect.Item) error {
 	}
 	text, isText := i.Value.(string)
 	if c.Bool("json") {
-		if isText && f.Kind == inspect.ConfigFile {
+		if isText && f.Kind == inspect.ConfigText {
 			if std, err := fastjson.Normalize(nil, []byte(text)); err == nil {
 				i.Value = json.RawMessage(std)
 			} else {

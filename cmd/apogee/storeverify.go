@@ -27,7 +27,7 @@ const (
 )
 
 // lookCommands use the two codes above, for wrong command lines too.
-var lookCommands = []string{"verify", "diff", "doctor"}
+var lookCommands = []string{"verify", "diff", "doctor", "export"}
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{

@@ -20,6 +20,7 @@ var importRules = []importRule{
 	{"store/migrate", []string{"store/vfs", "store/record", "store/foreign"}},
 	{"store/repair", []string{"store", "store/vfs", "store/record", "store/foreign"}},
 	{"store/verify", []string{"store/inspect", "store/record", "compat"}},
+	{"store/compare", []string{"store/verify", "store/inspect", "store/record", "compat"}},
 	{"store/doctor", []string{"store", "compat"}},
 	{"store", []string{"store/vfs", "store/record"}},
 	{"compat", []string{"compat"}},

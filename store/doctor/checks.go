@@ -22,7 +22,7 @@ func (p *patient) queues() error {
 	}
 	var simple, batch []entry
 	for _, q := range all {
-		p.seen.light = p.seen.light || strings.HasPrefix(q.Topic, "%LMQ%")
+		p.light = p.light || strings.HasPrefix(q.Topic, "%LMQ%")
 		dir, to := "consumequeue", &simple
 		if q.Batch {
 			dir, to = "batchconsumequeue", &batch
@@ -39,7 +39,6 @@ func (p *patient) queues() error {
 	unit := func(n, width int64) int64 { return (n + width - 1) / width * width }
 	p.sameSize("consume queues", "mappedFileSizeConsumeQueue", simple, unit(p.Conf.MappedFileSizeConsumeQueue, inspect.EntrySize))
 	p.sameSize("batch queues", "mapperFileSizeBatchConsumeQueue", batch, unit(p.Conf.MapperFileSizeBatchConsumeQueue, inspect.BatchEntrySize))
-	p.seen.batch = len(batch) > 0
 	p.add(Info, "consume queues", "", "%d topics, %d queues, %d entries", p.sum.Topics, p.sum.Queues, p.sum.Messages)
 	return nil
 }
@@ -168,15 +167,15 @@ func (p *patient) features() error {
 		p.add(Warn, "queue extensions", "keep enableConsumeQueueExt for the way back to Java",
 			"written with enableConsumeQueueExt: entries whose tags code is in there pass every tag filter on the broker; clients filter once more")
 	}
-	light := p.Conf.EnableLmq && p.Conf.EnableMultiDispatch
-	if p.seen.light && !light {
+	lights := p.Conf.EnableLmq && p.Conf.EnableMultiDispatch
+	if p.light && !lights {
 		p.add(Bad, "light queues", "set enableLmq=true and enableMultiDispatch=true", "there are queues of light topics (%%LMQ%%), and without those switches new messages do not reach them")
 	}
 	switch lmq, plain := p.there("config/lmqConsumerOffset.json"), p.there("config/consumerOffset.json"); {
-	case lmq && !light:
+	case lmq && !lights:
 		p.add(Bad, "consumer offsets", "set enableLmq=true and enableMultiDispatch=true",
 			"they are in config/lmqConsumerOffset.json, which is read with enableLmq and enableMultiDispatch only: without, groups begin anew")
-	case plain && !lmq && light:
+	case plain && !lmq && lights:
 		p.add(Warn, "consumer offsets", "leave enableLmq off, or copy the file to config/lmqConsumerOffset.json",
 			"they are in config/consumerOffset.json, and with enableLmq those of lmqConsumerOffset.json count")
 	}

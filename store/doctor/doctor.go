@@ -63,20 +63,11 @@ type Options struct {
 // patient is one examination.
 type patient struct {
 	Options
-	r    *Report
-	s    *inspect.Store
-	sum  *inspect.Summary
-	log  []entry // files of the log
-	seen sightings
-}
-
-// sightings are what the files told besides.
-type sightings struct {
-	batch, light, ext bool
-	queueSizes        map[int64]int
-	batchSizes        map[int64]int
-	propCRC           bool
-	queueEnd          int64
+	r     *Report
+	s     *inspect.Store
+	sum   *inspect.Summary
+	log   []entry // files of the log
+	light bool    // there are queues of light topics
 }
 
 // entry is a file.
@@ -262,7 +253,7 @@ func (p *patient) small(ctx context.Context) error {
 			status = Bad
 		}
 		p.add(status, "files", "", "%s: %s", f.File, f.Text)
-		if f.Level == verify.Recoverable && f.Kind == verify.ConfigFile {
+		if f.Level == verify.Recoverable && f.Kind == verify.ConfigUnread {
 			p.change("%s is taken from its backup; what could not be read is kept as %s.corrupt", f.File, path.Base(f.File))
 		}
 	}})

@@ -31,7 +31,7 @@ const (
 	LockFile            FileKind = "lock"
 	EpochFile           FileKind = "epochs"
 	IdentityFile        FileKind = "broker identity"
-	ConfigFile          FileKind = "configuration"
+	ConfigText          FileKind = "configuration"
 	CompactionLogFile   FileKind = "compaction log"
 	CompactionQueueFile FileKind = "queue of a compaction log"
 	UnknownFile         FileKind = "unknown"
@@ -77,7 +77,7 @@ func Recognize(name string, size int64, head []byte) FileKind {
 	case base == "brokerIdentity", base == "brokerIdentity-temp":
 		return IdentityFile
 	case strings.HasSuffix(plain, ".json"), strings.HasSuffix(plain, ".json.corrupt"), plain == "timermetrics", plain == "transactionMetrics", plain == "position-checkpoint":
-		return ConfigFile
+		return ConfigText
 	case base == "timercheck":
 		return TimerCheckFile
 	case base == "checkpoint" && size >= 40:
@@ -116,7 +116,7 @@ func byContent(size int64, head []byte) FileKind {
 		return QueueFile
 	}
 	if len(head) > 0 && (head[0] == '{' || head[0] == '[') {
-		return ConfigFile
+		return ConfigText
 	}
 	return UnknownFile
 }
@@ -246,7 +246,7 @@ func (f *File) single() (any, error) {
 		return ParseEpochs(text)
 	case IdentityFile:
 		return ParseIdentity(text)
-	case AbortFile, LockFile, ConfigFile:
+	case AbortFile, LockFile, ConfigText:
 		return text, nil
 	}
 	return nil, fmt.Errorf("%s: no file of a data directory that is known, by its name or by what it begins with", f.Name)

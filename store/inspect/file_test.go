@@ -22,8 +22,8 @@ func TestRecognize(t *testing.T) {
 		"/s/index/20260101000000000":                           inspect.IndexFile,
 		"/s/checkpoint":                                        inspect.CheckpointFile,
 		"/s/config/timercheck":                                 inspect.TimerCheckFile,
-		"/s/config/topics.json.bak":                            inspect.ConfigFile,
-		"/s/config/timermetrics":                               inspect.ConfigFile,
+		"/s/config/topics.json.bak":                            inspect.ConfigText,
+		"/s/config/timermetrics":                               inspect.ConfigText,
 		"/s/timerwheel.123":                                    inspect.TimerWheelFile,
 		"/s/abort":                                             inspect.AbortFile,
 		"/s/lock":                                              inspect.LockFile,
@@ -82,7 +82,7 @@ func TestEveryFileOfJava(t *testing.T) {
 	}
 	for kind, least := range map[inspect.FileKind]int{
 		inspect.LogFile: 756, inspect.QueueFile: 700, inspect.BatchQueueFile: 10, inspect.IndexFile: 2196, inspect.TimerLogFile: 28,
-		inspect.TimerWheelFile: 10, inspect.CompactionLogFile: 60, inspect.CompactionQueueFile: 60, inspect.ConfigFile: 16, inspect.CheckpointFile: 1,
+		inspect.TimerWheelFile: 10, inspect.CompactionLogFile: 60, inspect.CompactionQueueFile: 60, inspect.ConfigText: 16, inspect.CheckpointFile: 1,
 	} {
 		if count[kind] < least {
 			t.Errorf("%s: %d things", kind, count[kind])

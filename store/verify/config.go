@@ -105,11 +105,11 @@ func (r *run) checkConfig(name string, parse func(*run, []byte, bool) ([]string,
 	switch {
 	case main == nil:
 	case backupThere && backup == nil && there:
-		report(ConfigFile, Recoverable, name, fmt.Sprintf("cannot be read: %v; a start takes the backup", main))
+		report(ConfigUnread, Recoverable, name, fmt.Sprintf("cannot be read: %v; a start takes the backup", main))
 	case backupThere && backup == nil:
-		report(ConfigFile, Recoverable, name, "is not there; a start takes the backup")
+		report(ConfigUnread, Recoverable, name, "is not there; a start takes the backup")
 	default:
-		report(ConfigFile, Damage, name, fmt.Sprintf("cannot be read: %v; nor can a backup: %v", main, backup))
+		report(ConfigUnread, Damage, name, fmt.Sprintf("cannot be read: %v; nor can a backup: %v", main, backup))
 	}
 	if main == nil && backup != nil && backupThere {
 		report(ConfigBackup, Recoverable, name+".bak", fmt.Sprintf("cannot be read: %v; the next change of %s replaces it", backup, path.Base(name)))

@@ -69,10 +69,10 @@ func TestFlippedBitsElsewhere(t *testing.T) {
 		case strings.HasSuffix(name, ".bak"):
 			f.flip(name, name, 0, 0x21, verify.ConfigBackup)
 		default:
-			f.flip(name, name, 0, 0x21, verify.ConfigFile)
+			f.flip(name, name, 0, 0x21, verify.ConfigUnread)
 		}
 	}
-	f.flip("position-checkpoint", "compaction/position-checkpoint", 0, 0x21, verify.ConfigFile)
+	f.flip("position-checkpoint", "compaction/position-checkpoint", 0, 0x21, verify.ConfigUnread)
 }
 
 // TestFilesThatAreWrong takes away, empties and cuts files.
@@ -92,20 +92,20 @@ func TestFilesThatAreWrong(t *testing.T) {
 		{"wheel of another size", "timerwheel", func(n string) error { return os.Truncate(n, 100) }, verify.Recoverable, verify.TimerFile},
 		{"no wheel", "timerwheel", os.Remove, verify.Recoverable, verify.TimerFile},
 		{"no timer log", "timerlog", os.RemoveAll, verify.Damage, verify.TimerCheckFile},
-		{"topics empty", "config/topics.json", func(n string) error { return os.Truncate(n, 0) }, verify.Recoverable, verify.ConfigFile},
-		{"topics gone", "config/topics.json", os.Remove, verify.Recoverable, verify.ConfigFile},
-		{"topics half written", "config/topics.json", func(n string) error { return os.Truncate(n, 5000) }, verify.Recoverable, verify.ConfigFile},
+		{"topics empty", "config/topics.json", func(n string) error { return os.Truncate(n, 0) }, verify.Recoverable, verify.ConfigUnread},
+		{"topics gone", "config/topics.json", os.Remove, verify.Recoverable, verify.ConfigUnread},
+		{"topics half written", "config/topics.json", func(n string) error { return os.Truncate(n, 5000) }, verify.Recoverable, verify.ConfigUnread},
 		{"topics and backup half written", "config/topics.json", func(n string) error {
 			if err := os.Truncate(n, 5000); err != nil {
 				return err
 			}
 			return os.Truncate(n+".bak", 5000)
-		}, verify.Damage, verify.ConfigFile},
+		}, verify.Damage, verify.ConfigUnread},
 		{"checkpoint gone", "checkpoint", os.Remove, verify.Recoverable, verify.CheckpointBad},
 		{"checkpoint short", "checkpoint", func(n string) error { return os.Truncate(n, 20) }, verify.Recoverable, verify.CheckpointBad},
 		{"name that is no offset", "consumequeue/Props_s11/0/notes", func(n string) error { return os.WriteFile(n, nil, 0o644) }, verify.Damage, verify.QueueFile},
-		{"epoch file", "epochFileCheckpoint", func(n string) error { return os.WriteFile(n, []byte("1\n5\n1-0\n"), 0o644) }, verify.Damage, verify.ConfigFile},
-		{"broker identity", "brokerIdentity", func(n string) error { return os.WriteFile(n, []byte("a#b"), 0o644) }, verify.Damage, verify.ConfigFile},
+		{"epoch file", "epochFileCheckpoint", func(n string) error { return os.WriteFile(n, []byte("1\n5\n1-0\n"), 0o644) }, verify.Damage, verify.ConfigUnread},
+		{"broker identity", "brokerIdentity", func(n string) error { return os.WriteFile(n, []byte("a#b"), 0o644) }, verify.Damage, verify.ConfigUnread},
 		{"offset beyond the queue", "config/lmqConsumerOffset.json", func(n string) error {
 			return os.WriteFile(n, []byte(`{"offsetTable":{"Props_s11@g":{0:1000000}}}`), 0o644)
 		}, verify.Damage, verify.OffsetRange},

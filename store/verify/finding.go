@@ -60,7 +60,7 @@ const (
 	Unclean        Kind = "abort"      // the store was not closed
 	CheckpointBad  Kind = "checkpoint" // numbers that cannot be
 	SmallFile      Kind = "file"       // abort, lock, epoch file, broker identity
-	ConfigFile     Kind = "config.file"
+	ConfigUnread   Kind = "config.file"
 	ConfigBackup   Kind = "config.backup"
 	ConfigValue    Kind = "config.value"
 	OffsetRange    Kind = "offset.range" // a consumer or delay offset outside of its queue

@@ -188,23 +188,27 @@ func (t *timers) unit(u *inspect.TimerUnit, file string, at int64) {
 		}
 		return
 	}
-	if why := t.message(u); why != "" {
+	rec, why := t.message(u)
+	if why != "" {
 		t.bad(TimerUnit, Damage, file, at, "%s", why)
+	}
+	if pending && rec != nil && r.VisitTimer != nil {
+		r.VisitTimer(u.Time(), u.Magic&inspect.TimerCancel != 0, rec)
 	}
 }
 
-// message holds a unit against its message: "" if they agree.
-func (t *timers) message(u *inspect.TimerUnit) string {
+// message holds a unit against its message, and returns that, if it is one, and where they do not agree.
+func (t *timers) message(u *inspect.TimerUnit) (rec []byte, why string) {
 	seg := find(t.r.log, u.Phys)
 	if seg == nil {
-		return ""
+		return nil, ""
 	}
 	if t.log.name != seg.name {
 		t.log.close()
 		t.log = windowed{fsys: t.r.Log, name: seg.name, size: seg.size}
 	}
 	if u.Size > maxRecord || int64(u.Size) > seg.end()-u.Phys {
-		return fmt.Sprintf("says that its message at %d has %d bytes", u.Phys, u.Size)
+		return nil, fmt.Sprintf("says that its message at %d has %d bytes", u.Phys, u.Size)
 	}
 	b, err := t.log.get(u.Phys-seg.base, int64(u.Size))
 	var h record.Header
@@ -213,21 +217,21 @@ func (t *timers) message(u *inspect.TimerUnit) string {
 	}
 	switch {
 	case err != nil:
-		return fmt.Sprintf("no message of %d bytes starts at %d: %v", u.Size, u.Phys, err)
+		return nil, fmt.Sprintf("no message of %d bytes starts at %d: %v", u.Size, u.Phys, err)
 	case h.Size != int(u.Size):
-		return fmt.Sprintf("says that its message at %d has %d bytes, it has %d", u.Phys, u.Size, h.Size)
+		return nil, fmt.Sprintf("says that its message at %d has %d bytes, it has %d", u.Phys, u.Size, h.Size)
 	case string(h.Topic) != timerTopic:
-		return fmt.Sprintf("the message at %d is of topic %s", u.Phys, h.Topic)
+		return nil, fmt.Sprintf("the message at %d is of topic %s", u.Phys, h.Topic)
 	}
 	props := view(h.Properties)
 	if hash := record.HashString(record.Property(props, "REAL_TOPIC")); hash != u.TopicHash {
-		return fmt.Sprintf("has %d as the hash of its message's topic, it is %d", u.TopicHash, hash)
+		return b, fmt.Sprintf("has %d as the hash of its message's topic, it is %d", u.TopicHash, hash)
 	}
 	out, err := strconv.ParseInt(record.Property(props, "TIMER_OUT_MS"), 10, 64)
 	if err == nil && u.Magic&inspect.TimerRolled == 0 && out != u.Time() {
-		return fmt.Sprintf("is of the slot of %d, its message is due at %d", u.Time(), out)
+		return b, fmt.Sprintf("is of the slot of %d, its message is due at %d", u.Time(), out)
 	}
-	return ""
+	return b, ""
 }
 
 // checkEnds compares the checkpoint with the log and with the timer topic.

@@ -36,6 +36,8 @@ type Options struct {
 
 	// Visit is given each message that its queue leads to, in the order of the log, while the log is read.
 	Visit func(*Visited)
+	// VisitTimer is given each message that waits in the timer wheel, and each cancellation, with the time of its slot in ms.
+	VisitTimer func(due int64, cancel bool, rec []byte)
 }
 
 // Visited is one message as [Options.Visit] gets it; it dies with the call.
