@@ -63,3 +63,18 @@ func TestExtensions(t *testing.T) {
 	delete(files, "consumequeue_ext/T/0/"+name)
 	look(verify.QueueExt, verify.QueueExt, verify.QueueExt)
 }
+
+// TestIndexBeyondEverything has an index entry with the greatest offset there is.
+func TestIndexBeyondEverything(t *testing.T) {
+	index := make([]byte, 40+4+40)
+	index[39] = 2
+	binary.BigEndian.PutUint64(index[40+4+20+4:], math.MaxInt64)
+	index[43] = 1
+	name := fmt.Sprintf("%020d", 0)
+	files := fstest.MapFS{"commitlog/" + name: {Data: make([]byte, 4096)}, "checkpoint": {Data: make([]byte, 4096)}, "index/20260101000000000": {Data: index}}
+	found := map[verify.Kind]bool{}
+	_, err := verify.Run(context.Background(), verify.Options{Root: files, IndexSlots: 1, IndexEntries: 2, Report: func(f verify.Finding) { found[f.Kind] = true }})
+	if err != nil || !found[verify.IndexDangling] {
+		t.Errorf("found %v, %v", found, err)
+	}
+}

@@ -348,16 +348,21 @@ func (x *indexJoin) compare(r *run, f *found) {
 func (x *indexJoin) pass(r *run, off int64) {
 	for x.cur != nil && x.cur.e.PhysicalOffset < off {
 		if x.cur.e.PhysicalOffset >= r.logMin {
-			if x.dangling.n == 0 {
-				x.danglers = x.cur.e.Number
-			}
-			x.dangling.add(x.cur.at(), x.cur.e.PhysicalOffset)
+			x.dangles()
 		}
 		x.advance(r)
 	}
 	if x.dangling.n > 0 && x.cur != nil {
 		x.endDangling(r)
 	}
+}
+
+// dangles notes that the entry at hand points at no record.
+func (x *indexJoin) dangles() {
+	if x.dangling.n == 0 {
+		x.danglers = x.cur.e.Number
+	}
+	x.dangling.add(x.cur.at(), x.cur.e.PhysicalOffset)
 }
 
 func (x *indexJoin) endDangling(r *run) {
@@ -374,11 +379,10 @@ func (x *indexJoin) endDangling(r *run) {
 // finish reports what is left when the log has ended.
 func (x *indexJoin) finish(r *run) {
 	for x.cur != nil {
-		if r.Live && x.cur.e.PhysicalOffset >= r.logEnd {
-			x.advance(r)
-			continue
+		if !r.Live || x.cur.e.PhysicalOffset < r.logEnd {
+			x.dangles()
 		}
-		x.pass(r, math.MaxInt64)
+		x.advance(r)
 	}
 	note := func(s *stretch, text string) {
 		if s.n > 0 {

@@ -66,7 +66,7 @@ func (r *run) checkLog() error {
 	s := &scanner{r: r, ctx: ctx, known: max(r.queues.known, r.cp.LogicsPhysical), min: r.logMin, end: r.logMin}
 	s.free, s.out = make(chan *batch, batches), make(chan *batch, batches)
 	for range batches {
-		s.free <- &batch{buf: make([]byte, chunkSize)}
+		s.free <- &batch{buf: make([]byte, min(chunkSize, r.log[0].size+record.BlankSize))}
 	}
 	go func() {
 		s.err = s.scan()
