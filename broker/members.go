@@ -40,6 +40,18 @@ func (m *members) Members() map[int64]string {
 	return map[int64]string{m.live.Get().ID: m.self()}
 }
 
+// alive is how many brokers have this broker's name, itself included: as many as there should be while nobody has been asked.
+func (m *members) alive() int {
+	c, known := m.live.Get(), m.known.Load()
+	if known == nil {
+		return c.Replicas
+	}
+	if _, ok := (*known)[c.ID]; ok {
+		return len(*known)
+	}
+	return len(*known) + 1
+}
+
 // refresh asks the name servers where nobody else does: a broker that may act for its master, or whose slaves may, asks anyway.
 func (m *members) refresh(ctx context.Context) {
 	c := m.live.Get()

@@ -22,10 +22,16 @@ func (b *Broker) haConfig() ha.Config {
 	}
 }
 
+// haGroup is who else has this broker's name, where slaves may act for masters.
+func (b *Broker) haGroup() ha.Group {
+	c := b.live.Get()
+	return ha.Group{On: c.SlaveActing, Alive: b.members.alive(), Auto: c.AutoInSync, Least: c.MinInSync}
+}
+
 // newReplicas makes the sending side, and has puts wait at its gate where the role says so. The store is opened after it.
 func (b *Broker) newReplicas(o *store.Options) {
 	b.replicas = ha.NewServer(ha.ServerOptions{
-		Store: func() *store.Store { return b.store }, Config: b.haConfig, Policy: &ha.Classic{Config: b.haConfig}, Now: b.env.Now, Log: b.env.Log,
+		Store: func() *store.Store { return b.store }, Config: b.haConfig, Policy: &ha.Classic{Config: b.haConfig, Group: b.haGroup}, Now: b.env.Now, Log: b.env.Log,
 	})
 	if o.BrokerRole == store.SyncMaster {
 		o.Replicas = b.replicas.Acks()

@@ -20,6 +20,7 @@ import (
 var replicaCases = []Case{
 	{Area: "HA", Feature: "Async replication master/slave", Own: true, Run: asyncReplication, Limit: 6 * time.Minute},
 	{Area: "HA", Feature: "Sync replication", Own: true, Run: syncReplication, Limit: 6 * time.Minute},
+	{Area: "HA", Feature: "In-sync replicas settings", Own: true, Run: tooFewReplicas, Limit: 4 * time.Minute},
 	{Area: "HA", Feature: "haStatus runtime info", Own: true, Run: haStatus, Limit: 4 * time.Minute},
 }
 
@@ -94,33 +95,32 @@ func (p *pair) send(n, size int) []int {
 }
 
 // logEnd is where a broker's log ends.
-func (p *pair) logEnd(s testkit.Server) int64 {
+func (p *pair) logEnd(s testkit.Server) (end int64, err error) {
 	b, err := wire.Dial(s.Addr())
 	if err != nil {
-		return -1
+		return -1, err
 	}
 	defer b.Close()
 	f, err := b.Call(int(code.GetBrokerRuntimeInfo), nil, nil)
 	if err != nil {
-		return -1
+		return -1, err
 	}
 	var kv body.KVTable
-	if json.Unmarshal(f.Body, &kv) != nil {
-		return -1
+	if err := json.Unmarshal(f.Body, &kv); err != nil {
+		return -1, fmt.Errorf("%v: %w", f, err)
 	}
-	end, err := strconv.ParseInt(kv.Table["commitLogMaxOffset"], 10, 64)
-	if err != nil {
-		return -1
-	}
-	return end
+	return strconv.ParseInt(kv.Table["commitLogMaxOffset"], 10, 64)
 }
 
 // caughtUp waits until the slave's log is as long as the master's, and compares them byte by byte.
 func (p *pair) caughtUp(when string) {
-	end := p.logEnd(p.master)
+	var end int64
 	p.Until(40*time.Second, p.what+": "+when, func() (bool, string) {
-		got := p.logEnd(p.slave)
-		return got == end, fmt.Sprintf("the slave's log ends at %d, the master's at %d", got, end)
+		var mErr, sErr error
+		var got int64
+		end, mErr = p.logEnd(p.master)
+		got, sErr = p.logEnd(p.slave)
+		return mErr == nil && sErr == nil && got == end, fmt.Sprintf("the slave's log ends at %d (%v), the master's at %d (%v)", got, sErr, end, mErr)
 	})
 	p.Until(40*time.Second, p.what+": "+when+": acknowledged", func() (bool, string) {
 		info := p.haInfo(p.master)
@@ -245,7 +245,8 @@ func haStatus(t *T) {
 		p.follow(kind, nil)
 		p.send(10, 1000)
 		p.caughtUp("10 messages")
-		end := p.logEnd(p.master)
+		end, err := p.logEnd(p.master)
+		t.Must(err, "end of the master's log")
 		info = p.haInfo(p.master)
 		c := info.HAConnectionInfo[0]
 		Equal(t, p.what+": end", info.MasterCommitLogMaxOffset, end)
@@ -269,4 +270,20 @@ func haStatus(t *T) {
 			return len(info.HAConnectionInfo) == 0, fmt.Sprintf("%+v", info)
 		})
 	}
+}
+
+// tooFewReplicas has a master that counts who is alive, which Java's does where slaves may act for it. Without that a put of a sync master is
+// stored, and answered with FLUSH_SLAVE_TIMEOUT.
+func tooFewReplicas(t *T) {
+	acting := testkit.Props{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2", "enableSlaveActingMaster": "true", "slaveTimeout": "1500"}
+	p := t.newPair(acting)
+	Equal(t, "answers of 1 with one of two replicas", count(p.send(4, 10), code.SystemError), 4)
+	Equal(t, "messages stored", sum(p.queueEnds(p.master)), 0)
+	t.Must(p.master.Stop(), "stop the master")
+	t.Must(p.master.Restart(testkit.Props{"enableAutoInSyncReplicas": "true"}), "start it with enableAutoInSyncReplicas")
+	Equal(t, "answers of 0 with as many as there are", count(p.send(4, 10), code.Success), 4)
+	t.Must(p.master.Stop(), "stop the master")
+	t.Must(p.master.Restart(testkit.Props{"minInSyncReplicas": "2"}), "start it with minInSyncReplicas=2")
+	Equal(t, "answers of 1 with fewer than minInSyncReplicas", count(p.send(4, 10), code.SystemError), 4)
+	t.Must(p.master.Stop(), "stop the master")
 }

@@ -22,6 +22,8 @@ type ClientOptions struct {
 	Dial   func(ctx context.Context, addr string) (net.Conn, error)
 	// Lost is called now and then while no master is known; nil does nothing.
 	Lost func()
+	// Limited has it take no more than maxHaTransferByteInSecond.
+	Limited bool
 }
 
 // Client is a slave's side: it keeps its log the same as its master's.
@@ -34,6 +36,7 @@ type Client struct {
 
 	lastRead, lastWrite atomic.Int64 // ms
 	active              atomic.Bool  // the master sends
+	mastersEnd          atomic.Int64 // of its log when this one was connected; -1 of a Java master
 
 	mu     sync.Mutex // guards all below; a leaf
 	master string     // its address for replicas; "" while none is known
@@ -43,6 +46,7 @@ type Client struct {
 // NewClient makes a client that follows nobody yet.
 func NewClient(o ClientOptions) *Client {
 	c := &Client{o: o, moved: make(chan struct{}, 1)}
+	c.mastersEnd.Store(-1)
 	now := o.Now().UnixMilli()
 	c.lastRead.Store(now)
 	c.lastWrite.Store(now)
@@ -167,7 +171,7 @@ func (c *Client) follow(ctx context.Context, addr string) error {
 	if !same || ctx.Err() != nil {
 		return errors.New("the master has changed")
 	}
-	l := &link{c: c, st: c.o.Store, conn: conn, addr: addr}
+	l := &link{c: c, st: c.o.Store, conn: conn, addr: addr, quit: ctx.Done()}
 	return l.run()
 }
 
@@ -178,6 +182,7 @@ type ClientStatus struct {
 	PerSecond           int64
 	LastRead, LastWrite int64 // ms
 	Active              bool
+	MasterEnd           int64 // when they were connected; -1 if it has not told
 }
 
 // Status collects it.
@@ -185,6 +190,6 @@ func (c *Client) Status() ClientStatus {
 	_, end := c.o.Store.Bounds()
 	return ClientStatus{
 		Master: c.addr(), End: end, PerSecond: c.meter.perSecond(c.o.Now()), LastRead: c.lastRead.Load(), LastWrite: c.lastWrite.Load(),
-		Active: c.active.Load(),
+		Active: c.active.Load(), MasterEnd: c.mastersEnd.Load(),
 	}
 }

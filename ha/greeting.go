@@ -21,6 +21,7 @@ import (
 // in one write. Java's master looks at the last word of what it reads at once, which is the request that it expects, and answers with
 // a frame. An Apogee's answers with control frames, whose size is negative: their 8 bytes are a number. Either
 //
+//	-3 ctlEnd      where the master's log ends
 //	-1 ctlWelcome  the log is sent from there on: frames follow, and what the slave sends from now on are reports
 //
 // or, since the slave's log does not end inside of the master's, or its end is different there,
@@ -31,7 +32,7 @@ import (
 // and the slave looks for the place up to where both are the same, with words in threes:
 //
 //	opCompare, offset, n   the master answers -4 ctlSum: CRC-32C of those bytes of its log, or -1 if they are not all there
-//	opFrom, offset, 0      the slave has cut its log there; the master answers ctlWelcome
+//	opFrom, offset, 0      the slave has cut its log there; the master answers as where nothing is wrong
 const (
 	helloMagic int64 = -0x004150_4f474545_01 // negative: where Java's master should see it alone it waits for the next word
 	helloWords       = 7
@@ -148,7 +149,7 @@ func (p *peer) meet(h *hello) error {
 
 // welcome starts the sending. It is told first: nobody else writes until then.
 func (p *peer) welcome(from int64) error {
-	if err := p.tell(ctlWelcome, from); err != nil {
+	if err := errors.Join(p.tell(ctlEnd, p.s.end()), p.tell(ctlWelcome, from)); err != nil {
 		return err
 	}
 	p.s.o.Log.Info("replica is sent the log", "addr", p.addr, "id", p.id.Load(), "from", from, "end", p.s.end())

@@ -18,7 +18,8 @@ type link struct {
 	st    *store.Store
 	conn  net.Conn
 	addr  string
-	watch *time.Timer // closes a connection that is silent
+	quit  <-chan struct{} // the client's end
+	watch *time.Timer     // closes a connection that is silent
 
 	mu       sync.Mutex // guards reported, and is held across the write of a report
 	reported int64
@@ -69,6 +70,11 @@ func (l *link) heard(n int) {
 
 // take appends what was read, and reports.
 func (l *link) take(in *frames, b []byte) error {
+	if l.c.o.Limited {
+		if err := l.slow(); err != nil {
+			return err
+		}
+	}
 	off, data, bad := in.feed(b)
 	if len(data) > 0 {
 		if _, err := l.st.AppendLog(off, data); err != nil {
@@ -79,6 +85,22 @@ func (l *link) take(in *frames, b []byte) error {
 		return bad
 	}
 	return l.report(false)
+}
+
+// slow waits while this second has had its share.
+func (l *link) slow() error {
+	room, wait := l.c.meter.room(l.c.o.Now(), l.c.o.Config().MostPerSec)
+	if room > 0 {
+		return nil
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-l.quit:
+		return net.ErrClosed
+	case <-t.C:
+		return nil
+	}
 }
 
 // safe is up to where the master may count on this slave: with SYNC_FLUSH what is on disk.
@@ -158,6 +180,7 @@ func (l *link) greet() (head []byte, from int64, err error) {
 		return nil, 0, err
 	}
 	if kind >= 0 {
+		l.c.mastersEnd.Store(-1)
 		l.c.o.Log.Info("copying the log of a Java master", "master", l.addr, "from", end)
 		if end > begin {
 			return head, end, nil
@@ -168,8 +191,12 @@ func (l *link) greet() (head []byte, from int64, err error) {
 		from, err = l.part(begin, end, value)
 		return nil, from, err
 	}
-	if kind != ctlWelcome {
+	if kind != ctlEnd {
 		return nil, 0, fmt.Errorf("answer %d to a greeting: %w", kind, errProtocol)
+	}
+	l.c.mastersEnd.Store(value)
+	if value, err = l.expect(ctlWelcome); err != nil {
+		return nil, 0, err
 	}
 	l.c.o.Log.Info("copying the log of the master", "master", l.addr, "from", value)
 	l.reported = value

@@ -34,6 +34,10 @@ func (l *link) part(begin, end, mastersBegin int64) (from int64, err error) {
 	if _, err := l.conn.Write(putWords(opFrom, from, 0)); err != nil {
 		return 0, err
 	}
+	if mastersEnd, err = l.expect(ctlEnd); err != nil {
+		return 0, err
+	}
+	l.c.mastersEnd.Store(mastersEnd)
 	return l.expect(ctlWelcome)
 }
 

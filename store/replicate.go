@@ -42,6 +42,9 @@ func (s *Store) Bounds() (begin, end int64) { return s.commit.begin(), s.commit.
 // Flushed is up to where the log is on disk.
 func (s *Store) Flushed() int64 { return s.flush.flushed.Load() }
 
+// LastStoreTime is the store time of the newest message since the start, in ms, 0 without any.
+func (s *Store) LastStoreTime() int64 { return s.commit.lastStoreTime.Load() }
+
 // MasterFlushed is up to where the master has told that its log is on disk, 0 if it has not (the checkpoint's masterFlushedOffset).
 func (s *Store) MasterFlushed() int64 { return s.checkpoint.masterFlushedOffset.Load() }
 

@@ -87,7 +87,9 @@ type Broker struct {
 	HAMaxGap       int64         `prop:"haMaxGapNotInSync" default:"268435456" hot:"true"` // bytes
 	SlaveTimeout   time.Duration `prop:"slaveTimeout" unit:"ms" default:"3000" hot:"true"`
 	InSyncReplicas int           `prop:"inSyncReplicas" default:"1" hot:"true"`
-	SyncLastFile   bool          `prop:"syncFromLastFile" default:"false" hot:"true"` // an empty slave begins with its master's last file
+	AutoInSync     bool          `prop:"enableAutoInSyncReplicas" default:"false" hot:"true"` // where slaves may act: no more than are alive
+	MinInSync      int           `prop:"minInSyncReplicas" default:"1" hot:"true"`            // but no fewer than these
+	SyncLastFile   bool          `prop:"syncFromLastFile" default:"false" hot:"true"`         // an empty slave begins with its master's last file
 
 	// Topics and groups.
 	Permission          int    `prop:"brokerPermission" default:"6" hot:"true"`

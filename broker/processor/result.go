@@ -55,7 +55,7 @@ func (p *Processor) putRemark(res *store.PutResult) string {
 	case store.LmqConsumeQueueNumExceeded:
 		return "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded." + cause
 	case store.InSyncReplicasNotEnough:
-		return "in-sync replicas are not enough" + cause
+		return "in-sync replicas not enough" + cause
 	case store.UnknownError:
 		return "UNKNOWN_ERROR" + cause
 	default:

@@ -83,6 +83,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			brokerCommand(),
 			standaloneCommand(),
 			storeCommand(),
+			replicaCommand(),
 			bench.Command(),
 			versionCommand(),
 		},

@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"apogee/compat/body"
+	"apogee/compat/fastjson"
+	"apogee/internal/clock"
+	"apogee/remoting"
+	"apogee/remoting/code"
+	"apogee/remoting/header"
+)
+
+// haInfo is the answer to GET_BROKER_HA_STATUS.
+func haInfo(t *testing.T, n *node) (info body.HARuntimeInfo) {
+	t.Helper()
+	if err := fastjson.Unmarshal(n.call(code.Success, code.GetBrokerHAStatus, nil, nil).Body, &info); err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func sendOne(n *node, body string) int32 {
+	r, err := n.client.Call(context.Background(), n.addr, remoting.Outgoing{Code: code.SendMessage, Header: &header.SendMessageRequest{
+		ProducerGroup: "P", Topic: "T", DefaultTopic: "TBW102", DefaultTopicQueueNums: 1, BornTimestamp: clock.Now().UnixMilli(),
+	}, Body: []byte(body)})
+	if err != nil {
+		return -1
+	}
+	return r.Code
+}
+
+func TestMasterAndSlave(t *testing.T) {
+	m := startNode(t, t.TempDir(), "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nslaveTimeout=50")
+	addr := m.replicas.Addr().(*net.TCPAddr)
+	if !addr.IP.IsLoopback() {
+		t.Errorf("a broker on loopback listens for replicas on %v", addr)
+	}
+	if c := sendOne(m, "nobody else has it"); c != code.FlushSlaveTimeout {
+		t.Errorf("without a slave: %d", c)
+	}
+	s := startNode(t, t.TempDir(), "brokerRole=SLAVE\nbrokerId=1\nhaMasterAddress="+addr.String())
+	end := clock.Now().Add(20 * time.Second)
+	for sendOne(m, "x") != code.Success {
+		if clock.Now().After(end) {
+			t.Fatal("the slave does not follow")
+		}
+	}
+	of, at := haInfo(t, s), haInfo(t, m)
+	if !at.Master || at.InSyncSlaveNums != 1 || len(at.HAConnectionInfo) != 1 || at.HAConnectionInfo[0].Diff != 0 {
+		t.Errorf("the master says %+v", at)
+	}
+	if of.Master || of.HAClientRuntimeInfo.MasterAddr != addr.String() || of.HAClientRuntimeInfo.MaxOffset != at.MasterCommitLogMaxOffset {
+		t.Errorf("the slave says %+v", of)
+	}
+	if c := sendOne(s, "to the slave"); c == code.Success {
+		t.Error("a slave takes messages")
+	}
+}
+
+func TestTooFewReplicas(t *testing.T) {
+	n := startNode(t, t.TempDir(), "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nenableSlaveActingMaster=true")
+	if c := sendOne(n, "x"); c != code.SystemError {
+		t.Errorf("one of two replicas: %d", c)
+	}
+	if end := n.store.Stats().MaxPhysical; end != 0 {
+		t.Errorf("the message was stored: the log ends at %d", end)
+	}
+	n = startNode(t, t.TempDir(), "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nenableSlaveActingMaster=true\nenableAutoInSyncReplicas=true")
+	if c := sendOne(n, "x"); c != code.Success {
+		t.Errorf("as many as there are: %d", c)
+	}
+}
