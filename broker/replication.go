@@ -94,6 +94,9 @@ func (b *Broker) masterTold(haAddr, addr string) {
 	}
 }
 
+// ResetMasterFlushed notes up to where the master's log is on disk.
+func (b *Broker) ResetMasterFlushed(off int64) { b.store.SetMasterFlushed(off) }
+
 // HAStatus is how replication goes (Java HARuntimeInfo).
 func (b *Broker) HAStatus() *body.HARuntimeInfo {
 	if b.follower != nil {

@@ -56,6 +56,12 @@ func TestMasterAndSlave(t *testing.T) {
 	if of.Master || of.HAClientRuntimeInfo.MasterAddr != addr.String() || of.HAClientRuntimeInfo.MaxOffset != at.MasterCommitLogMaxOffset {
 		t.Errorf("the slave says %+v", of)
 	}
+	for _, n := range []*node{m, s} {
+		n.call(code.Success, code.ResetMasterFlushOffset, &header.ResetMasterFlushOffsetRequest{MasterFlushOffset: 77}, nil)
+	}
+	if off := haInfo(t, s).HAClientRuntimeInfo.MasterFlushOffset; off != 77 || m.store.MasterFlushed() != 0 {
+		t.Errorf("the slave says that %d is on the master's disk, the master %d", off, m.store.MasterFlushed())
+	}
 	if c := sendOne(s, "to the slave"); c == code.Success {
 		t.Error("a slave takes messages")
 	}

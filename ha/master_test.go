@@ -315,3 +315,37 @@ func TestFlowControl(t *testing.T) {
 		t.Errorf("%d a minute later", m.perSecond(later))
 	}
 }
+
+// counted hears of puts, and keeps nothing.
+type counted struct{ n int }
+
+func (c *counted) Complete(store.PutStatus) { c.n++ }
+
+func TestWaitingForReplicasAllocatesNothing(t *testing.T) {
+	m := newMaster(t, vfs.NewMem(clock.Now), nil)
+	defer m.close()
+	p := &peer{s: m.srv}
+	p.id.Store(-1)
+	list := []*peer{p}
+	m.srv.peers.Store(&list)
+	defer m.srv.peers.Store(&[]*peer{})
+	var c counted
+	next := int64(0)
+	batch := func() {
+		for range 100 {
+			next++
+			m.srv.acks.Await(next, &c)
+		}
+		p.ack.Store(next)
+		m.srv.acks.Advance()
+	}
+	for range 10 {
+		batch()
+	}
+	if n := testing.AllocsPerRun(100, batch); n > 1 {
+		t.Errorf("%v allocations for 100 puts", n)
+	}
+	if c.n != int(next) {
+		t.Errorf("%d of %d heard", c.n, next)
+	}
+}

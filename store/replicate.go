@@ -48,6 +48,9 @@ func (s *Store) LastStoreTime() int64 { return s.commit.lastStoreTime.Load() }
 // MasterFlushed is up to where the master has told that its log is on disk, 0 if it has not (the checkpoint's masterFlushedOffset).
 func (s *Store) MasterFlushed() int64 { return s.checkpoint.masterFlushedOffset.Load() }
 
+// SetMasterFlushed notes it; the checkpoint is written soon.
+func (s *Store) SetMasterFlushed(off int64) { s.checkpoint.masterFlushedOffset.Store(max(off, 0)) }
+
 // LogFileSize is the size of the log's files, which a replica must have in common with its master.
 func (s *Store) LogFileSize() int64 { return s.commit.files.fileSize }
 

@@ -275,4 +275,6 @@ func (l *Lanes) Close() {
 // Replication is how copying the log to slaves, or from a master, goes.
 type Replication interface {
 	HAStatus() *body.HARuntimeInfo
+	// ResetMasterFlushed notes up to where the master's log is on disk.
+	ResetMasterFlushed(off int64)
 }

@@ -359,7 +359,7 @@ func TestPutStatusAnswers(t *testing.T) {
 		store.PropertiesSizeExceeded:  {13, false, "the message is illegal, maybe msg body or properties length not matched. msg body length limit 4194304B, msg properties length limit 32KB."},
 		store.OSPageCacheBusy:         {2, false, "[PC_SYNCHRONIZED]broker busy, start flow control for a while"},
 		store.UnknownError:            {1, false, "UNKNOWN_ERROR: why"},
-		store.InSyncReplicasNotEnough: {1, false, "in-sync replicas are not enough: why"},
+		store.InSyncReplicasNotEnough: {1, false, "in-sync replicas not enough: why"},
 	}
 	for status, c := range cases {
 		g := newRig(t)

@@ -139,6 +139,7 @@ var table = []route{
 	{code: code.NotifyMinBrokerIDChange, lane: laneAdmin, handle: (*Processor).lowestIDChanged},
 	{code: code.ExchangeBrokerHAInfo, lane: laneAdmin, handle: (*Processor).exchangeHAInfo},
 	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
+	{code: code.ResetMasterFlushOffset, lane: laneAdmin, handle: (*Processor).resetMasterFlushed},
 	{code: code.PopMessage, handle: (*Processor).popMessage, slow: true},
 	{code: code.AckMessage, handle: (*Processor).ackMessage},
 	{code: code.PeekMessage, lane: lanePull, handle: (*Processor).peekMessage, slow: true},
