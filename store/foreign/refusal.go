@@ -96,10 +96,10 @@ message:
   1. Stop the Java broker.
   2. mkdir -p ` + aside + ` && (cd $ROOT && mv $PATHS rocksdb-aside/)
   3. Take storeType out of broker.conf, and start Apogee: it reads the whole commit log once.
-Do so only if all of the following is true; else write to both first, see below.
-  - No topic was deleted and made again while messages of the first one are still in the log: both have the same offsets.
+Do so only if both of the following are true:
+  - No topic was deleted and made again while messages of the first one are still in the log: those would come first again.
   - No queue has lost all of its messages to age: its offsets would begin at 0 again, and its consumers' offsets are ahead of that.
-To have files written beside RocksDB until nothing older is left: after the configuration is in files, run the Java broker with
-  storeType=default, rocksdbCQDoubleWriteEnable=true, combineAssignOffsetCQType=defaultRocksDB, combineCQPreferCQType=defaultRocksDB
-for as long as messages are kept (fileReservedTime); then Apogee opens the directory as it is.`,
+Otherwise move the messages over: start Apogee on an empty directory as another broker of the cluster (another brokerName); then run
+"mqadmin wipeWritePerm -b OLD_BROKER_NAME -n NAMESRV", wait until "mqadmin brokerConsumeStats -b OLD_BROKER_ADDR" says diff 0, and stop the old one.
+(Writing both kinds of queues, rocksdbCQDoubleWriteEnable, is no way out: Java 5.5.0 does not start with it on such a directory.)`,
 }
