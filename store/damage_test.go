@@ -207,6 +207,21 @@ var damageCases = []damageCase{
 	{name: "queue: last file too short", log: "made again", kept: "consumequeue/T/0/" + fileName(3000), do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		truncate(t, m, cqDir+fileName(3000), 21)
 	}},
+	{name: "queue: a topic missing", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		remove(t, m, "/data/store/consumequeue/T")
+	}},
+	{name: "queue: last file missing", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) { remove(t, m, cqDir+fileName(3000)) }},
+	{name: "queue: last entries are zeros", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		overwrite(t, m, cqDir+fileName(3000), 600, make([]byte, 400))
+	}},
+	{name: "queues.json: half of it", exits: "clean", log: "ends of queues are not known", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		truncate(t, m, "/data/store/queues.json", 30)
+	}},
+	{name: "queues.json: from before somebody opened the directory", exits: "clean", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		text := string(must2(vfs.ReadFile(m, "/data/store/queues.json")))
+		text = strings.Replace(strings.Replace(text, `"lock":1`, `"lock":2`, 1), ":200", ":2000", 1)
+		must(t, vfs.WriteFileAtomic(m, "/data/store/queues.json", []byte(text)))
+	}},
 	{name: "queue: an offset of an entry is negative", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) { flip(t, m, cqDir+fileName(3000), 200, 0x80) }},
 	{name: "queue: an offset of an entry is too large", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) { flip(t, m, cqDir+fileName(3000), 203, 0x08) }},
 	{name: "queue: entries are zeros", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {

@@ -315,6 +315,9 @@ func (s *Store) Close() error {
 			errs = errors.Join(errs, *p)
 		}
 		if errs == nil {
+			if err := s.writeQueueEnds(); err != nil { // the next start knows less
+				s.log.Warn("ends of queues not written", "err", err)
+			}
 			errs = errors.Join(s.fs.Remove(s.files.abort), s.fs.SyncDir(s.options().RootDir))
 		}
 	}

@@ -72,6 +72,9 @@ func (r *recovery) recoverQueues() (err error) {
 	if r.queues, err = s.recoverQueues(s.lastExit); err != nil {
 		return err
 	}
+	if s.lastExit == cleanExit && s.commit.files.last() != nil {
+		s.checkQueueEnds()
+	}
 	broken := 0
 	for q := range s.queues.each {
 		c := &q.cq
