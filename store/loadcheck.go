@@ -49,17 +49,27 @@ func (r *GetResult) verify() bool {
 		return true
 	}
 	whole := true
-	for _, region := range r.Regions {
+	for i, region := range r.Regions {
 		f := r.fileOf(region)
 		if f == nil {
 			continue
 		}
 		var bad []extent
-		pos := f.positionOf(region)
+		pos, size := f.positionOf(region), len(region)
+		if i+1 < len(r.Regions) && r.fileOf(r.Regions[i+1]) == f {
+			if next := f.positionOf(r.Regions[i+1]); next > pos && next < pos+int64(size) {
+				size = int(next - pos) // where the next record is, this one is not any more
+			}
+		}
 		err := f.guard(func() error {
-			bad = damagedIn(region, f.base+pos)
+			rest := f.data[pos:f.wrote.Load()]
+			bad, size = damagedIn(rest[:min(len(rest), size+recordMost)], size, f.base+pos)
 			return nil
 		})
+		if err == nil && size < len(region) { // an entry says that its record is longer than it is
+			r.Regions[i] = region[:size]
+			r.Bytes -= len(region) - size
+		}
 		if err != nil { // the disk has no more than that: all of it
 			bad = []extent{{f.base + pos, f.base + pos + int64(len(region))}}
 		}
@@ -76,21 +86,30 @@ func (r *GetResult) verify() bool {
 	return whole
 }
 
-// damagedIn is the parts of a region that are no valid records; the region is at that offset of the log.
-func damagedIn(region []byte, base int64) (bad []extent) {
+// recordMost is how far behind a region the next record is looked for.
+const recordMost = 8 << 20
+
+// damagedIn is the parts of a region that are no valid records, and how long the region is in whole records. The region is the first size
+// bytes of b, at that offset of the log. What is behind it tells where a damaged part ends: an entry that says wrongly where its record is
+// must not hide others.
+func damagedIn(b []byte, size int, base int64) (bad []extent, whole int) {
 	var h record.Header
-	for pos := 0; pos < len(region); {
+	pos := 0
+	for pos < size {
 		at := base + int64(pos)
-		if record.Parse(region[pos:], &h) == nil && h.PhysicalOffset == at && h.CheckBody() == nil {
+		if record.Parse(b[pos:], &h) == nil && h.PhysicalOffset == at && h.CheckBody() == nil {
+			if pos+h.Size > size {
+				return bad, pos
+			}
 			pos += h.Size
 			continue
 		}
-		next := nextRecord(region[pos:], at, 1, &h)
-		if next < 0 {
-			next = len(region) - pos
+		next := nextRecord(b[pos:], at, 1, &h)
+		if next < 0 || pos+next > size {
+			next = size - pos
 		}
 		bad = append(bad, extent{at, at + int64(next)})
 		pos += next
 	}
-	return bad
+	return bad, size
 }

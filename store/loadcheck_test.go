@@ -2,10 +2,12 @@ package store
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
 	"apogee/store/record"
+	"apogee/store/vfs"
 )
 
 // served reads T from an offset on as a lane does, and returns the offsets of what it got, and where it goes on.
@@ -80,6 +82,29 @@ func TestWhatComesFromTheDiskIsChecked(t *testing.T) {
 		t.Errorf("served %v", got)
 	}
 	must(t, s.Close())
+}
+
+// An entry that says wrongly where its record is, or how long, hides no other message.
+func TestEntriesThatSayWhatIsNotTrue(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, m *vfs.Mem){
+		"where": func(t *testing.T, m *vfs.Mem) { flip(t, m, cqDir+fileName(0), 20*20+6, 1) }, // 256 bytes further
+		"size":  func(t *testing.T, m *vfs.Mem) { flip(t, m, cqDir+fileName(0), 20*20+10, 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := damageRig(t, true, SimpleQueue)
+			damage(t, r.mem)
+			for range 2 {
+				s := r.open()
+				got, next, status := served(t, s, 18, 6)
+				for _, want := range []int64{18, 19, 21, 22, 23} {
+					if !slices.Contains(got, want) {
+						t.Errorf("served %v, next %d, %v", got, next, status)
+					}
+				}
+				must(t, s.Close())
+			}
+		})
+	}
 }
 
 func TestDamagedParts(t *testing.T) {
