@@ -335,9 +335,11 @@ func (l *commitLog) letGo() error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	var err error
-	if c := &l.stage.staged; c.last { // a write failed
-		c.file.release()
-		err = c.out.Close()
+	for _, c := range []*staged{&l.stage.stuck, &l.stage.staged} { // a write failed
+		if c.last {
+			c.file.release()
+			err = errors.Join(err, c.out.Close())
+		}
 		*c = staged{}
 	}
 	if l.tail != nil {

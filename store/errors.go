@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"syscall"
+
+	"apogee/store/vfs"
 )
 
 // What a caller of Open may want to tell apart.
@@ -12,6 +14,11 @@ var (
 	// ErrForeignFile says that a directory of mapped files holds a file that cannot be one.
 	ErrForeignFile = errors.New("unexpected file")
 )
+
+// noSpace tells whether the disk is full, or somebody's share of it: that may pass.
+func noSpace(err error) bool {
+	return errors.Is(err, vfs.ErrNoSpace) || errors.Is(err, syscall.EDQUOT)
+}
 
 // Scarce tells whether something cannot be read for want of descriptors, mappings or memory: it is there, and can be read later.
 func Scarce(err error) bool {

@@ -20,9 +20,10 @@ const (
 	// Not Java's: states that its callers check one by one.
 	flagNotRunning flag = 128
 	flagSlave      flag = 256
+	flagNoSpace    flag = 512
 
 	flagsNotWriteable = flagNotWriteable | flagQueueWriteError | flagIndexWriteError | flagDiskFull | flagFenced |
-		flagLogicDiskFull | flagNotRunning | flagSlave
+		flagLogicDiskFull | flagNotRunning | flagSlave | flagNoSpace
 	flagsReplicaStopped = flagsNotWriteable &^ flagSlave
 	flagsQueueStopped   = flagNotWriteable | flagQueueWriteError | flagIndexWriteError
 )
@@ -30,7 +31,7 @@ const (
 // flagNames are what Writable says, in the order of the bits.
 var flagNames = [...]string{
 	"not readable", "closed for writing", "consume queue write error", "index write error", "disk full", "fenced", "logical disk full",
-	"not running", "brokerRole is SLAVE",
+	"not running", "brokerRole is SLAVE", "no space left for the commit log",
 }
 
 type runningFlags struct{ bits atomic.Uint32 }

@@ -89,6 +89,7 @@ func (f *flusher) loop() {
 		case <-tick.C:
 			timed = true
 			tick.Reset(f.interval())
+			f.s.commit.retry()
 		}
 		if !timed || f.due() {
 			_ = f.flush() // has told everybody

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,11 @@ func openMapped(fs vfs.FS, path string, base, size int64) *mappedFile {
 
 // createMapped makes the file at full size without blocks behind it: reserve gets those.
 func createMapped(fs vfs.FS, path string, base, size int64) (*mappedFile, error) {
-	file, err := fs.Create(path)
+	var file vfs.File
+	err := anew(fs, path, func() (err error) {
+		file, err = fs.Create(path)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +73,19 @@ func createMapped(fs vfs.FS, path string, base, size int64) (*mappedFile, error)
 		return nil, errors.Join(err, fs.Remove(path))
 	}
 	return &mappedFile{fs: fs, path: path, base: base, size: size}, nil
+}
+
+// anew makes a file that is not known of. If there is one all the same, an attempt of ours has left it that failed, and could not take it
+// away again.
+func anew(fsys vfs.FS, name string, create func() error) error {
+	err := create()
+	if !errors.Is(err, iofs.ErrExist) {
+		return err
+	}
+	if err := fsys.Remove(name); err != nil {
+		return err
+	}
+	return create()
 }
 
 func (f *mappedFile) end() int64 { return f.base + f.size }

@@ -279,7 +279,7 @@ func TestMappedQueueTruncate(t *testing.T) {
 	if q.maxOffset() != 4096 || len(q.list()) != 2 {
 		t.Fatalf("max %d, %d files", q.maxOffset(), len(q.list()))
 	}
-	f, err := q.create(0)
+	f, err := q.create(0, func(*mappedFile) error { return nil })
 	must(t, err)
 	if f.base != 8192 {
 		t.Fatalf("next file at %d", f.base)
@@ -298,7 +298,7 @@ func TestMappedQueueSyncReachesTheDirectory(t *testing.T) {
 	for seed := range uint64(20) {
 		m := vfs.NewMem(func() time.Time { return epoch })
 		q := newMappedQueue(m, "/store/topic/0", 4096, 2)
-		f, err := q.create(0)
+		f, err := q.create(0, func(*mappedFile) error { return nil })
 		must(t, err)
 		must(t, f.hold())
 		must(t, f.reserve(4))

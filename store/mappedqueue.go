@@ -195,8 +195,9 @@ func (q *mappedQueue) nextBase(start int64) int64 {
 	return start - start%q.fileSize
 }
 
-// create makes the next file. The directory is made with the first one. No blocks are allocated: see mappedFile.reserve.
-func (q *mappedQueue) create(start int64) (*mappedFile, error) {
+// create makes the next file, of which fill writes the beginning. The directory is made with the first one. No blocks are allocated: see
+// mappedFile.reserve.
+func (q *mappedQueue) create(start int64, fill func(*mappedFile) error) (*mappedFile, error) {
 	base := q.nextBase(start)
 	if err := q.makeDir(); err != nil {
 		return nil, err
@@ -206,6 +207,9 @@ func (q *mappedQueue) create(start int64) (*mappedFile, error) {
 		return nil, err
 	}
 	f.readOnly = q.readOnly
+	if err := fill(f); err != nil {
+		return nil, errors.Join(err, f.remove())
+	}
 	q.add(f)
 	return f, nil
 }
@@ -217,7 +221,7 @@ func (q *mappedQueue) createAt(base int64, p []byte, pos int64) (*mappedFile, er
 		return nil, err
 	}
 	name := q.dir + "/" + fileName(base)
-	if err := vfs.CreateAt(q.fs, name, q.fileSize, p, pos); err != nil {
+	if err := anew(q.fs, name, func() error { return vfs.CreateAt(q.fs, name, q.fileSize, p, pos) }); err != nil {
 		return nil, err
 	}
 	f := &mappedFile{fs: q.fs, path: name, base: base, size: q.fileSize, readOnly: q.readOnly}

@@ -25,8 +25,8 @@ type saver struct {
 	done     mark       // the last record whose entry, and all before it, is durable
 	spare    []*queue
 	due      []*queue
-	buf      []byte // for what is written of a queue at once
-	failing  bool
+	buf      []byte      // for what is written of a queue at once
+	failing  atomic.Bool // messages are refused until queues can be written
 
 	each int64 // bytes of log after which few queues (syncTogether) are synced; set before the start
 }
@@ -43,6 +43,9 @@ const thoroughEach = 1 << 30
 // freshWait is how soon after a pass that made files the next one comes: where there are new queues there will be more, and a
 // stop that comes soon should not find thousands of them.
 const freshWait = 100 * time.Millisecond
+
+// failedWait is how soon queues are tried again that could not be written: until then all messages are refused.
+const failedWait = time.Second
 
 // pageUnits is what two pages hold (Java: flushConsumeQueueLeastPages 2).
 const pageUnits = 2 * vfs.PageSize / unitSize
@@ -75,6 +78,9 @@ func (v *saver) loop(d *dispatcher) {
 	defer timer.Stop()
 	for {
 		wait := max(time.Duration(o().FlushConsumeQueueThoroughMs)*time.Millisecond-d.s.now().Sub(last), 0)
+		if v.failing.Load() {
+			wait = min(wait, failedWait)
+		}
 		if entered := d.entered.Load(); entered != seen { // there may be more: look at short intervals
 			seen = entered
 			wait = min(wait, time.Duration(o().FlushIntervalConsumeQueueMs)*time.Millisecond)
@@ -200,10 +206,10 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 func (v *saver) flag(s *Store, failed bool) {
 	if failed {
 		s.flags.set(flagQueueWriteError)
-	} else if v.failing {
+	} else if v.failing.Load() {
 		s.flags.clear(flagQueueWriteError)
 	}
-	v.failing = failed
+	v.failing.Store(failed)
 }
 
 // sync makes what has been written durable, and lets go of chunks that have had nothing new for a whole interval.

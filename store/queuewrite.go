@@ -96,10 +96,8 @@ func (c *consumeQueue) fileFor(off int64) (base int64, f *mappedFile, err error)
 	if c.files.last() != nil || off == base {
 		return base, nil, nil
 	}
-	if f, err = c.files.create(off); err != nil {
-		return 0, nil, err
-	}
-	return base, f, fillBlank(f, off-base)
+	f, err = c.files.create(off, func(f *mappedFile) error { return fillBlank(f, off-base) })
+	return base, f, err
 }
 
 func fillBlank(f *mappedFile, n int64) error {

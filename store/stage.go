@@ -58,6 +58,7 @@ type stage struct {
 	spare  []byte // the other buffer
 	filled int64  // log offset up to which whole fillBlocks have been written
 	err    error  // of the write that failed
+	stuck  staged // what that was, where a full disk has refused it: retry lifts err
 }
 
 // writerLock is held while staged bytes are written, and tells since when.
@@ -152,11 +153,39 @@ func (l *commitLog) write(next int64) error {
 	w.since.Store(l.s.now().UnixMilli())
 	defer w.since.Store(0)
 	c := l.swap()
-	err := l.writeOut(&c)
-	if cap(c.buf) <= stageKept {
+	return l.writeSwapped(&c)
+}
+
+// writeSwapped writes what was staged, and keeps its buffer unless it is still needed. Under writer.
+func (l *commitLog) writeSwapped(c *staged) error {
+	err := l.writeOut(c)
+	if l.stage.stuck.file == nil && cap(c.buf) <= stageKept {
 		l.stage.spare = c.buf[:0]
 	}
 	return err
+}
+
+// retry writes what a full disk has refused, and what was staged until that was known; then the store takes messages again. Nobody was told
+// of those messages, but that they could not be stored: like a send that has timed out, such a one may turn up all the same. The flusher
+// calls it now and then.
+func (l *commitLog) retry() {
+	if !l.s.flags.has(flagNoSpace) || !l.retryWrite() || l.commitStaged() != nil {
+		return
+	}
+	l.s.flags.clear(flagNoSpace)
+	l.s.log.Info("commit log has room again: the store takes messages", "off", l.end())
+	l.told()
+}
+
+func (l *commitLog) retryWrite() bool {
+	l.stage.writer.Lock()
+	defer l.stage.writer.Unlock()
+	c := l.stage.stuck
+	if c.file == nil {
+		return l.stage.err == nil
+	}
+	l.stage.stuck, l.stage.err = staged{}, nil
+	return l.writeSwapped(&c) == nil
 }
 
 // swap takes what is staged and puts the spare buffer in its place. Under writer.
@@ -177,16 +206,19 @@ func (l *commitLog) writeOut(c *staged) error {
 	if f == nil {
 		return errNotStaged
 	}
-	if c.last {
-		defer f.release()
-	}
 	_, err := c.out.WriteAt(l.fill(c), c.pos)
-	if c.last {
+	stuck := noSpace(err)
+	if c.last && !stuck {
+		defer f.release()
 		err = errors.Join(err, c.out.Close())
 	}
 	if err != nil {
 		l.stage.err = fmt.Errorf("write commit log at %d: %w", f.base+c.pos, err)
-		l.s.fail(l.stage.err)
+		if stuck {
+			l.refused(c)
+		} else {
+			l.s.fail(l.stage.err)
+		}
 		l.s.flush.wake() // it tells those who wait
 		return l.stage.err
 	}
@@ -206,6 +238,16 @@ func (l *commitLog) writeOut(c *staged) error {
 	}
 	l.grew()
 	return nil
+}
+
+// refused keeps what a full disk has refused: offsets are given away, so it is what the log goes on with. Blocks are allocated before they are
+// written, so this is for file systems that take new ones for each write. Under writer.
+func (l *commitLog) refused(c *staged) {
+	l.stage.stuck = *c
+	if !l.s.flags.has(flagNoSpace) {
+		l.s.flags.set(flagNoSpace)
+		l.s.log.Error("the store refuses messages until there is room", "err", l.stage.err)
+	}
 }
 
 // fill is the staged bytes, with zeros behind them as far as a block reaches that is begun with them. Under writer.

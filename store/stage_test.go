@@ -265,7 +265,7 @@ func TestManyStageAndCommit(t *testing.T) {
 // survive, and nothing is taken after it.
 func TestWriteErrors(t *testing.T) {
 	for _, mode := range []FlushDiskType{AsyncFlush, SyncFlush} {
-		for _, cause := range []error{vfs.ErrNoSpace, syscall.EIO} {
+		for _, cause := range []error{syscall.EIO, syscall.EROFS} {
 			for n := int64(1); n <= 6; n++ {
 				r := newRig(t, func(o *Options) { o.FlushDiskType = mode })
 				fail := vfs.FailNth(n, false, cause, vfs.OpWrite)

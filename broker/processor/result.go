@@ -41,6 +41,8 @@ func (p *Processor) putRemark(res *store.PutResult) string {
 	cause := ""
 	if res.Err != nil {
 		cause = ": " + res.Err.Error()
+	} else if ok, why := p.Store.Writable(); !ok { // it was refused while it waited for the disk
+		cause = ": " + why
 	}
 	switch res.Status {
 	case store.MessageIllegal, store.PropertiesSizeExceeded:

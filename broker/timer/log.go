@@ -215,6 +215,11 @@ func (l *timerLog) roll(full *logFile) error {
 		return fmt.Errorf("timer log: %w", err)
 	}
 	f, err := l.fs.Create(l.name(base))
+	if errors.Is(err, fs.ErrExist) { // an attempt that failed could not take it away again
+		if err = l.fs.Remove(l.name(base)); err == nil {
+			f, err = l.fs.Create(l.name(base))
+		}
+	}
 	if err == nil {
 		err = errors.Join(f.Truncate(l.size), l.fs.SyncDir(l.dir))
 	}

@@ -29,7 +29,7 @@ func report(t *testing.T, findings []Finding) {
 
 func TestPowerCuts(t *testing.T) {
 	for _, mode := range []Mode{Sync, Async} {
-		f := PowerCuts(mode, 0, many(40, 1000))
+		f := PowerCuts(mode, 0, many(24, 1000))
 		f.Print(t.Output())
 		report(t, f.Findings)
 		if f.Acked == 0 || f.Cuts == 0 || mode == Async && f.AsyncLost == 0 {
@@ -55,5 +55,18 @@ func TestSeedsOfOld(t *testing.T) {
 				report(t, f.Findings)
 			}
 		})
+	}
+}
+
+func TestFaults(t *testing.T) {
+	step := 17 // each kind of file and of fault some time
+	if many(0, 1) == 1 {
+		step = 1
+	}
+	f := Faults(0, step)
+	f.Print(t.Output())
+	report(t, f.Findings)
+	if f.Failed == 0 || f.Refused == 0 {
+		t.Error("nothing was tried")
 	}
 }

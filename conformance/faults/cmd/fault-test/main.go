@@ -24,9 +24,9 @@ func main() {
 
 func run(args []string) (bool, error) {
 	set := flag.NewFlagSet("fault-test", flag.ContinueOnError)
-	n := uint64(48)
+	n, step := uint64(48), 11
 	if os.Getenv("APOGEE_LONG") == "1" {
-		n = 1000
+		n, step = 1000, 1
 	}
 	seeds := set.Uint64("seeds", n, "power cuts are drawn from so many seeds, for each flush policy")
 	from := set.Uint64("from", 0, "the first `seed`")
@@ -45,6 +45,9 @@ func run(args []string) (bool, error) {
 		f.Print(os.Stdout)
 		findings = append(findings, f.Findings...)
 	}
+	f := faults.Faults(int(*from%uint64(step)), step)
+	f.Print(os.Stdout)
+	findings = append(findings, f.Findings...)
 	if *logs {
 		for _, f := range findings {
 			fmt.Printf("seed %d: %s\n%s\n", f.Seed, f.Text, f.Log)

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"apogee/store/vfs"
+)
+
+// onDisk fails operations on some files for as long as it is told to.
+type onDisk struct {
+	err  atomic.Pointer[error]
+	only func(op vfs.Op, name string) bool
+}
+
+func (d *onDisk) check(op vfs.Op, name string) error {
+	if err := d.err.Load(); err != nil && d.only(op, name) {
+		return *err
+	}
+	return nil
+}
+
+func (d *onDisk) set(err error) {
+	if err == nil {
+		d.err.Store(nil)
+		return
+	}
+	d.err.Store(&err)
+}
+
+// TestLogWithoutSpace: a disk that has no room for a write of the log, although its blocks were allocated, is waited for. What was staged
+// keeps its place.
+func TestLogWithoutSpace(t *testing.T) {
+	for _, mode := range []FlushDiskType{AsyncFlush, SyncFlush} {
+		for _, short := range []int{0, 100} {
+			disk := &onDisk{only: func(op vfs.Op, name string) bool { return op == vfs.OpWrite && strings.Contains(name, "commitlog/") }}
+			r := newRig(t, func(o *Options) { o.FlushDiskType, o.FlushIntervalCommitLogMs = mode, 1 })
+			s := r.on(vfs.Faulty(r.mem, disk.check)).open()
+			put(t, s, message("T", 0, "before"))
+			disk.set(&vfs.Short{N: short, Err: vfs.ErrNoSpace})
+			res := s.PutWait(message("T", 0, "refused"))
+			if res.Status != UnknownError {
+				t.Fatalf("%s: %+v", mode, res)
+			}
+			res = s.PutWait(message("T", 0, "refused at once"))
+			if res.Status != ServiceNotAvailable || !strings.Contains(res.Err.Error(), "no space left") {
+				t.Fatalf("%s: %+v", mode, res)
+			}
+			disk.set(nil)
+			eventually(t, func() bool { ok, _ := s.Writable(); return ok })
+			put(t, s, message("T", 0, "after"))
+			eventually(t, func() bool { return s.MaxOffset("T", 0) == 3 })
+			all := walkLog(t, s)
+			checkQueues(t, all)
+			checkReads(t, s, all)
+			must(t, s.Close())
+		}
+	}
+}
+
+// TestStopWithoutSpace: what could not be written when the store stops was never acknowledged.
+func TestStopWithoutSpace(t *testing.T) {
+	disk := &onDisk{only: func(op vfs.Op, name string) bool { return op == vfs.OpWrite && strings.Contains(name, "commitlog/") }}
+	r := newRig(t)
+	s := r.on(vfs.Faulty(r.mem, disk.check)).open()
+	put(t, s, message("T", 0, "before"))
+	disk.set(vfs.ErrNoSpace)
+	if res := s.PutWait(message("T", 0, strings.Repeat("x", 1<<14-200))); res.Status == PutOK { // it begins a file
+		t.Fatalf("%+v", res)
+	}
+	if err := s.Close(); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatal(err)
+	}
+	s = r.open()
+	if all := walkLog(t, s); len(all) != 1 {
+		t.Fatalf("%d messages", len(all))
+	}
+	must(t, s.Close())
+}
+
+// TestLeftFilesAreMadeAnew: a file that was made, and could not be taken away when what followed failed, is in nobody's way later.
+func TestLeftFilesAreMadeAnew(t *testing.T) {
+	for _, where := range []string{"commitlog/", "consumequeue/"} {
+		disk := &onDisk{only: func(op vfs.Op, name string) bool {
+			return strings.Contains(name, where) && (op == vfs.OpTruncate || op == vfs.OpRemove)
+		}}
+		r := newRig(t, func(o *Options) { o.FlushIntervalConsumeQueueMs = 1 })
+		s := r.on(vfs.Faulty(r.mem, disk.check)).open()
+		disk.set(errors.New("boom"))
+		if where == "commitlog/" {
+			for s.PutWait(message("T", 0, strings.Repeat("x", 2000))).Status == PutOK {
+			}
+		} else {
+			put(t, s, message("T", 0, "x"))
+			eventually(t, func() bool { ok, _ := s.Writable(); return !ok })
+		}
+		disk.set(nil)
+		eventually(t, func() bool {
+			r.clock.advance(allocRetry)
+			return s.PutWait(message("T", 0, "y")).Status == PutOK
+		})
+		must(t, s.Close())
+	}
+}
