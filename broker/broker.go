@@ -394,7 +394,7 @@ func (b *Broker) listenOn(port int, second bool) (*remoting.Server, error) {
 	return remoting.Listen(remoting.ServerOptions{
 		Addr: net.JoinHostPort(c.BindAddress, strconv.Itoa(port)), Routes: b.proc.Routes(second), Serialization: b.env.Serialization,
 		Limits: remoting.Limits{Idle: c.ChannelMaxIdle, WriteHighMark: c.WriteHighMark},
-		TLS:    b.env.TLS, Log: b.env.Log, Now: b.env.Now, OnClose: b.connClosed, Attendant: b.hold, GoAway: c.ShutdownGrace,
+		TLS:    b.env.TLS, Log: b.env.Log, Now: b.env.Now, OnClose: b.connClosed, OnFault: b.store.CheckLog, Attendant: b.hold, GoAway: c.ShutdownGrace,
 	})
 }
 

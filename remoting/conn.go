@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // ErrClosed is in the errors of calls on a connection that is gone, or goes before the answer comes.
@@ -275,6 +276,9 @@ func (c *Conn) flush(block bool) {
 			return
 		default:
 			c.stopWritingLocked()
+			if errors.Is(err, syscall.EFAULT) {
+				c.ep.unreadable(err)
+			}
 			c.broken(err)
 			return
 		}

@@ -31,6 +31,7 @@ type endpoint struct {
 	log      *slog.Logger
 	now      func() time.Time
 	onClose  func(*Conn)
+	onFault  func()
 
 	attendant Attendant
 
@@ -62,6 +63,14 @@ func (s *scratch) init() { s.req.Fields = make(header.Fields, 0, 32) }
 type parked struct {
 	Request
 	mem []byte
+}
+
+// unreadable says that regions of an answer cannot be read.
+func (ep *endpoint) unreadable(err error) {
+	ep.log.Error("what was to be sent cannot be read", "err", err)
+	if ep.onFault != nil {
+		ep.onFault()
+	}
 }
 
 func newEndpoint(routes []Route, fallback Handler) *endpoint {

@@ -62,6 +62,7 @@ type ServerOptions struct {
 	Now           func() time.Time
 	OnOpen        func(*Conn)
 	OnClose       func(*Conn) // after it, nothing more arrives from the connection
+	OnFault       func()      // regions of an answer could not be read; its connection is closed
 	Attendant     Attendant   // may be nil
 
 	// GoAway makes Shutdown answer GO_AWAY to clients that understand it (enableShutdownGracefully) until its context ends or

@@ -82,7 +82,7 @@ func Listen(opts ServerOptions) (*Server, error) {
 	ep.ser, ep.limits, ep.log, ep.now = opts.Serialization, opts.Limits, orDiscard(opts.Log), opts.Now
 	s := &Server{ep: ep, loop: loop, opts: opts, ln: ln, stop: make(chan struct{}), stopAccept: make(chan struct{})}
 	s.conns.open = map[*Conn]struct{}{}
-	ep.onClose, ep.tls, ep.attendant = s.closed, opts.TLS, opts.Attendant
+	ep.onClose, ep.onFault, ep.tls, ep.attendant = s.closed, opts.OnFault, opts.TLS, opts.Attendant
 	ep.lastNow.Store(ep.now().UnixNano())
 	s.ep.goroutines.Go(s.acceptLoop)
 	s.ep.goroutines.Go(func() { ep.watchIdle(s.stop, s.conns.list) })

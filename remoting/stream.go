@@ -2,9 +2,12 @@ package remoting
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -41,13 +44,35 @@ func (w *streamWire) write(pieces [][]byte, block bool) (int, error) {
 			return total, err
 		}
 		batch := few // WriteTo consumes it
-		n, err := batch.WriteTo(w.nc)
+		n, err := writeMapped(&batch, w.nc)
 		total += int(n)
 		if err != nil {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+// writeMapped writes what may be mapped memory. TLS reads that by itself: what the disk does not give is the error then that a system call
+// would return.
+func writeMapped(b *net.Buffers, nc net.Conn) (n int64, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case memoryFault:
+			err = fmt.Errorf("%w: %w", syscall.EFAULT, p)
+		default:
+			panic(p)
+		}
+	}()
+	return b.WriteTo(nc)
+}
+
+// memoryFault is the runtime's error for an access that the kernel refuses.
+type memoryFault interface {
+	runtime.Error
+	Addr() uintptr
 }
 
 // cut moves up to size bytes from the front of pieces to few.

@@ -57,6 +57,7 @@ type GetResult struct {
 	Regions   [][]byte
 	Offsets   []int64 // of each record, where the request asks for them; of an inner batch that of its first message
 	FromSlave bool    // suggestPullingFromSlave
+	Err       error   // why what is at Next cannot be read just now; a result that ends there for another reason has none
 
 	s         *Store
 	req       *GetRequest

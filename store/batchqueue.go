@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 
@@ -253,19 +254,19 @@ func (l *commitLog) baseLocked(m *record.Message, q *queue) (lay record.Layout, 
 }
 
 // enterBatchSlip is enterBatch for a record that has just been put: its slip does not say how many messages it has.
-func (d *dispatcher) enterBatchSlip(e *slip) {
+func (d *dispatcher) enterBatchSlip(e *slip) (err error) {
 	var h record.Header
 	rec := d.recordAt(e.phys, e.size)
 	if rec == nil {
-		d.s.fail(errUndispatched)
-		return
+		return errUndispatched
 	}
+	defer d.logFile.caught(&err, debug.SetPanicOnFault(true))
 	if err := record.Parse(rec, &h); err != nil {
-		d.s.fail(err)
-		return
+		return err
 	}
 	h.PhysicalOffset = e.phys
 	d.enterBatch(e.queue, &h, e.tags)
+	return nil
 }
 
 // getBatch is the part of get that looks at the entries of a batch queue, a file of them at a time.

@@ -23,6 +23,7 @@ type cleaner struct {
 	s      *Store
 	manual atomic.Int32 // rounds left in which files are deleted at any hour
 	ping   chan struct{}
+	check  chan struct{} // for files that were cut short
 
 	// The loop's own.
 	started time.Time
@@ -41,7 +42,7 @@ type hangedFile struct {
 }
 
 func newCleaner(s *Store) *cleaner {
-	return &cleaner{s: s, ping: make(chan struct{}, 1), cleaned: -1, shred: &shredder{s, shredStep}}
+	return &cleaner{s: s, ping: make(chan struct{}, 1), check: make(chan struct{}, 1), cleaned: -1, shred: &shredder{s, shredStep}}
 }
 
 func (c *cleaner) loop(ctx context.Context) {
@@ -56,6 +57,8 @@ func (c *cleaner) loop(ctx context.Context) {
 			return
 		case <-c.ping:
 			c.round(ctx)
+		case <-c.check:
+			c.s.checkLog()
 		case <-timer.C:
 			timer.Reset(every)
 			c.s.unmapIdle()

@@ -91,22 +91,24 @@ func (l *commitLog) put(r *PutResult, at *Place, m *record.Message, lay record.L
 		*r = s.refuse(MessageIllegal, errInnerBatch)
 		return
 	}
-	for {
-		l.lock.Lock()
-		if q.gone {
-			q = s.queues.again(at, m.Topic, m.QueueID)
-		}
-		again := l.putLocked(r, q, m, lay, &dig, c)
-		l.lock.Unlock()
-		if !again {
-			l.count(r)
-			return
-		}
+	for l.tryPut(r, at, q, m, lay, &dig, c) {
 		if err := l.commitStaged(); err != nil {
 			*r = s.refuse(UnknownError, err)
 			return
 		}
 	}
+	l.count(r)
+}
+
+// tryPut takes the lock for putLocked. A message may be one that is read from mapped memory: the lock outlives the panic if the disk does not
+// give it, and so does what was staged before.
+func (l *commitLog) tryPut(r *PutResult, at *Place, q *queue, m *record.Message, lay record.Layout, dig *digest, c Completion) (again bool) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if q.gone {
+		q = l.s.queues.again(at, m.Topic, m.QueueID)
+	}
+	return l.putLocked(r, q, m, lay, dig, c)
 }
 
 // putLocked is put under the append lock. It does nothing and says again if what is staged has to be committed first.
@@ -146,7 +148,7 @@ func (l *commitLog) appendLocked(r *PutResult, q *queue, m *record.Message, lay 
 	m.StoreTimestamp = now
 	m.StoreSize = int32(lay.Total)
 	m.PhysicalOffset = l.tail.base + l.pos
-	l.encode(l.stagedLocked(lay.Total), m, lay)
+	l.encodeLocked(m, lay)
 	r.Count = 1
 	if dig.inner {
 		r.Count = int(innerCount(m))
@@ -206,6 +208,18 @@ func (l *commitLog) appendBatchLocked(r *PutResult, q *queue, b *batch, items []
 	}
 	q.next += int64(len(items))
 	l.stageLocked(r, int64(b.total), c)
+}
+
+// encodeLocked stages the bytes of a message, or nothing if it cannot be read.
+func (l *commitLog) encodeLocked(m *record.Message, lay record.Layout) {
+	rec, whole := l.stagedLocked(lay.Total), false
+	defer func() {
+		if !whole {
+			l.stage.buf = l.stage.buf[:len(l.stage.buf)-len(rec)]
+		}
+	}()
+	l.encode(rec, m, lay)
+	whole = true
 }
 
 func (l *commitLog) encode(rec []byte, m *record.Message, lay record.Layout) {
@@ -393,6 +407,10 @@ func (l *commitLog) hold(off int64, n int64) (b []byte, f *mappedFile, err error
 		return nil, nil, fmt.Errorf("offset %d, %d bytes: %w", off, n, errNoRecord)
 	}
 	if err := f.hold(); err != nil {
+		return nil, nil, err
+	}
+	if err := f.cut(pos + n); err != nil {
+		f.release()
 		return nil, nil, err
 	}
 	return f.data[pos : pos+n : pos+n], f, nil

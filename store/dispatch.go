@@ -243,17 +243,16 @@ func (d *dispatcher) enterSlip(e *slip) {
 	d.lastPhys, d.lastEnd, d.lastTime = e.phys, e.phys+int64(e.size), e.time
 	d.s.index.offer(e)
 	if e.multi {
-		if rec := d.recordAt(e.phys, e.size); rec != nil {
-			var h record.Header
-			if record.Parse(rec, &h) == nil {
-				d.enterMulti(&h, e.tags)
-			}
+		if err := d.enterMultiSlip(e); err != nil {
+			d.s.fail(err)
 		}
 	}
 	switch {
 	case e.queue == nil:
 	case e.queue.kind == BatchQueue:
-		d.enterBatchSlip(e)
+		if err := d.enterBatchSlip(e); err != nil {
+			d.s.fail(err)
+		}
 	default:
 		d.enter(e.queue, e.unit, e.phys, e.size, e.tags, e.time)
 	}

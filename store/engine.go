@@ -43,6 +43,7 @@ type Store struct {
 	failure    atomic.Pointer[error] // the first write error; nothing is written after it
 	stats      counters
 	warm       warmth
+	told       atomic.Int64  // ns: when it was said last that messages cannot be read
 	drain      time.Duration // how long Close waits for the dispatcher
 	delays     []int64       // ms by delay level
 	queuesLost bool          // the directory of consume queues was missing

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 	"runtime/debug"
+	"time"
 
 	"apogee/internal/prefetch"
 	"apogee/store/record"
@@ -23,7 +26,7 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Release()
 	res.s, res.req, res.compacted = s, req, false
 	res.Status, res.Next, res.Min, res.Max = NoMessageInQueue, req.Offset, 0, 0
-	res.Count, res.Bytes, res.FromSlave = 0, 0, false
+	res.Count, res.Bytes, res.FromSlave, res.Err = 0, 0, false, nil
 	res.Offsets = res.Offsets[:0]
 	g := getter{s: s, o: s.options(), req: req, res: res}
 	switch q := s.queues.get(req.Topic, req.QueueID); {
@@ -41,6 +44,9 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	default:
 		g.q = q
 		g.get()
+	}
+	if res.Err != nil {
+		s.tellUnreadable(req, res)
 	}
 	if res.Status == Found {
 		s.stats.getFound.Add(1)
@@ -137,6 +143,10 @@ func (g *getter) scan(to int64) bool {
 	var units [getUnits * unitSize]byte
 	for g.next < to {
 		n, err := g.q.cq.read(g.next, units[:])
+		if unreadable(err) {
+			g.wait(err)
+			return true
+		}
 		if err != nil || n == 0 {
 			if g.res.Bytes > 0 || g.next != g.req.Offset {
 				return true // tell what has been found; the next read starts where the trouble is
@@ -218,8 +228,8 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 		return
 	}
 	rec, f, err := g.res.region(g.s, phys, int64(size))
-	if Scarce(err) {
-		g.later = true // whoever went on behind it would never see it
+	if unreadable(err) {
+		g.wait(err)
 		return
 	}
 	if rec == nil {
@@ -237,6 +247,25 @@ func (g *getter) look(phys int64, size int32, tags int64) {
 	}
 	g.res.Status = Found
 	g.skipUntil = noRoll
+}
+
+// unreadable tells whether something that cannot be read is there all the same. Whoever went on behind it would never see it.
+func unreadable(err error) bool {
+	return err != nil && !errors.Is(err, errFileGone) && !errors.Is(err, errNoUnit) && !errors.Is(err, fs.ErrNotExist)
+}
+
+// wait ends the result ahead of what cannot be read.
+func (g *getter) wait(err error) { g.later, g.res.Err = true, err }
+
+// tellEach is how often it is told that messages cannot be read: who reads them tries again and again.
+const tellEach = time.Second
+
+func (s *Store) tellUnreadable(req *GetRequest, res *GetResult) {
+	now := s.now().UnixNano()
+	if last := s.told.Load(); now-last < int64(tellEach) || !s.told.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.Error("messages cannot be read", "topic", req.Topic, "queue", req.QueueID, "off", res.Next, "err", res.Err)
 }
 
 // missed is the status as long as nothing has been found.
@@ -290,6 +319,9 @@ func (r *GetResult) region(s *Store, phys, size int64) ([]byte, *mappedFile, err
 	pos := phys - f.base
 	if size <= 0 || pos+size > f.wrote.Load() {
 		return nil, nil, nil
+	}
+	if err := f.cut(pos + size); err != nil {
+		return nil, nil, err
 	}
 	return f.data[pos : pos+size : pos+size], f, nil
 }

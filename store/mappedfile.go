@@ -33,6 +33,8 @@ type mappedFile struct {
 	refs   atomic.Int64 // holders, plus goneBit once the file is removed
 	failed atomic.Pointer[error]
 
+	lost atomic.Int64 // bytes at the end that somebody has cut off
+
 	reserved atomic.Int64 // position up to which blocks are allocated
 
 	mu      sync.Mutex // guards mapping and its making; never held by a holder
@@ -47,6 +49,7 @@ const goneBit = 1 << 62
 var (
 	errFileGone  = errors.New("file has been removed")
 	errFileFault = errors.New("fault in mapped file")
+	errCutShort  = fmt.Errorf("%w: it has been cut short", errFileFault)
 )
 
 // openMapped stands for an existing file of full size; everything in it counts as written and flushed until recovery
@@ -132,7 +135,11 @@ func (f *mappedFile) mapLocked() error {
 	if err != nil {
 		return err
 	}
-	if size != f.size { // a shorter file would fault at its end
+	switch {
+	case size == f.size:
+	case size < f.size && size > 0 && f.readOnly: // what is left can be read
+		f.lost.Store(f.size - size)
+	default: // a shorter file would fault at its end
 		return fmt.Errorf("map %s: size is %d, expected %d", f.path, size, f.size)
 	}
 	mapping := file.Map
@@ -242,8 +249,28 @@ func (f *mappedFile) caught(err *error, before bool) {
 		panic(r)
 	}
 	off := fault.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))
-	*err = fmt.Errorf("%s at %d: %w", f.path, off, errFileFault)
+	if *err = f.shrunk(); *err == nil {
+		*err = fmt.Errorf("%s at %d: %w", f.path, off, errFileFault)
+	}
 	f.fail(*err)
+}
+
+// shrunk looks if the file has been cut short underneath, and tells where.
+func (f *mappedFile) shrunk() error {
+	st, err := f.fs.Stat(f.path)
+	if err != nil || st.Size >= f.size {
+		return nil // another fault, or it has gone
+	}
+	f.lost.Store(f.size - st.Size)
+	return f.cut(f.size)
+}
+
+// cut is an error if the bytes up to a position are not all there any more.
+func (f *mappedFile) cut(to int64) error {
+	if lost := f.lost.Load(); lost > 0 && to > f.size-lost {
+		return fmt.Errorf("%s: %w: it has %d bytes of %d", f.path, errCutShort, f.size-lost, f.size)
+	}
+	return nil
 }
 
 func (f *mappedFile) contains(addr uintptr) bool {

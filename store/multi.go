@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,20 @@ func (s *Store) lmqQuota(o *Options, names []string) bool {
 }
 
 // enterMulti gives the further queues that a record names their entries of it, at the offsets that were fixed when it was put.
+func (d *dispatcher) enterMultiSlip(e *slip) (err error) {
+	rec := d.recordAt(e.phys, e.size)
+	if rec == nil {
+		return errUndispatched
+	}
+	defer d.logFile.caught(&err, debug.SetPanicOnFault(true))
+	var h record.Header
+	if err := record.Parse(rec, &h); err != nil {
+		return err
+	}
+	d.enterMulti(&h, e.tags)
+	return nil
+}
+
 func (d *dispatcher) enterMulti(h *record.Header, code int64) {
 	if !multiDispatched(d.s.options(), stringView(h.Topic)) {
 		return

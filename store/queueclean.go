@@ -47,6 +47,7 @@ const idlePasses = 2
 
 // unmapIdle drops mappings that have not been used for a while; called every now and then.
 func (s *Store) unmapIdle() {
+	s.checkLog()
 	for _, f := range s.commit.files.list() {
 		f.unmapIdle()
 	}
@@ -62,6 +63,30 @@ func (s *Store) unmapIdle() {
 	}
 	s.compact.unmapIdle()
 	s.index.unmapIdle()
+}
+
+// checkLog looks if files of the log have been cut short underneath. Those who send from a mapping only hear that it cannot be read; from
+// here on they are told which file it is. With the file that is written the store takes no more: what follows would lie behind a hole.
+func (s *Store) checkLog() {
+	for _, f := range s.commit.files.list() {
+		if !f.held() && f.idle {
+			continue
+		}
+		if err := f.shrunk(); err != nil {
+			s.log.Error("file of the commit log is damaged", "err", err)
+			if f == s.commit.files.last() {
+				s.fail(err)
+			}
+		}
+	}
+}
+
+// CheckLog has that done soon.
+func (s *Store) CheckLog() {
+	select {
+	case s.cleaner.check <- struct{}{}:
+	default:
+	}
 }
 
 // closeQueues unmaps queue and index files.

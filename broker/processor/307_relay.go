@@ -1,8 +1,10 @@
 package processor
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +63,9 @@ func (p *Processor) consumeDirectly(r *remoting.Request) {
 		return
 	}
 	defer release()
+	// Copied here, where a disk that cannot give it costs this request only (see sendBack), and not where the client's connection is locked.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	rec = bytes.Clone(rec)
 	p.relay(r, remoting.Outgoing{Code: r.Code, Extra: fields, Body: rec}, h.ConsumerGroup, h.ClientID)
 }
 

@@ -26,16 +26,15 @@ const physicalAt = 28
 
 // note takes what a pull has read. The end of what was read counts; Java takes the start of the last message.
 func (b *behind) note(group, topic string, queue int32, res *store.GetResult, upkeep Upkeep) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // mapped memory: a bad disk costs this request only
 	var bytes int64
 	switch {
 	case res.Status == store.Found && len(res.Regions) > 0:
 		last := res.Regions[len(res.Regions)-1]
-		if len(last) < physicalAt+8 {
+		phys, ok := physicalOf(last)
+		if !ok {
 			return
 		}
-		end := int64(binary.BigEndian.Uint64(last[physicalAt:])) + int64(len(last))
-		bytes = max(0, upkeep.Stats().MaxPhysical-end)
+		bytes = max(0, upkeep.Stats().MaxPhysical-phys-int64(len(last)))
 	case res.Status == store.OffsetOverflowOne:
 	default:
 		return
@@ -50,6 +49,24 @@ func (b *behind) note(group, topic string, queue int32, res *store.GetResult, up
 		}
 	}
 	b.m[key] = bytes
+}
+
+// physicalOf is where a record of mapped memory lies in the log; false if it cannot be read.
+func physicalOf(rec []byte) (phys int64, ok bool) {
+	if len(rec) < physicalAt+8 {
+		return 0, false
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case memoryFault:
+			phys, ok = 0, false
+		default:
+			panic(p)
+		}
+	}()
+	return int64(binary.BigEndian.Uint64(rec[physicalAt:])), true
 }
 
 // slow are the groups that are further behind than limit, with by how much. Groups that keep says nothing of are forgotten.

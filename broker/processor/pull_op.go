@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -295,6 +296,9 @@ func (op *pullOp) send() {
 		op.reply.Code, op.answer.SuggestWhichBrokerID = code.PullRetryImmediately, group.BrokerID
 	}
 	if res.Status != store.Found {
+		if res.Err != nil { // clients wait before they try again
+			op.reply.Code, op.reply.Remark = code.SystemError, fmt.Sprintf("message %d of %s, queue %d, cannot be read: %v", res.Next, topic.TopicName, op.hdr.QueueID, res.Err)
+		}
 		op.say()
 		res.Release()
 		op.free()

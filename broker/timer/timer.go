@@ -155,7 +155,9 @@ func Open(opts Options) (*Service, error) {
 	s.wheel.precision = opts.Precision
 	s.metrics.init(opts.Now)
 	s.saver.init(&s.opts, &s.metrics)
-	if err := s.recover(); err != nil {
+	err := errors.New("the commit log cannot be read")
+	s.guarded(func() { err = s.recover() })
+	if err != nil {
 		return nil, fmt.Errorf("timer: %w", errors.Join(err, s.close()))
 	}
 	return s, nil
@@ -181,7 +183,7 @@ func (s *Service) Stop() error {
 		s.flushed(r)
 	default:
 	}
-	s.settle()
+	s.guarded(func() { s.settle() })
 	return s.save(false)
 }
 
@@ -403,6 +405,11 @@ func (s *Service) wait() time.Duration {
 
 // stepGuarded is step that survives a disk which cannot give what is mapped: it is tried again later.
 func (s *Service) stepGuarded() (busy bool) {
+	s.guarded(func() { busy = s.step() })
+	return busy
+}
+
+func (s *Service) guarded(f func()) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		switch p := recover().(type) {
@@ -414,7 +421,7 @@ func (s *Service) stepGuarded() (busy bool) {
 			panic(p)
 		}
 	}()
-	return s.step()
+	f()
 }
 
 // memoryFault is the runtime's error for an access that the kernel refuses.

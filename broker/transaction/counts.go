@@ -27,7 +27,7 @@ type counts struct {
 	now  func() time.Time
 
 	mu      sync.Mutex // guards what follows; a leaf
-	topics  map[string]count
+	topics  map[string]*count
 	version body.DataVersion
 
 	fileMu  sync.Mutex // serialises writers; held across the write
@@ -43,7 +43,7 @@ type count struct {
 func newCounts(fsys vfs.FS, dir string, now func() time.Time, log *slog.Logger) *counts {
 	return &counts{
 		fs: fsys, log: log, name: path.Join(dir, "config", "transactionMetrics"), now: now,
-		topics: make(map[string]count), version: body.NewDataVersion(now()),
+		topics: make(map[string]*count), version: body.NewDataVersion(now()),
 	}
 }
 
@@ -53,7 +53,7 @@ func (c *counts) load() error {
 	_, err := small.Load(func(data []byte) error {
 		var b struct {
 			DataVersion      body.DataVersion `json:"dataVersion"`
-			TransactionCount map[string]count `json:"transactionCount"`
+			TransactionCount map[string]*count `json:"transactionCount"`
 		}
 		if err := fastjson.Unmarshal(data, &b); err != nil {
 			return err
@@ -62,6 +62,7 @@ func (c *counts) load() error {
 		c.written = c.version.Counter
 		if b.TransactionCount != nil {
 			c.topics = b.TransactionCount
+			maps.DeleteFunc(c.topics, func(_ string, e *count) bool { return e == nil })
 		}
 		return nil
 	})
@@ -76,11 +77,13 @@ func (c *counts) add(topic string, n int64) {
 	ms := c.now().UnixMilli()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.topics[topic]
-	if !ok {
-		topic = strings.Clone(topic)
+	e := c.topics[topic]
+	if e == nil { // else the key stays: the topic may be in mapped memory, and an assignment would put it in place of the key
+		e = new(count)
+		c.topics[strings.Clone(topic)] = e
 	}
-	c.topics[topic] = count{e.Count + n, ms}
+	e.Count += n
+	e.TimeStamp = ms
 	c.version.Counter++
 	c.version.Timestamp = ms
 }
@@ -89,7 +92,10 @@ func (c *counts) add(topic string, n int64) {
 func (c *counts) of(topic string) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.topics[topic].Count
+	if e := c.topics[topic]; e != nil {
+		return e.Count
+	}
+	return 0
 }
 
 // persist writes the file if something has changed.

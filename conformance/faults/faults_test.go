@@ -7,7 +7,10 @@ import (
 	"apogee/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) {
+	Inside()
+	leaktest.Main(m)
+}
 
 // many is a number of seeds: few, unless there is time.
 func many(few, all uint64) uint64 {
@@ -67,6 +70,16 @@ func TestFaults(t *testing.T) {
 	f.Print(t.Output())
 	report(t, f.Findings)
 	if f.Failed == 0 || f.Refused == 0 {
+		t.Error("nothing was tried")
+	}
+}
+
+func TestTruncations(t *testing.T) {
+	n := many(8, 200)
+	c := Truncations(0, n)
+	c.Print(t.Output(), 0, n)
+	report(t, c.Findings)
+	if c.Requests == 0 {
 		t.Error("nothing was tried")
 	}
 }

@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	faults.Inside()
 	ok, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fault-test:", err)
@@ -31,23 +32,34 @@ func run(args []string) (bool, error) {
 	seeds := set.Uint64("seeds", n, "power cuts are drawn from so many seeds, for each flush policy")
 	from := set.Uint64("from", 0, "the first `seed`")
 	logs := set.Bool("logs", false, "print the broker's log of what failed")
+	only := set.String("only", "", "just one `part`: cuts, disks or files")
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return true, nil
 	} else if err != nil {
 		return false, err
 	}
 	if set.NArg() > 0 || *seeds == 0 {
-		return false, fmt.Errorf("usage: fault-test [-seeds N] [-from SEED] [-logs]")
+		return false, fmt.Errorf("usage: fault-test [-seeds N] [-from SEED] [-only PART] [-logs]")
 	}
+	part := func(name string) bool { return *only == "" || *only == name }
 	var findings []faults.Finding
-	for _, mode := range []faults.Mode{faults.Sync, faults.Async} {
-		f := faults.PowerCuts(mode, *from, *seeds)
+	if part("cuts") {
+		for _, mode := range []faults.Mode{faults.Sync, faults.Async} {
+			f := faults.PowerCuts(mode, *from, *seeds)
+			f.Print(os.Stdout)
+			findings = append(findings, f.Findings...)
+		}
+	}
+	if part("disks") {
+		f := faults.Faults(int(*from%uint64(step)), step)
 		f.Print(os.Stdout)
 		findings = append(findings, f.Findings...)
 	}
-	f := faults.Faults(int(*from%uint64(step)), step)
-	f.Print(os.Stdout)
-	findings = append(findings, f.Findings...)
+	if part("files") {
+		f := faults.Truncations(*from, *seeds/4+1)
+		f.Print(os.Stdout, *from, *seeds/4+1)
+		findings = append(findings, f.Findings...)
+	}
 	if *logs {
 		for _, f := range findings {
 			fmt.Printf("seed %d: %s\n%s\n", f.Seed, f.Text, f.Log)
