@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"slices"
 	"time"
 
 	"apogee/store/record"
@@ -487,10 +488,11 @@ func (r *recovery) finish(end int64) error {
 	return nil
 }
 
-// keepTail copies what is cut off the log's end if there are messages among it, and sets whole files aside that have any.
+// keepTail copies what is cut off the log's end if there are messages among it, and sets whole files aside that have any. The last goes first:
+// whoever is interrupted leaves no hole.
 func (r *recovery) keepTail(end int64) error {
 	s := r.s
-	for _, f := range s.commit.files.from(end) {
+	for _, f := range slices.Backward(s.commit.files.from(end)) {
 		switch {
 		case f.base < end || f.base == r.cut.start:
 			if r.cut.end == 0 {
@@ -508,6 +510,11 @@ func (r *recovery) keepTail(end int64) error {
 			}
 			s.commit.files.forget(f)
 			s.log.Warn("file behind the end of the log set aside", "file", f.path, "moved", to)
+		case f.base > end:
+			s.commit.files.forget(f)
+			if err := s.fs.Remove(f.path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
