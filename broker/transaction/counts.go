@@ -52,7 +52,7 @@ func (c *counts) load() error {
 	small := vfs.SmallFile{FS: c.fs, Name: c.name, Log: c.log, Now: c.now, Lost: "Counts of half messages start at zero"}
 	_, err := small.Load(func(data []byte) error {
 		var b struct {
-			DataVersion      body.DataVersion `json:"dataVersion"`
+			DataVersion      body.DataVersion  `json:"dataVersion"`
 			TransactionCount map[string]*count `json:"transactionCount"`
 		}
 		if err := fastjson.Unmarshal(data, &b); err != nil {

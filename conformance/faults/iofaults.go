@@ -113,7 +113,6 @@ func (f *FaultFigures) Print(w io.Writer) {
 
 // badDisk is a file system that fails while it is told to.
 type badDisk struct {
-	under  vfs.FS
 	fault  fault
 	files  string
 	bad    atomic.Bool
