@@ -217,6 +217,21 @@ func name(body string) string {
 	return text
 }
 
+// makeMissing makes topics that no operator has made. The first send of one waits until it is on disk; another that comes meanwhile does
+// not, and may be acknowledged before a power cut takes the topic. Its message is there, and the next send makes the topic again.
+func (n *node) makeMissing(ctx context.Context, l *load) error {
+	for _, topic := range loadTopics() {
+		r, err := n.call(ctx, code.GetTopicConfig, &header.GetTopicConfigRequest{Topic: topic}, nil)
+		if err != nil {
+			return err
+		}
+		if r.Code != code.Success && topic != batchTopic {
+			l.makeTopic(ctx, topic, "", queues)
+		}
+	}
+	return nil
+}
+
 // checkTopics looks for the topics that operators made.
 func (n *node) checkTopics(ctx context.Context, facts []fact) error {
 	for _, f := range facts {

@@ -220,6 +220,9 @@ func (r *cutRun) look(n *node) error {
 	if _, err := n.checkOffsets(ctx, kept, sent); err != nil {
 		return err
 	}
+	if err := n.makeMissing(ctx, &load{node: n, ledger: r.ledger, clock: r.clock}); err != nil {
+		return err
+	}
 	r.clock.advance(time.Minute)
 	// Nothing tells a broker that its clock was set: what comes next does.
 	w := &worker{load: &load{node: n, ledger: r.ledger, clock: r.clock, life: "end", timers: r.timers}, rnd: r.rnd, name: fmt.Sprintf("%d_end", r.seed)}

@@ -59,7 +59,7 @@ func (l *load) run(ctx context.Context, rnd *rand.Rand, clients, requests int) {
 	}
 	var wg sync.WaitGroup
 	for i := range clients {
-		w := &worker{load: l, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 7)), name: fmt.Sprintf("%s.%d", l.life, i)}
+		w := &worker{load: l, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 7)), name: fmt.Sprintf("%s.%d", l.life, i), slot: i}
 		wg.Go(func() {
 			for range requests {
 				if ctx.Err() != nil {
@@ -77,6 +77,7 @@ type worker struct {
 	*load
 	rnd  *rand.Rand
 	name string
+	slot int // among its like
 	n    int
 }
 
@@ -292,7 +293,8 @@ func (n *node) popSome(ctx context.Context, now time.Time) ([]poppedMessage, err
 }
 
 func (w *worker) commitOffset(ctx context.Context) {
-	p := place{fmt.Sprint(offsetGroup, w.rnd.IntN(2)), plainTopic(0), w.queue()}
+	// Each has its own: of two that commit at the same time the one that comes last counts, as with real consumers.
+	p := place{fmt.Sprint(offsetGroup, w.slot/queues%2), plainTopic(0), int32(w.slot % queues)}
 	off := w.ledger.next(p, int64(w.rnd.IntN(3)))
 	if _, err := w.want(ctx, code.UpdateConsumerOffset, &header.UpdateConsumerOffsetRequest{
 		ConsumerGroup: p.group, Topic: p.topic, QueueID: p.queue, CommitOffset: off,
