@@ -19,11 +19,13 @@ import (
 )
 
 // TestGoldenOverTheWire starts a broker on directories that the reference wrote and asks it for everything that the manifests say the
-// reference answered. What may differ is what the README of the golden directories allows: things that the reference had delivered by
-// itself between opening and reading, and what we deliver in the same way.
+// reference answered. Then the reference opens what that broker has left, and that broker once more: the manifests hold each time. What may
+// differ is what the README of the golden directories allows: things that the reference had delivered by itself between opening and reading,
+// and what each of them delivers in the same way.
 func TestGoldenOverTheWire(t *testing.T) {
 	target := testTarget(t)
-	for _, name := range []string{"clean", "crash", "segments", "defaults", "v4"} {
+	other, missing := counterpart(target)
+	for _, name := range []string{"clean", "crash", "torn", "segments", "defaults", "propcrc", "v4", "slave-async", "slave-sync"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -34,7 +36,19 @@ func TestGoldenOverTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compareGolden(t, target, name, dir)
+			m := readManifest(t, name, dir)
+			m.compare(t, target, dir)
+			if missing != nil {
+				t.Skipf("SKIPPED, %s did not go on to Java and back: %v; it was compared with what %s serves from it", name, missing, target.Name())
+			}
+			between := other
+			if java, ok := other.(*testkit.Java); ok && m.old {
+				if between, err = java.Release("4.9.7"); err != nil {
+					t.Skipf("SKIPPED, %s did not go back to the release that wrote it: %v", name, err)
+				}
+			}
+			m.compare(t, between, dir)
+			m.compare(t, target, dir)
 		})
 	}
 }
@@ -49,6 +63,9 @@ type goldenManifest struct {
 	ByQuery      []goldenOffset                                            `json:"offsetsByQuery"`
 	RawByKey     []goldenQuery                                             `json:"queryByKey"`
 	RawByUniq    []goldenQuery                                             `json:"queryByUniqKey"`
+
+	end int64 // of the log in the archive: what lies behind it in the manifest, the reference wrote when it opened the directory
+	old bool  // the manifest comes from a 4.9 broker
 }
 
 type anyTable map[string]map[string]any
@@ -88,38 +105,30 @@ type goldenQueue struct {
 	Messages []goldenMessage
 }
 
+type goldenEntry struct{ PhysicOffset, TagsCode int64 }
+
 type goldenMessage struct {
 	QueueOffset, PhysOffset int64
-	CQOffset                *int64 `json:"cqOffset"`
-	CQTagsCode              *int64 `json:"cqTagsCode"`
+	CQOffset                *int64       `json:"cqOffset"`
+	CQTagsCode              *int64       `json:"cqTagsCode"`
+	CQEntry                 *goldenEntry `json:"cqEntry"` // where it does not point at this record
 	RecordSha256            string
 	StoreTimestamp          int64
 }
 
 // golden is one comparison under way.
 type golden struct {
+	*goldenManifest
 	t      *testing.T
+	who    string
 	c      *wire.Conn
-	m      goldenManifest
-	end    int64 // of the log in the archive: what lies behind it in the manifest, the reference wrote when it opened the directory
-	old    bool  // the manifest comes from a 4.9 broker
 	bad    int
 	checks int
 }
 
-// later says why a topic is not compared yet.
-func (g *golden) later(topic string) string {
-	attributes, _ := g.m.TopicConfig.TopicConfigTable[topic]["attributes"].(map[string]any)
-	switch {
-	case attributes["cleanup.policy"] == "COMPACTION":
-		return "it is compacted"
-	}
-	return ""
-}
-
 func (g *golden) errorf(format string, args ...any) {
 	if g.bad++; g.bad <= 15 {
-		g.t.Errorf(format, args...)
+		g.t.Errorf("%s: %s", g.who, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -129,7 +138,8 @@ func same[V comparable](g *golden, got, want V, format string, args ...any) {
 	}
 }
 
-func compareGolden(t *testing.T, target testkit.Target, name, dir string) {
+// readManifest reads the manifest of an archive that was just unpacked into dir.
+func readManifest(t *testing.T, name, dir string) *goldenManifest {
 	path, err := testkit.Shared("golden", name+".json")
 	if err != nil {
 		t.Fatal(err)
@@ -138,14 +148,22 @@ func compareGolden(t *testing.T, target testkit.Target, name, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &golden{t: t, old: name == "v4"}
-	if err := json.Unmarshal(text, &g.m); err != nil {
+	m := &goldenManifest{old: name == "v4"}
+	if err := json.Unmarshal(text, m); err != nil {
 		t.Fatal(err)
 	}
-	g.end = lastRecordEnd(t, filepath.Join(dir, "store", "commitlog"))
+	m.end = lastRecordEnd(t, filepath.Join(dir, "store", "commitlog"))
+	return m
+}
+
+// compare starts a broker on the directory, compares what it serves, and stops it.
+func (m *goldenManifest) compare(t *testing.T, target testkit.Target, dir string) {
 	conf, err := testkit.GoldenConf(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if conf["brokerRole"] == "SLAVE" { // it becomes a master, as operators do with a slave when its master is lost
+		conf["brokerRole"], conf["brokerId"] = "ASYNC_MASTER", "0"
 	}
 	s, err := target.Broker(dir, "127.0.0.1:1", conf)
 	if err != nil {
@@ -156,24 +174,20 @@ func compareGolden(t *testing.T, target testkit.Target, name, dir string) {
 			t.Error(err)
 		}
 	}()
-	g.c = dialTest(t, s.Addr())
+	g := &golden{goldenManifest: m, t: t, who: target.Name(), c: dialTest(t, s.Addr())}
 	defer g.c.Close()
 	g.configs()
 	g.offsets()
-	for _, topic := range sortedKeys(g.m.Topics) {
-		if why := g.later(topic); why != "" {
-			t.Logf("%s is left out: %s", topic, why)
-			continue
-		}
-		for i := range g.m.Topics[topic].Queues {
-			g.queue(topic, &g.m.Topics[topic].Queues[i])
+	for _, topic := range sortedKeys(m.Topics) {
+		for i := range m.Topics[topic].Queues {
+			g.queue(topic, &m.Topics[topic].Queues[i])
 		}
 	}
-	g.queries("key", g.m.RawByKey, false)
-	g.queries("unique key", g.m.RawByUniq, true)
-	t.Logf("%d facts compared, %d differ", g.checks, g.bad)
+	g.queries("key", m.RawByKey, false)
+	g.queries("unique key", m.RawByUniq, true)
+	t.Logf("%s: %d facts compared, %d differ", g.who, g.checks, g.bad)
 	if g.checks < 500 {
-		t.Errorf("only %d facts were compared", g.checks)
+		t.Errorf("%s: only %d facts were compared", g.who, g.checks)
 	}
 }
 
@@ -236,18 +250,18 @@ func (g *golden) json(c int32, ext map[string]string) any {
 // configs compares topics, groups and what is left of delay levels. Ours may have more, as any broker makes its own.
 func (g *golden) configs() {
 	topics := g.json(code.GetAllTopicConfig, wire.Ext("topicSeq", 0))
-	for _, name := range sortedKeys(g.m.TopicConfig.TopicConfigTable) {
-		g.members("topic "+name, wire.At(topics, "topicConfigTable", name), g.m.TopicConfig.TopicConfigTable[name])
+	for _, name := range sortedKeys(g.TopicConfig.TopicConfigTable) {
+		g.members("topic "+name, wire.At(topics, "topicConfigTable", name), g.TopicConfig.TopicConfigTable[name])
 	}
 	groups := g.json(code.GetAllSubscriptionGroupConfig, wire.Ext("groupSeq", 0))
-	for _, name := range sortedKeys(g.m.Groups.SubscriptionGroupTable) {
-		g.members("group "+name, wire.At(groups, "subscriptionGroupTable", name), g.m.Groups.SubscriptionGroupTable[name])
+	for _, name := range sortedKeys(g.Groups.SubscriptionGroupTable) {
+		g.members("group "+name, wire.At(groups, "subscriptionGroupTable", name), g.Groups.SubscriptionGroupTable[name])
 	}
-	for _, name := range sortedKeys(g.m.Groups.ForbiddenTable) {
-		g.members("forbidden "+name, wire.At(groups, "forbiddenTable", name), g.m.Groups.ForbiddenTable[name])
+	for _, name := range sortedKeys(g.Groups.ForbiddenTable) {
+		g.members("forbidden "+name, wire.At(groups, "forbiddenTable", name), g.Groups.ForbiddenTable[name])
 	}
 	delays, _ := wire.At(g.json(code.GetAllDelayOffset, nil), "offsetTable").(map[string]any)
-	for level, want := range g.m.DelayOffsets.OffsetTable {
+	for level, want := range g.DelayOffsets.OffsetTable {
 		var got int64
 		if n, ok := delays[level].(json.Number); ok {
 			got, _ = n.Int64()
@@ -263,7 +277,7 @@ func (g *golden) configs() {
 		return err == nil && f.Code == 0
 	})
 	runtime := g.json(code.GetBrokerRuntimeInfo, nil)
-	same(g, fmt.Sprint(wire.At(runtime, "table", "commitLogMinOffset")), g.m.Runtime["commitLogMinOffset"], "first position of the log")
+	same(g, fmt.Sprint(wire.At(runtime, "table", "commitLogMinOffset")), g.Runtime["commitLogMinOffset"], "first position of the log")
 }
 
 func (g *golden) members(what string, got any, want map[string]any) {
@@ -279,8 +293,8 @@ func (g *golden) members(what string, got any, want map[string]any) {
 
 // offsets compares what each group has committed. The groups of half messages and of pop's revival are the broker's own, and move.
 func (g *golden) offsets() {
-	for _, o := range g.m.ByQuery {
-		if o.Offset == nil || strings.HasPrefix(o.Group, "CID_RMQ_SYS_") || g.later(o.Topic) != "" {
+	for _, o := range g.ByQuery {
+		if o.Offset == nil || strings.HasPrefix(o.Group, "CID_RMQ_SYS_") {
 			continue
 		}
 		f, err := g.c.Call(int(code.QueryConsumerOffset),
@@ -354,15 +368,19 @@ func (g *golden) messages(name, topic string, q *goldenQueue) {
 		}
 		same(g, sums[at], m.RecordSha256, "%s: record at %d", name, at)
 		// A queue of batches is asked by message and listed by entry.
-		if m.CQTagsCode != nil && !strings.HasPrefix(topic, "BatchCq") {
+		want := m.CQEntry
+		if want == nil && m.CQTagsCode != nil {
+			want = &goldenEntry{m.PhysOffset, *m.CQTagsCode}
+		}
+		if want != nil && !strings.HasPrefix(topic, "BatchCq") {
 			v := g.json(code.QueryConsumeQueue, wire.Ext("topic", topic, "queueId", q.QueueID, "index", at, "count", 1))
 			list, _ := wire.At(v, "queueData").([]any)
 			if len(list) != 1 {
 				g.errorf("%s: %d queue entries at %d", name, len(list), at)
 				continue
 			}
-			same(g, wire.Num(wire.At(list[0], "tagsCode")), fmt.Sprint(*m.CQTagsCode), "%s: tags code of the entry at %d", name, at)
-			same(g, wire.Num(wire.At(list[0], "physicOffset")), fmt.Sprint(m.PhysOffset), "%s: position in the entry at %d", name, at)
+			same(g, wire.Num(wire.At(list[0], "tagsCode")), fmt.Sprint(want.TagsCode), "%s: tags code of the entry at %d", name, at)
+			same(g, wire.Num(wire.At(list[0], "physicOffset")), fmt.Sprint(want.PhysicOffset), "%s: position in the entry at %d", name, at)
 		}
 	}
 }
@@ -395,9 +413,6 @@ func (g *golden) pull(topic string, q *goldenQueue) (map[int64]string, string) {
 
 func (g *golden) queries(what string, queries []goldenQuery, unique bool) {
 	for _, q := range queries {
-		if g.later(q.Topic) != "" {
-			continue
-		}
 		f, err := g.c.Call(int(code.QueryMessage), wire.Ext("topic", q.Topic, "key", q.Key, "maxNum", 64, "beginTimestamp", 0,
 			"endTimestamp", int64(1)<<62, "_UNIQUE_KEY_QUERY", unique), nil)
 		if err != nil {

@@ -30,6 +30,16 @@ func (r *Receipt) Order() bool { return r.ReviveQueue == OrderQueue }
 // ReviveTime is when the message is visible again.
 func (r *Receipt) ReviveTime() int64 { return later(r.PopTime, r.Invisible) }
 
+// ChangedAt is the pop time of the check point that gives the message at an offset a new invisible time. A check point is known by its
+// start and its pop time, so in the millisecond of the pop the new one of a batch's first message would be taken for the old one: the ack
+// of that one would be its own too, and the message would never come back.
+func (r *Receipt) ChangedAt(offset, now int64) int64 {
+	if r.StartOffset == offset && r.PopTime >= now && r.PopTime < now+1000 {
+		return r.PopTime + 1
+	}
+	return now
+}
+
 // Append appends the text.
 func (r *Receipt) Append(dst []byte) []byte {
 	dst = append(strconv.AppendInt(dst, r.StartOffset, 10), ' ')

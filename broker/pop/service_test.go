@@ -156,6 +156,30 @@ func TestChange(t *testing.T) {
 	}
 }
 
+// A message whose time is changed at once, and once more, comes back all the same.
+func TestChangeInTheMillisecondOfThePop(t *testing.T) {
+	for _, more := range []func(*config.Broker){func(*config.Broker) {}, buffered} {
+		r := newRig(t, more)
+		r.topic("T", 1)
+		r.send("T", 0, "x")
+		receipt := r.take("T", "g", 0, 1, 10*time.Second)[0].receipt
+		for range 2 {
+			now := receipt.ChangedAt(0, r.millis.Load())
+			done := make(noted, 1)
+			a := Ack{Broker: broker, Group: "g", PopTime: receipt.PopTime, StartOffset: receipt.StartOffset, Topic: "T"}
+			res := r.pop.Change(&a, &receipt, now, 20_000, false, done)
+			if must(t, r.store.Commit(&res)); res.Status != store.PutOK || <-done != store.PutOK {
+				t.Fatal(res)
+			}
+			receipt.PopTime, receipt.Invisible = now, 20_000
+		}
+		r.revive(30 * time.Second)
+		if got := texts(r.take(RetryTopicV1("T", "g"), "g", 0, 32, time.Second)); !slices.Equal(got, []string{"x"}) {
+			t.Errorf("came back: %q", got)
+		}
+	}
+}
+
 func TestBatchAck(t *testing.T) {
 	r := newRig(t)
 	r.topic("T", 1)

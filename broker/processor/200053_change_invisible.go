@@ -54,6 +54,7 @@ func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
 	if !p.revivable(r, receipt.ReviveQueue) {
 		return
 	}
+	now = receipt.ChangedAt(h.Offset, now)
 	d := p.newAcked(r)
 	d.header = &header.ChangeInvisibleTimeResponse{PopTime: now, InvisibleTime: h.InvisibleTime, ReviveQid: receipt.ReviveQueue}
 	d.expect()

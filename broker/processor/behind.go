@@ -12,8 +12,8 @@ import (
 // behind is how far groups read behind the end of the log (GROUP_GET_FALL_SIZE), as of the last pull of each queue. It is kept only while
 // disableConsumeIfConsumerReadSlowly is on.
 type behind struct {
-	mu sync.Mutex // guards m
-	m  map[behindKey]int64
+	mu sync.Mutex           // guards m
+	m  map[behindKey]*int64 // pointers: an assignment takes the key anew too, and those that are passed do not last
 }
 
 type behindKey struct {
@@ -42,13 +42,15 @@ func (b *behind) note(group, topic string, queue int32, res *store.GetResult, up
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	key := behindKey{group, topic, queue}
-	if _, ok := b.m[key]; !ok {
-		key.group, key.topic = strings.Clone(group), strings.Clone(topic)
+	known := b.m[key]
+	if known == nil {
 		if b.m == nil {
-			b.m = make(map[behindKey]int64)
+			b.m = make(map[behindKey]*int64)
 		}
+		known = new(int64)
+		b.m[behindKey{strings.Clone(group), strings.Clone(topic), queue}] = known
 	}
-	b.m[key] = bytes
+	*known = bytes
 }
 
 // physicalOf is where a record of mapped memory lies in the log; false if it cannot be read.
@@ -78,8 +80,8 @@ func (b *behind) slow(limit int64, keep func(group string) bool) map[string]int6
 		switch {
 		case !keep(k.group):
 			delete(b.m, k)
-		case bytes > limit:
-			out[k.group] = max(out[k.group], bytes)
+		case *bytes > limit:
+			out[k.group] = max(out[k.group], *bytes)
 		}
 	}
 	return out

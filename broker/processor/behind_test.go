@@ -3,6 +3,7 @@ package processor
 import (
 	"encoding/binary"
 	"testing"
+	"unsafe"
 
 	"apogee/broker/config"
 	"apogee/compat/body"
@@ -40,7 +41,7 @@ func TestBehindCountsFromTheEndOfWhatWasRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var b behind
 			b.note("G", "T", 3, &c.res, endOfLog{end: 1000})
-			got, ok := b.m[behindKey{"G", "T", 3}]
+			got, ok := b.at("G", "T", 3)
 			if ok != (c.want >= 0) || ok && got != c.want {
 				t.Errorf("behind %d %v, want %d", got, ok, c.want)
 			}
@@ -94,5 +95,25 @@ func TestSlowGroupsAreDisabled(t *testing.T) {
 	g.addGroup("slow", func(c *body.SubscriptionGroupConfig) { c.ConsumeEnable = true })
 	if c, _ := g.Groups.Get("slow"); !c.ConsumeEnable {
 		t.Error("an operator cannot enable it")
+	}
+}
+
+func (b *behind) at(group, topic string, queue int32) (int64, bool) {
+	if n := b.m[behindKey{group, topic, queue}]; n != nil {
+		return *n, true
+	}
+	return 0, false
+}
+
+// Names are kept, not the bytes of requests that they came in.
+func TestBehindKeepsNames(t *testing.T) {
+	var b behind
+	for range 2 {
+		name := []byte("G")
+		b.note(unsafe.String(&name[0], 1), "T", 0, &store.GetResult{Status: store.Found, Regions: [][]byte{recordAt(0, 50)}}, endOfLog{end: 1000})
+		name[0] = 'x' // the next request
+		if _, ok := b.at("G", "T", 0); !ok || len(b.m) != 1 {
+			t.Errorf("remembered: %v", b.m)
+		}
 	}
 }

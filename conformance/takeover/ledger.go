@@ -1,0 +1,299 @@
+package takeover
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"apogee/conformance/wire"
+)
+
+// kind is what has to become of a message.
+type kind int
+
+const (
+	direct kind = iota // is where the answer says, once
+	later              // comes when it is due, once, unless it was recalled
+	half               // comes when it is committed
+)
+
+// known is how sure it is that something has happened: a broker that is killed leaves requests without an answer.
+type known int
+
+const (
+	no known = iota
+	maybe
+	yes
+)
+
+// message is what is known of one message.
+type message struct {
+	id, topic string
+	kind      kind
+	queue     int
+	offset    int64 // of one that is acknowledged and direct
+	physical  int64
+	body      [32]byte
+	stored    known
+	phase     int
+	level     bool  // delayed by level; otherwise by a timer
+	sent      int64 // milliseconds
+	due       int64 // never before that
+	slack     int64 // but a timer's slot may begin this much earlier
+	recalled  known
+	decision  int // of a half message
+	ended     known
+	commits   int // ends with a commit that may have had an effect
+	asked     int
+	backs     int // sent back by a consumer, acknowledged
+	perhaps   int // the same, without an answer
+	copies    []copyOf
+	again     []copyOf // in the retry topic
+	touched   bool     // since it was weighed last
+}
+
+// copyOf is one stored copy.
+type copyOf struct {
+	queue  int
+	offset int64
+	store  int64
+}
+
+func (c copyOf) String() string {
+	return fmt.Sprintf("queue %d at %d, stored %s", c.queue, c.offset, time.UnixMilli(c.store).UTC().Format("15:04:05.000"))
+}
+
+func (m *message) String() string {
+	return fmt.Sprintf("%s (sent in phase %d to %s/%d at %d)", m.id, m.phase, m.topic, m.queue, m.offset)
+}
+
+// ledger is what the driver knows of messages; their ids are the first words of their bodies.
+type ledger struct {
+	run *run
+
+	mu       sync.Mutex // guards what follows
+	messages map[string]*message
+	order    []*message
+	pops     map[string]*popped
+	offsets  map[offsetKey]*offset
+	acks     int
+	poppings int
+	back     int
+	retries  int
+	twice    int
+	latest   int64
+}
+
+func newLedger(r *run) *ledger {
+	return &ledger{run: r, messages: map[string]*message{}, pops: map[string]*popped{}, offsets: map[offsetKey]*offset{}}
+}
+
+// filled is a body of about n bytes that begins with the message's id.
+func (m *message) filled(n int) []byte {
+	b := append([]byte(m.id), ' ')
+	for i := len(b); i < n; i++ {
+		b = append(b, byte('a'+(i*7+len(m.id)+m.phase)%26))
+	}
+	m.body = sha256.Sum256(b)
+	return b
+}
+
+func idOf(body []byte) string {
+	id, _, _ := bytes.Cut(body, []byte(" "))
+	return string(id)
+}
+
+// add enters a message that is about to be sent.
+func (l *ledger) add(m *message) {
+	m.offset, m.stored = -1, maybe
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages[m.id] = m
+	l.order = append(l.order, m)
+}
+
+// settle changes an entry.
+func (l *ledger) settle(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+// arrived takes a record that was read for the first time.
+func (l *ledger) arrived(topic string, queue int, rec *wire.Record) {
+	again, ours := l.run.role(topic)
+	if !ours {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := idOf(rec.Body)
+	m := l.messages[id]
+	at := fmt.Sprintf("%s/%d at %d", topic, queue, rec.QueueOffset)
+	if m == nil {
+		l.run.differ("%s: message %.60q, which nobody has sent", at, rec.Body)
+		return
+	}
+	if sum := sha256.Sum256(rec.Body); sum != m.body {
+		l.run.differ("%s: the body of %v is not what was sent", at, m)
+	}
+	c := copyOf{queue, rec.QueueOffset, rec.StoreTime}
+	m.touched = true
+	if again {
+		m.again = append(m.again, c)
+		return
+	}
+	if topic != m.topic {
+		l.run.differ("%s: %v is in another topic", at, m)
+	}
+	if m.stored == maybe && m.kind == direct {
+		m.offset, m.queue, m.stored = rec.QueueOffset, queue, yes // it was taken, after all
+	}
+	if m.kind == direct && (m.offset != rec.QueueOffset || m.queue != queue) {
+		l.run.differ("%s: %v is in another place", at, m)
+	}
+	m.copies = append(m.copies, c)
+	if m.kind == later {
+		l.onTime(m, c, at)
+	}
+}
+
+// onTime looks at the time of a delivery.
+func (l *ledger) onTime(m *message, c copyOf, at string) {
+	if c.store < m.due-m.slack {
+		l.run.differ("%s: %v came %d ms before its time", at, m, m.due-c.store)
+	}
+	due, who := m.due, ""
+	for _, s := range l.run.starts { // it was late if the broker was up
+		if s.at <= c.store {
+			due, who = max(m.due, s.at), s.impl
+		}
+	}
+	l.latest = max(l.latest, c.store-due)
+	// The reference delivers what became due while it was down without a look at what cancels it.
+	if m.recalled == yes && !(who == "java" && m.due < due+5000) {
+		l.run.differ("%s: %v was recalled, and came", at, m)
+	}
+}
+
+// weigh looks whether there are more copies than there may be, of what has arrived since the last time.
+func (l *ledger) weigh() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.order {
+		if !m.touched {
+			continue
+		}
+		m.touched = false
+		byTime(m.copies)
+		byTime(m.again)
+		n := len(m.copies)
+		switch {
+		case m.kind == half && n > m.commits:
+			l.run.differ("%v came %d times, and was committed %d times (%s): %v", m, n, m.commits, decisions[m.decision], m.copies)
+		case m.kind == half && n > 1:
+			l.twice += n - 1 // its producer was asked again
+		case m.kind != half:
+			l.apart(m)
+		}
+		if n := len(m.again); n > m.backs+m.perhaps && m.topic != popTopic { // pops are looked at one by one
+			if !l.run.killedBetween(m.again[0].store, m.again[n-1].store) {
+				l.run.differ("%v was sent back %d times, and came again %d times: %v", m, m.backs+m.perhaps, n, m.again)
+			} else {
+				l.twice += n - m.backs - m.perhaps
+			}
+		}
+	}
+}
+
+// apart looks for a kill between any two copies; or just after a timer was sent: the reference enters once more what came after its last
+// checkpoint, even where it has entered it before.
+func (l *ledger) apart(m *message) {
+	for i := 1; i < len(m.copies); i++ {
+		if !l.run.killedBetween(m.copies[i-1].store, m.copies[i].store) && !(m.kind == later && l.run.killedBetween(m.sent, m.sent+3000)) {
+			l.run.differ("%v came %d times: %v", m, len(m.copies), m.copies)
+			return
+		}
+		l.twice++
+	}
+}
+
+func byTime(c []copyOf) {
+	slices.SortFunc(c, func(a, b copyOf) int { return int(a.store - b.store) })
+}
+
+// missing is what is still to come.
+func (l *ledger) missing() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, m := range l.order {
+		switch {
+		case m.stored != yes:
+		case m.kind == later && m.recalled != no:
+		case m.kind == half && m.decision == endRollback:
+			if m.ended == no {
+				out = append(out, m.id+" (undecided)")
+			}
+		case len(m.copies) == 0:
+			out = append(out, m.id)
+		}
+		if len(m.again) < m.backs {
+			out = append(out, fmt.Sprintf("%s (sent back %d times, came %d times)", m.id, m.backs, len(m.again)))
+		}
+	}
+	for _, p := range l.pops {
+		if !p.settled() && p.message.stored == yes {
+			out = append(out, fmt.Sprintf("%s (to be popped; %s)", p.message.id, strings.Join(p.story, "; ")))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// count fills in a report.
+func (l *ledger) count(r *Report) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.order {
+		switch m.stored {
+		case yes:
+			r.Acknowledged++
+		case maybe:
+			r.Undecided++
+		}
+		switch {
+		case m.kind == later && m.recalled == yes:
+			r.Recalled++
+		case m.kind == later && m.level:
+			r.Delayed += min(1, len(m.copies))
+		case m.kind == later:
+			r.Timers += min(1, len(m.copies))
+		case m.kind == half && m.decision == endCommit:
+			r.Committed += min(1, len(m.copies))
+		case m.kind == half && m.ended != no:
+			r.RolledBack++
+		}
+		r.Asked += m.asked
+		r.Retries += min(m.backs, len(m.again))
+	}
+	r.Popped, r.CameBack, r.Acks, r.Twice = l.poppings, l.back, l.acks, l.twice
+	r.Latest = time.Duration(l.latest) * time.Millisecond
+}
+
+// killedBetween is whether the broker was killed between two times; then what was delivered before may be delivered once more.
+func (r *run) killedBetween(from, to int64) bool {
+	return slices.ContainsFunc(r.kills, func(at int64) bool { return at >= from && at <= to })
+}
+
+// role says whether a topic is one that the driver sends to, or one in which its messages come again.
+func (r *run) role(topic string) (again, ours bool) {
+	if strings.HasPrefix(topic, "%RETRY%") {
+		return true, true
+	}
+	return false, strings.HasPrefix(topic, "Takeover")
+}
