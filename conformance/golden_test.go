@@ -328,13 +328,15 @@ func (g *golden) queue(topic string, q *goldenQueue) {
 			closed = min(closed, q.Min+int64(i))
 		}
 	}
-	same(g, g.end1(code.GetMinOffset, topic, q.QueueID), q.Min, "%s: first offset", name)
+	if q.Min >= 0 { // less where the reference has no file of a queue of batches
+		same(g, g.end1(code.GetMinOffset, topic, q.QueueID), q.Min, "%s: first offset", name)
+		same(g, g.end1(code.GetEarliestMsgStoreTime, topic, q.QueueID), q.EarliestStoreTime, "%s: earliest store time", name)
+	}
 	got := g.end1(code.GetMaxOffset, topic, q.QueueID)
 	if g.checks++; got < closed {
 		g.errorf("%s: ends at %d, want %d or more", name, got, closed)
 	}
 	grown := got != q.Max
-	same(g, g.end1(code.GetEarliestMsgStoreTime, topic, q.QueueID), q.EarliestStoreTime, "%s: earliest store time", name)
 	g.messages(name, topic, q)
 	for _, row := range q.OffsetsByTime {
 		if g.old {

@@ -43,6 +43,7 @@ type GetRequest struct {
 	MaxBytes int32
 	Filter   Filter
 	Each     bool // fill GetResult.Offsets
+	Plain    bool // of a compaction topic too: what its consume queue points at, not its compaction log
 	ByRecord bool // Filter looks into most records, and not at tags codes: what it will look at is fetched ahead
 }
 

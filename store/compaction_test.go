@@ -74,6 +74,24 @@ func TestCompactionSizes(t *testing.T) {
 	}
 }
 
+// What the queue itself points at can be read too, whatever has been compacted.
+func TestPlainReadOfACompactionTopic(t *testing.T) {
+	s := compactionRig(t).open()
+	defer func() { must(t, s.Close()) }()
+	for i := range 3 {
+		if res := s.PutWait(keyed("a", fmt.Sprint("b", i))); res.Status != PutOK {
+			t.Fatal(res)
+		}
+	}
+	s.compact.copyAll(never)
+	var res GetResult
+	s.Get(&GetRequest{Topic: "C", MaxCount: 5, Plain: true}, &res)
+	defer res.Release()
+	if res.Status != Found || res.Count != 3 || res.Next != 3 {
+		t.Errorf("%v, %d messages, next %d", res.Status, res.Count, res.Next)
+	}
+}
+
 // TestCompactionAgainstModel compares a compaction log with what must be in it, through compactions, closes and kills.
 func TestCompactionAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

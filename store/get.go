@@ -30,7 +30,7 @@ func (s *Store) Get(req *GetRequest, res *GetResult) {
 	res.Offsets = res.Offsets[:0]
 	g := getter{s: s, o: s.options(), req: req, res: res}
 	switch q := s.queues.get(req.Topic, req.QueueID); {
-	case q == nil && s.kindOf(req.Topic) == CompactionQueue, q != nil && q.kind == CompactionQueue:
+	case !req.Plain && (q == nil && s.kindOf(req.Topic) == CompactionQueue || q != nil && q.kind == CompactionQueue):
 		if l := s.compact.find(req.Topic, req.QueueID); l != nil {
 			g.q, res.compacted = q, true
 			g.getCompacted(l)

@@ -50,7 +50,7 @@ func (p *Processor) queueEntries(r *remoting.Request) {
 	}
 	c := &entryCollector{max: int(min(max(count, 0), maxQueueEntries))}
 	var res store.GetResult
-	p.Reader.Get(&store.GetRequest{Topic: h.Topic, QueueID: q, Offset: index, MaxCount: maxQueueEntries, MaxBytes: 1 << 30, Filter: c}, &res)
+	p.Reader.Get(&store.GetRequest{Topic: h.Topic, QueueID: q, Offset: index, MaxCount: maxQueueEntries, MaxBytes: 1 << 30, Filter: c, Plain: true}, &res)
 	res.Release()
 	if index < lo || index >= hi || (len(c.entries) == 0 && count > 0) {
 		r.Reply(&remoting.Reply{Remark: fmt.Sprintf("Index %d of %d@%s is not exist!", index, q, h.Topic)})

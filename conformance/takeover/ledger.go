@@ -83,7 +83,6 @@ type ledger struct {
 	acks     int
 	poppings int
 	back     int
-	retries  int
 	twice    int
 	latest   int64
 }
