@@ -64,8 +64,10 @@ func tagsOf(h *record.Header, words *record.Words) int64 {
 // expect notes the entries that a record must have.
 func (r *run) expect(off int64, h *record.Header) {
 	words := record.ReadWords(string(h.Properties))
-	if h.Tran() != record.SysTranRollback && (words.Uniq != "" || words.Keys != "" || words.Tags != "") {
-		r.log.keyed = off
+	if h.Tran() != record.SysTranRollback && (words.Uniq != "" || words.Keys != "") { // 4.x does not index tags
+		if r.log.keyed < 0 {
+			r.log.keyed = off
+		}
 	}
 	if t := h.Tran(); t == record.SysTranPrepared || t == record.SysTranRollback || h.QueueID < 0 || !dirName(string(h.Topic)) {
 		return
@@ -291,7 +293,7 @@ func (r *run) lookQueue(k queueKey, dir string, files []fileInfo, lost map[strin
 	switch {
 	case have.broken >= 0:
 		r.queueStep(QueueEntry, k, dir, fmt.Sprintf("entries follow behind the %d-th, which is none", have.broken))
-	case have.sum != q.sum && !(r.abort && have.sum.n < q.sum.n && r.isPrefix(k, have.sum)): // the start after a crash gives it the rest
+	case have.sum != q.sum && !(r.abort && !q.gaps && have.sum.n < q.sum.n && r.isPrefix(k, have.sum)): // the start after a crash gives it the rest
 		r.queueStep(QueueEntry, k, dir, fmt.Sprintf("%d entries, the log has %d records: some are missing, or are of something else", have.sum.n, q.sum.n))
 	case have.ahead > 0:
 		r.queueStep(QueueAhead, k, dir, fmt.Sprintf("%d entries of records behind the end of the log", have.ahead))

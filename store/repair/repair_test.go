@@ -390,11 +390,25 @@ func TestRepairCutShort(t *testing.T) {
 				}
 				rep := repaired(t, cut, true)
 				if got := serves(t, cut); !maps.EqualFunc(got, want, slices.Equal) {
-					t.Fatalf("cut at %d of %d: serves\n%v\nwant\n%v\n%s", stop, ops, got, want, rep.text())
+					t.Fatalf("cut at %d of %d, seed %d: %s\n%s", stop, ops, k*100+i, difference(got, want), rep.text())
 				}
 			}
 		})
 	}
+}
+
+// difference is the first one of each queue.
+func difference(got, want map[string][]string) string {
+	var b strings.Builder
+	for key := range want {
+		for n := range max(len(got[key]), len(want[key])) {
+			if n >= len(got[key]) || n >= len(want[key]) || got[key][n] != want[key][n] {
+				fmt.Fprintf(&b, "%s serves %q, want %q; ", key, got[key][min(n, len(got[key])):min(n+1, len(got[key]))], want[key][min(n, len(want[key])):min(n+1, len(want[key]))])
+				break
+			}
+		}
+	}
+	return b.String()
 }
 
 func counted(m *vfs.Mem, n *int64) vfs.FS {

@@ -26,7 +26,7 @@ type logScan struct {
 	records    int64
 	holes      []hole
 	last       int64 // store time of the newest record
-	keyed      int64 // offset of the last record that has index keys, -1 for none
+	keyed      int64 // offset of the first record that has index keys, -1 for none
 }
 
 // hole is a range of the log without records, though there are some behind it: damaged, or unused, or wrapped by a run before.

@@ -123,6 +123,8 @@ func (r *run) lookIndex() error {
 }
 
 // lookIndexFile tells what is wrong with a file, and the log offset of its last entry.
+//
+// The first file, which has none before it, must begin where keys do: with after 0.
 func (r *run) lookIndexFile(name string, size, after int64) (bad string, end int64, err error) {
 	if size != indexSize(r.s) {
 		return fmt.Sprintf("has %d bytes, not %d (maxHashSlotNum, maxIndexNum)", size, indexSize(r.s)), 0, nil
@@ -140,6 +142,9 @@ func (r *run) lookIndexFile(name string, size, after int64) (bad string, end int
 	begin, end, count := int64(be.Uint64(head[16:])), int64(be.Uint64(head[24:])), int64(int32(be.Uint32(head[36:])))
 	if count <= 1 {
 		return "", after, nil
+	}
+	if after == 0 && r.log.keyed >= 0 && begin > r.log.keyed {
+		return fmt.Sprintf("begins at %d, but there are keys from %d on: files before it are missing", begin, r.log.keyed), 0, nil
 	}
 	if count > int64(r.s.MaxIndexNum) || begin > end || end >= r.log.end {
 		return fmt.Sprintf("its header says %d entries from %d to %d", count-1, begin, end), 0, nil
