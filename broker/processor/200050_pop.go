@@ -48,6 +48,7 @@ func (p *Processor) servePop(r *remoting.Request, mayBlock bool) {
 	}
 	op.group = group
 	if op.admit() {
+		op.request = r
 		op.run()
 	}
 }
@@ -108,6 +109,7 @@ func (op *popOp) subscribe() bool {
 
 // letGo replaces what aliases the frame by what does not, for an op that outlives its handler.
 func (op *popOp) letGo() {
+	op.request = nil
 	h := &op.hdr
 	h.ConsumerGroup, h.Topic = op.group.GroupName, op.topic.TopicName
 	h.Exp, h.ExpType = "", ""

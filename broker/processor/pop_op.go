@@ -26,6 +26,7 @@ type popOp struct {
 	cfg     *config.Broker
 	replier remoting.Replier
 	conn    *remoting.Conn
+	request *remoting.Request // while its handler works on the op
 
 	hdr    header.PopMessageRequest // strings alias the frame until letGo
 	group  *body.SubscriptionGroupConfig
@@ -100,6 +101,7 @@ func (p *Processor) newPop(r *remoting.Request) *popOp {
 // free gives the op back. Nothing of it is in use any more.
 func (op *popOp) free() {
 	op.replier, op.conn, op.cfg, op.group, op.topic, op.filter = remoting.Replier{}, nil, nil, nil, nil, nil
+	op.request = nil
 	op.hdr, op.get = header.PopMessageRequest{}, store.GetRequest{}
 	op.wait = pop.Wait{Waiter: op, Private: op.wait.Private}
 	op.reply = remoting.Reply{}
@@ -400,44 +402,79 @@ type memoryFault interface {
 
 // finish answers, or waits.
 func (op *popOp) finish() {
-	h, svc := &op.hdr, op.p.Pop
-	key := pop.Key{Topic: op.topic.TopicName, Group: op.group.GroupName, Queue: max(h.QueueID, -1)}
-	c := code.Success
-	status := store.Found
-	switch {
-	case op.count > 0:
-		if err := op.p.Store.Commit(&op.put); err != nil {
-			op.release()
-			op.refuse(code.SystemError, err.Error())
-			return
-		}
-		if op.rest > 0 {
-			svc.Waiting.Notify(key)
-		}
-	default:
-		op.release()
-		switch op.park(key) {
-		case pop.Parked: // the op may be gone
-			return
-		case pop.Ready:
-			op.again()
-			return
-		case pop.Full:
-			c = code.PollingFull
-		case pop.TooLate:
-			c = code.PollingTimeout
-		}
-		status = store.NoMessageInQueue
+	if op.count > 0 {
+		op.makeAnswer(code.Success, store.Found)
+		op.putOff()
+		return
 	}
+	op.release()
+	c := code.PollingTimeout
+	switch op.park(op.key()) {
+	case pop.Parked: // the op may be gone
+		return
+	case pop.Ready:
+		op.again()
+		return
+	case pop.Full:
+		c = code.PollingFull
+	}
+	op.makeAnswer(c, store.NoMessageInQueue)
+	op.say()
+	op.free()
+}
+
+// key is what others wait for.
+func (op *popOp) key() pop.Key {
+	return pop.Key{Topic: op.topic.TopicName, Group: op.group.GroupName, Queue: max(op.hdr.QueueID, -1)}
+}
+
+func (op *popOp) makeAnswer(c int32, status store.GetStatus) {
 	op.answer = header.PopMessageResponse{
-		PopTime: op.popTime, InvisibleTime: h.InvisibleTime, ReviveQid: op.revive, RestNum: op.rest,
+		PopTime: op.popTime, InvisibleTime: op.hdr.InvisibleTime, ReviveQid: op.revive, RestNum: op.rest,
 		StartOffsetInfo: viewOf(op.starts), MsgOffsetInfo: viewOf(op.offsets), OrderCountInfo: viewOf(op.orders),
 	}
 	op.reply = remoting.Reply{Code: c, Remark: status.String(), Header: &op.answer}
-	if op.count == 0 {
-		op.say()
-		op.free()
+}
+
+// popBatch is the pops of one batch of requests that have found something: one write serves their check points, and acks that came with them.
+type popBatch struct {
+	p   *Processor
+	ops []*popOp
+}
+
+// EndBatch commits and answers.
+func (b *popBatch) EndBatch() {
+	for _, op := range b.ops {
+		op.end()
+	}
+	b.ops = nil
+}
+
+// putOff has the check points committed with the batch that the request came in, or does so at once where there is none.
+func (op *popOp) putOff() {
+	if r := op.request; r != nil && op.put.NextOffset > 0 {
+		b, ok := r.LastPutOff().(*popBatch)
+		if !ok || b.p != op.p {
+			b = &popBatch{p: op.p}
+		}
+		if r.AtBatchEnd(b) {
+			op.request = nil
+			b.ops = append(b.ops, op)
+			return
+		}
+	}
+	op.end()
+}
+
+// end gives the messages out, once what brings them back is where it outlives the process.
+func (op *popOp) end() {
+	if err := op.p.Store.Commit(&op.put); err != nil {
+		op.release()
+		op.refuse(code.SystemError, err.Error())
 		return
+	}
+	if op.rest > 0 {
+		op.p.Pop.Waiting.Notify(op.key())
 	}
 	op.reply.Regions, op.reply.Release = op.regions, op.onWritten
 	op.say() // the op may be gone when it returns
