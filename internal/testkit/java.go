@@ -123,13 +123,18 @@ func (j *Java) Namesrv(dir string, conf Props) (Server, error) {
 	return j.start(dir, "namesrv", Addr(port), conf)
 }
 
-// Broker implements Target.
+// Broker implements Target. It takes seconds to open its ports; where somebody else has got one of them meanwhile, it is started again with others.
 func (j *Java) Broker(dir, namesrv string, conf Props) (Server, error) {
-	port, err := portOf(conf, BrokerPort)
-	if err != nil {
-		return nil, err
+	for tries := 3; ; tries-- {
+		port, err := portOf(conf, BrokerPort)
+		if err != nil {
+			return nil, err
+		}
+		s, err := j.start(dir, "broker", Addr(port), brokerBase(dir, namesrv, port).With(conf))
+		if err == nil || tries == 1 || conf["listenPort"] != "" || !strings.Contains(err.Error(), "Address already in use") {
+			return s, err
+		}
 	}
-	return j.start(dir, "broker", Addr(port), brokerBase(dir, namesrv, port).With(conf))
 }
 
 func (j *Java) start(dir, kind, addr string, conf Props) (Server, error) {
