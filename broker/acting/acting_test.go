@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is what a broker sees of the others, and what it does.
 type world struct {
 	remoting.Caller
+
+	mu      sync.Mutex // guards what follows
 	members map[int64]string
 	err     error
 	linkErr error
@@ -31,13 +35,37 @@ type world struct {
 	did     []string
 }
 
-func (w *world) note(format string, args ...any) { w.did = append(w.did, fmt.Sprintf(format, args...)) }
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.did = append(w.did, fmt.Sprintf(format, args...))
+}
+
+// set changes the world.
+func (w *world) set(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// failing is one of the errors of now.
+func (w *world) failing(err *error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *err
+}
+
+func (w *world) known(context.Context) (map[int64]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.members), w.err
+}
 
 func (w *world) Call(_ context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error) {
 	h := out.Header.(*header.ExchangeBrokerHAInfoRequest)
 	w.note("exchange %s %s", addr, h.MasterHAAddress)
-	if w.err != nil {
-		return nil, w.err
+	if err := w.failing(&w.err); err != nil {
+		return nil, err
 	}
 	if h.MasterHAAddress == "" {
 		return &remoting.Response{Fields: header.Fields{{Key: "masterHaAddress", Value: "ha-of-" + addr}, {Key: "masterAddress", Value: addr}}}, nil
@@ -49,13 +77,15 @@ func (w *world) SetMaster(ha string) { w.note("link %s", ha) }
 
 func (w *world) Await(_ context.Context, host string) error {
 	w.note("await %s", host)
-	return w.linkErr
+	return w.failing(&w.linkErr)
 }
 
 func (w *world) InitEnd() int64 { return 5 }
 
 // take is what was done since the last time.
 func (w *world) take() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	out := strings.Join(w.did, ", ")
 	w.did = nil
 	return out
@@ -74,10 +104,10 @@ func newService(w *world, id int64, change ...func(*config.Broker)) *Service {
 	return New(Options{
 		Config: config.NewLive(c), Caller: w, Log: slog.New(slog.DiscardHandler), Self: func() string { return fmt.Sprintf("self:%d", id) },
 		HASelf: func() string { return "selfha:1" }, Link: w,
-		Members: func(context.Context) (map[int64]string, error) { return w.members, w.err },
+		Members: w.known,
 		Special: func(on bool) { w.note("special %v", on) }, Register: func(context.Context) { w.note("register") },
 		Heartbeat: func(context.Context) { w.note("heartbeat") }, SetMaster: func(addr, _ string) { w.note("master %s", addr) },
-		TakeBack:     func(_ context.Context, addr string) error { w.note("take back %s", addr); return w.back },
+		TakeBack:     func(_ context.Context, addr string) error { w.note("take back %s", addr); return w.failing(&w.back) },
 		MasterIsBack: func() { w.note("wake") },
 	})
 }
@@ -129,21 +159,21 @@ func TestSlaveActs(t *testing.T) {
 	w := &world{members: map[int64]string{0: "m:1", 1: "self:1", 2: "c:1"}}
 	runs(t, w, 1, func(s *Service) {
 		check(t, "start", w.later(10*time.Second), "register")
-		w.members = nil // the name servers have just started
+		w.set(func() { w.members = nil }) // the name servers have just started
 		check(t, "nobody is known", w.later(10*time.Second), "")
-		w.err = errors.New("down")
+		w.set(func() { w.err = errors.New("down") })
 		check(t, "no name server", w.later(10*time.Second), "")
-		w.err, w.members = nil, map[int64]string{1: "self:1", 2: "c:1"}
+		w.set(func() { w.err, w.members = nil, map[int64]string{1: "self:1", 2: "c:1"} })
 		check(t, "master is gone", w.later(10*time.Second), "master , link , special true")
 		if !s.Active() || s.Least() != 1 {
 			t.Errorf("active %v, least %d", s.Active(), s.Least())
 		}
-		w.members = map[int64]string{0: "m:1", 1: "self:1"}
+		w.set(func() { w.members = map[int64]string{0: "m:1", 1: "self:1"} })
 		check(t, "master is back", w.later(10*time.Second), "special false, exchange m:1 , link ha-of-m:1, master m:1, wake")
-		w.members = map[int64]string{1: "self:1"}
+		w.set(func() { w.members = map[int64]string{1: "self:1"} })
 		s.Notify(Notice{ID: 1, Addr: "self:1", Offline: "m:1"})
 		check(t, "a name server tells", w.later(10*time.Second), "master , link , special true")
-		w.members = map[int64]string{0: "m:1", 1: "self:1"}
+		w.set(func() { w.members = map[int64]string{0: "m:1", 1: "self:1"} })
 		s.Notify(Notice{ID: 0, Addr: "m:1", HAAddr: "m:2"})
 		check(t, "of the return too", w.later(10*time.Second), "special false, link m:2, master m:1, wake")
 	}, alone)
@@ -153,9 +183,9 @@ func TestOnlyTheLowestSlaveActs(t *testing.T) {
 	w := &world{members: map[int64]string{0: "m:1", 1: "a:1", 2: "self:2"}}
 	runs(t, w, 2, func(*Service) {
 		w.later(5 * time.Second)
-		delete(w.members, 0)
+		w.set(func() { delete(w.members, 0) })
 		check(t, "another one is lower", w.later(5*time.Second), "master , link ")
-		delete(w.members, 1)
+		w.set(func() { delete(w.members, 1) })
 		check(t, "none is", w.later(5*time.Second), "master , link , special true")
 	}, alone)
 }
@@ -167,15 +197,15 @@ func TestIsolatedMaster(t *testing.T) {
 			t.Error("not isolated")
 		}
 		check(t, "no connection", w.later(500*time.Millisecond), "exchange one:1 selfha:1, await one")
-		w.linkErr, w.back = nil, errors.New("no")
+		w.set(func() { w.linkErr, w.back = nil, errors.New("no") })
 		check(t, "nothing to take", w.later(time.Second), "exchange one:1 selfha:1, await one, take back one:1")
-		w.back = nil
+		w.set(func() { w.back = nil })
 		check(t, "all is well", w.later(time.Second),
 			"exchange one:1 selfha:1, await one, take back one:1, exchange two:1 selfha:1, await two, take back two:1, special true, register")
 		if s.Isolated() || !s.Active() {
 			t.Errorf("isolated %v, active %v", s.Isolated(), s.Active())
 		}
-		w.members = map[int64]string{1: "one:1"} // the name servers have lost it
+		w.set(func() { w.members = map[int64]string{1: "one:1"} }) // the name servers have lost it
 		check(t, "a master stays one", w.later(time.Minute), "")
 	})
 }
@@ -184,7 +214,7 @@ func TestIsolatedAlone(t *testing.T) {
 	w := &world{err: errors.New("down")}
 	runs(t, w, 1, func(*Service) {
 		check(t, "no name server", w.later(3500*time.Millisecond), "")
-		w.err = nil
+		w.set(func() { w.err = nil })
 		check(t, "nobody there", w.later(time.Second), "special true, register")
 	})
 }

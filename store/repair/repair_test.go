@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -368,17 +369,18 @@ func TestRepairCutShort(t *testing.T) {
 			done := first.KillClone()
 			repaired(t, done, true)
 			want := serves(t, done)
-			var ops int64
-			_, err := Run(Options{Store: options(counted(first.KillClone(), &ops)), Apply: true, ValidConfig: validConfig})
+			var counter atomic.Int64
+			_, err := Run(Options{Store: options(counted(first.KillClone(), &counter)), Apply: true, ValidConfig: validConfig})
 			must(t, err)
+			ops := counter.Load()
 			for k := range cuts {
 				m := first.KillClone()
 				must(t, m.SyncAll("/s"))
-				var cut *vfs.Mem
-				var n int64
+				var cut *vfs.Mem // by the one call that is the stop-th
+				var n atomic.Int64
 				stop := 1 + (ops*int64(k)+ops*int64(i)/int64(len(damages)))/int64(cuts)
 				fsys := vfs.Faulty(m, func(vfs.Op, string) error {
-					if n++; n == stop {
+					if n.Add(1) == stop {
 						cut = m.CrashClone(uint64(k*100 + i))
 					}
 					return nil
@@ -411,8 +413,8 @@ func difference(got, want map[string][]string) string {
 	return b.String()
 }
 
-func counted(m *vfs.Mem, n *int64) vfs.FS {
-	return vfs.Faulty(m, func(vfs.Op, string) error { *n++; return nil })
+func counted(m *vfs.Mem, n *atomic.Int64) vfs.FS {
+	return vfs.Faulty(m, func(vfs.Op, string) error { n.Add(1); return nil })
 }
 
 // A directory that a broker runs on is left alone.
