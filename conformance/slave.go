@@ -72,15 +72,26 @@ func (p *duo) members(limit time.Duration, want map[string]string) {
 	})
 }
 
+// runtimeOf is one value of the runtime info. Java refuses that as long as it has no sample of its statistics yet, which is empty here.
+func runtimeOf(r *raw, key string) string {
+	f := r.call(code.GetBrokerRuntimeInfo, nil, nil)
+	if f.Code != int(code.Success) && strings.Contains(f.Remark, "NoSuchElementException") {
+		return ""
+	}
+	v, err := wire.Loose(f.Body)
+	r.t.Must(err, "runtime info: %v", f)
+	return fmt.Sprint(wire.At(v, "table", key))
+}
+
 // replicated waits until the slave's log is as long as the master's.
 func (p *duo) replicated(limit time.Duration) {
 	m, s := p.dial(p.master.Addr()), p.dial(p.slave.Addr())
 	end := func(r *raw) string {
-		return fmt.Sprint(wire.At(r.json(code.GetBrokerRuntimeInfo, nil, nil), "table", "commitLogMaxOffset"))
+		return runtimeOf(r, "commitLogMaxOffset")
 	}
 	p.Until(limit, "slave has the master's log", func() (bool, string) {
 		a, b := end(m), end(s)
-		return a == b, fmt.Sprintf("master's %s, slave's %s", a, b)
+		return a == b && a != "", fmt.Sprintf("master's %s, slave's %s", a, b)
 	})
 }
 
@@ -291,9 +302,9 @@ func slaveActs(t *T) {
 		m.half(topic, "PG", "UH")
 		p.replicated(60 * time.Second)
 		active := func(r *raw) string {
-			return fmt.Sprint(wire.At(r.json(code.GetBrokerRuntimeInfo, nil, nil), "table", "brokerActive"))
+			return runtimeOf(r, "brokerActive")
 		}
-		Equal(t, "slave is active while there is a master", active(s), "false")
+		t.Until(30*time.Second, "slave is not active while there is a master", func() (bool, string) { got := active(s); return got == "false", got })
 		t.Must(p.master.Kill(), "kill the master")
 		t.Until(30*time.Second, "slave acts", func() (bool, string) { got := active(s); return got == "true", got })
 		// Consumers find it in the master's place, and take locks there.
