@@ -329,7 +329,8 @@ func TestDetachedRequestOutlivesItsFrame(t *testing.T) {
 	if _, err := decodeFrame(frame, &r); err != nil {
 		t.Fatal(err)
 	}
-	d := r.Detach()
+	var d Request
+	r.copyTo(&d, nil)
 	clear(frame)
 	clear(r.Fields)
 	if v, _ := d.Fields.Get("key"); d.Remark != "why" || v != "value" || string(d.Body) != "body" {
@@ -389,7 +390,7 @@ func FuzzFrame(f *testing.F) {
 		if _, err := decodeFrame(b[:n:n], &r); err != nil && !errors.Is(err, ErrBadFrame) {
 			t.Errorf("error without ErrBadFrame: %v", err)
 		}
-		r.Detach()
+		r.copyTo(new(Request), nil)
 	})
 }
 

@@ -126,15 +126,7 @@ func (ep *endpoint) dispatch(r *Request) {
 	case route.Lane == nil:
 		ep.run(route.Handle, r)
 	default:
-		p := ep.parked.Get().(*parked)
-		p.mem = r.copyTo(&p.Request, p.mem)
-		ep.busy.Add(1)
-		if !route.Lane.put(job{ep: ep, handle: route.Handle, req: p}) {
-			ep.release(p)
-			r.Fail(code.SystemBusy, remarkOverload)
-			return
-		}
-		r.HandOver()
+		r.GoOn(route.Lane, route.Handle)
 	}
 }
 

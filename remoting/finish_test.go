@@ -48,7 +48,7 @@ func TestWhatIsPutOffEndsWithItsBatch(t *testing.T) {
 		{Code: 2, Handle: putOff},
 		{Code: 3, Handle: echo},
 		{Code: 4, Lane: lane, Handle: putOff},
-		{Code: 5, Handle: func(r *Request) { putOff(r.Detach()) }},
+		{Code: 5, Handle: func(r *Request) { r.GoOn(lane, putOff) }},
 	}})
 	for _, c := range []struct {
 		name    string
@@ -59,7 +59,7 @@ func TestWhatIsPutOffEndsWithItsBatch(t *testing.T) {
 		{"in order, after those that answer at once", []int{1, 3, 1}, []int32{1, 0, 2}, []string{"work 0", "work 2", "end 0", "end 2"}},
 		{"a defect", []int{1, 2, 1}, []int32{0, 2}, []string{"work 0", "work 1", "work 2", "end 0", "end 1", "end 2"}},
 		{"in a lane", []int{4}, []int32{0}, []string{"work 0", "alone", "end 0"}},
-		{"a copy", []int{5}, []int32{0}, []string{"work 0", "alone", "end 0"}},
+		{"moved to a lane", []int{5}, []int32{0}, []string{"work 0", "alone", "end 0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			mu.Lock()

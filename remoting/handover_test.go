@@ -10,8 +10,15 @@ func TestHandOver(t *testing.T) {
 		t.Error("the loop is not told")
 	}
 	s.handed = false
-	if d := (&Request{batch: &s}).Detach(); !s.handed || d.batch != nil {
-		t.Errorf("who detaches hands over: %v, %v", s.handed, d.batch)
+	lane := NewLane("one", 1, 1)
+	(&Request{batch: &s, replier: Replier{conn: &Conn{ep: newEndpoint(nil, nil)}}}).GoOn(lane, func(d *Request) {
+		if d.batch != nil {
+			t.Error("a request in a lane is in no batch")
+		}
+	})
+	lane.Close()
+	if !s.handed {
+		t.Error("who goes on in a lane hands over")
 	}
 	(&Request{}).HandOver()
 }

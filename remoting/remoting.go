@@ -12,7 +12,7 @@ import (
 )
 
 // Request is one request frame as its handler sees it. Everything in it (strings, Fields, Body) aliases the connection's read
-// buffer and dies when the handler returns: [Request.Detach] makes a copy that lives on, [Request.Replier] is what an answer
+// buffer and dies when the handler returns: [Request.GoOn] makes a copy that lives on, [Request.Replier] is what an answer
 // given later needs.
 type Request struct {
 	Code     int32

@@ -3,6 +3,7 @@ package remoting
 import (
 	"fmt"
 
+	"apogee/remoting/code"
 	"apogee/remoting/header"
 )
 
@@ -99,13 +100,28 @@ func (r *Request) Fail(code int32, format string, args ...any) {
 // Decode reads the custom header.
 func (r *Request) Decode(h header.Decoder) error { return h.DecodeFields(r.Fields) }
 
-// Detach copies the request into memory of its own, for whoever goes on with it after the handler has returned, which the event loop is
-// told (HandOver).
-func (r *Request) Detach() *Request {
+// GoOn has h work a copy of the request in a lane, where it may block; a full lane answers SYSTEM_BUSY. That is how a request of a route
+// with a lane begins, and how a handler goes on that finds out that it would block. The copy is valid until h returns.
+func (r *Request) GoOn(l *Lane, h Handler) {
+	if r.replier.conn == nil {
+		d := new(Request)
+		r.copyTo(d, nil)
+		if !l.Submit(func() { h(d) }) {
+			r.Fail(code.SystemBusy, remarkOverload)
+		}
+		return
+	}
+	ep := r.replier.conn.ep
+	p := ep.parked.Get().(*parked)
+	p.mem = r.copyTo(&p.Request, p.mem)
+	ep.busy.Add(1)
+	if !l.put(job{ep: ep, handle: h, req: p}) {
+		ep.release(p)
+		r.Fail(code.SystemBusy, remarkOverload)
+		return
+	}
+	r.answered = true // as good as
 	r.HandOver()
-	d := new(Request)
-	r.copyTo(d, nil)
-	return d
 }
 
 // copyTo makes dst a copy of r whose strings and body lie in mem, or in new memory if they don't fit. It returns that memory.

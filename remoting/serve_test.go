@@ -41,12 +41,19 @@ func TestFallbackServesCodesWithoutRoute(t *testing.T) {
 
 func TestPanicIsAnAnswerAndALineInTheLog(t *testing.T) {
 	var log logBuffer
+	lane := NewLane("one", 1, 1)
+	defer lane.Close()
 	s := startServer(t, ServerOptions{Log: log.logger(), Routes: []Route{
 		{Code: 1, Handle: func(*Request) { panic("a defect") }},
 		{Code: 2, Handle: func(r *Request) { r.Fail(0, "fine"); panic("after the answer") }},
 		{Code: 3, Handle: echo},
+		{Code: 4, Handle: func(r *Request) { r.GoOn(lane, func(*Request) { panic("a defect") }) }},
 	}})
 	nc := dialRaw(t, s)
+	mustWrite(t, nc, jsonFrame(`{"code":4,"opaque":4}`, ""))
+	if _, r := readFrame(t, nc); r.Opaque != 4 || r.Code != code.SystemError || !strings.Contains(r.Remark, "a defect") {
+		t.Errorf("got %+v", r)
+	}
 	for _, n := range []int{1, 2, 3} {
 		mustWrite(t, nc, jsonFrame(fmt.Sprintf(`{"code":%d,"opaque":%d}`, n, n), ""))
 	}

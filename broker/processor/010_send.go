@@ -55,10 +55,7 @@ func (p *Processor) serveSend(r *remoting.Request, mayBlock bool) {
 		op.put(r)
 	case moveOn:
 		op.release()
-		d := r.Detach()
-		if !p.Lanes.Send.Submit(func() { p.serveSend(d, true) }) {
-			p.newSend(r).fail(r, code.SystemBusy, remarkOverload)
-		}
+		r.GoOn(p.Lanes.Send, func(r *remoting.Request) { p.serveSend(r, true) })
 	}
 }
 

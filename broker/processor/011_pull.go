@@ -54,10 +54,7 @@ func (p *Processor) servePull(r *remoting.Request, mayBlock bool) {
 	if !mayBlock && (!ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.compiles()) {
 		lane := op.lane()
 		op.free()
-		d := r.Detach()
-		if !lane.Submit(func() { p.servePull(d, true) }) {
-			r.Fail(code.SystemBusy, remarkOverload)
-		}
+		r.GoOn(lane, func(r *remoting.Request) { p.servePull(r, true) })
 		return
 	}
 	op.group = group

@@ -36,7 +36,7 @@ func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	if !mayBlock && p.backBlocks(&h) {
-		p.moveBack(r)
+		r.GoOn(p.Lanes.Send, func(r *remoting.Request) { p.serveBack(r, true) })
 		return
 	}
 	cfg := p.cfg()
@@ -93,14 +93,6 @@ func (p *Processor) backBlocks(h *header.ConsumerSendMsgBackRequest) bool {
 	return p.Reader.ColdAt(h.Offset)
 }
 
-// moveBack goes on in the lane.
-func (p *Processor) moveBack(r *remoting.Request) {
-	d := r.Detach()
-	if !p.Lanes.Send.Submit(func() { p.serveBack(d, true) }) {
-		r.Fail(code.SystemBusy, remarkOverload)
-	}
-}
-
 func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (*body.TopicConfig, error) {
 	var sys int32
 	if unit {
@@ -134,7 +126,7 @@ func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBack
 	m.Topic, m.QueueID = retry.TopicName, rand.Int32N(group.RetryQueueNums)
 	if dead {
 		if _, ok := p.Topics.Get(meta.DLQTopic(group.GroupName)); !ok && !mayBlock {
-			p.moveBack(r)
+			r.GoOn(p.Lanes.Send, func(r *remoting.Request) { p.serveBack(r, true) })
 			return
 		}
 		t, err := p.deadLetters(meta.DLQTopic(group.GroupName))
@@ -150,13 +142,13 @@ func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBack
 	if n, clipped, _ := view.levels.Of(strconv.Itoa(int(level))); n > 0 {
 		delay.Schedule(m, n, clipped, nil)
 	}
-	back := sentBack{replier: r.Replier(), source: p.knownName(source), group: group.GroupName, dead: dead, offset: h.Offset, attempts: m.ReconsumeTimes}
+	back := &sentBack{p: p, replier: r.Replier(), source: p.knownName(source), group: group.GroupName, dead: dead, offset: h.Offset, attempts: m.ReconsumeTimes}
 	if dead {
 		back.addr = remoteText(r.Conn())
 	}
 	// Nobody waits for a flush: the copy says WAIT=false, as in Java.
 	back.res = p.Store.StageAt(nil, m, nil)
-	p.putOffBack(r, back)
+	p.putOff(r, back)
 }
 
 // knownName is a topic's name that outlives the message which bears it.
@@ -169,6 +161,7 @@ func (p *Processor) knownName(topic string) string {
 
 // sentBack is a copy that was staged, and what is said of it once it is stored.
 type sentBack struct {
+	p             *Processor
 	replier       remoting.Replier
 	res           store.PutResult
 	source, group string
@@ -178,33 +171,9 @@ type sentBack struct {
 	attempts      int32
 }
 
-// backBatch is what was sent back in one batch of requests: one write serves all.
-type backBatch struct {
-	p    *Processor
-	list []sentBack
-}
-
-// putOffBack has a staged copy committed and answered with its batch, or does so at once where there is none.
-func (p *Processor) putOffBack(r *remoting.Request, back sentBack) {
-	b, ok := r.LastPutOff().(*backBatch)
-	if !ok || b.p != p {
-		b = &backBatch{p: p}
-	}
-	b.list = append(b.list, back)
-	if !r.AtBatchEnd(b) {
-		b.EndBatch()
-	}
-}
-
-// EndBatch commits, counts and answers.
-func (b *backBatch) EndBatch() {
-	for i := range b.list {
-		b.p.endBack(&b.list[i])
-	}
-	b.list = nil
-}
-
-func (p *Processor) endBack(back *sentBack) {
+// end makes sentBack a staged request.
+func (back *sentBack) end(*batchEnd) {
+	p := back.p
 	if err := p.Store.Commit(&back.res); err != nil {
 		back.res.Status, back.res.Err = store.UnknownError, err
 	}
@@ -219,6 +188,8 @@ func (p *Processor) endBack(back *sentBack) {
 	}
 	back.replier.Reply(&remoting.Reply{})
 }
+
+func (back *sentBack) broken() remoting.Replier { return back.replier }
 
 // backProperties is the properties of the copy: where the message was first, which one it was, its delay level, and that nobody waits.
 // What an earlier attempt has set of the first two stays.

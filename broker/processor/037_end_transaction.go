@@ -40,10 +40,7 @@ func (p *Processor) serveEnd(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	if !mayBlock && p.Reader.ColdAt(h.CommitLogOffset) {
-		d := r.Detach()
-		if !p.Lanes.Transaction.Submit(func() { p.serveEnd(d, true) }) {
-			r.Fail(code.SystemBusy, remarkOverload)
-		}
+		r.GoOn(p.Lanes.Transaction, func(r *remoting.Request) { p.serveEnd(r, true) })
 		return
 	}
 	rec, release, err := p.Reader.View(h.CommitLogOffset)
@@ -156,14 +153,16 @@ const (
 
 // ending is the transaction that a put belongs to.
 type ending struct {
-	step  tranStep
-	queue int32 // of the half message that is committed
-	off   int64
-	topic string // where a half message will go
+	step    tranStep
+	settled bool
+	queue   int32 // of the half message that is committed
+	off     int64
+	topic   string // where a half message will go
 }
 
 // settle tells the transactions how the put went.
 func (op *sendOp) settle(stored bool) {
+	op.tran.settled = true
 	switch t := &op.tran; {
 	case t.step == tranHalf && stored:
 		op.p.Transactions.Prepared(t.topic)

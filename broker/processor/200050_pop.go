@@ -40,10 +40,7 @@ func (p *Processor) servePop(r *remoting.Request, mayBlock bool) {
 	group, ok := p.Groups.Get(op.hdr.ConsumerGroup)
 	if !mayBlock && (!p.cfg().Master() || !ok && p.Groups.Creatable(op.hdr.ConsumerGroup) && p.brokerReadable() || op.hdr.Exp != "" && p.compiles(op.hdr.ExpType, op.hdr.Exp)) {
 		op.free()
-		d := r.Detach()
-		if !p.Lanes.Pull.Submit(func() { p.servePop(d, true) }) {
-			r.Fail(code.SystemBusy, remarkOverload)
-		}
+		r.GoOn(p.Lanes.Pull, func(r *remoting.Request) { p.servePop(r, true) })
 		return
 	}
 	op.group = group

@@ -46,7 +46,7 @@ func (p *Processor) serveAck(r *remoting.Request, mayBlock bool) {
 	if receipt.Order() {
 		k := pop.Key{Topic: h.Topic, Group: h.ConsumerGroup, Queue: h.QueueID}
 		if !p.ackOrdered(r, k, h.Offset, receipt.PopTime, mayBlock) {
-			p.popLane(r, p.serveAck)
+			r.GoOn(p.Lanes.Pull, func(r *remoting.Request) { p.serveAck(r, true) })
 		}
 		return
 	}
@@ -87,14 +87,6 @@ func (p *Processor) revivable(r *remoting.Request, queue int32) bool {
 	return false
 }
 
-// popLane goes on with a request where it may wait.
-func (p *Processor) popLane(r *remoting.Request, serve func(r *remoting.Request, mayBlock bool)) {
-	d := r.Detach()
-	if !p.Lanes.Pull.Submit(func() { serve(d, true) }) {
-		r.Fail(code.SystemBusy, remarkOverload)
-	}
-}
-
 func (p *Processor) batchAck(r *remoting.Request) { p.serveBatchAck(r, false) }
 
 func (p *Processor) serveBatchAck(r *remoting.Request, mayBlock bool) {
@@ -112,7 +104,7 @@ func (p *Processor) serveBatchAck(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	if !mayBlock && slices.ContainsFunc(b.Acks, func(e pop.BatchAck) bool { return e.ReviveQueue == pop.OrderQueue }) {
-		p.popLane(r, p.serveBatchAck)
+		r.GoOn(p.Lanes.Pull, func(r *remoting.Request) { p.serveBatchAck(r, true) })
 		return
 	}
 	d := p.newAcked(r)
@@ -256,32 +248,11 @@ func (d *acked) put(res store.PutResult) {
 func (d *acked) all() {
 	r := d.r
 	d.r = nil
-	b, ok := r.LastPutOff().(*ackBatch)
-	if !ok || b.p != d.p {
-		b = &ackBatch{p: d.p}
-	}
-	if r.AtBatchEnd(b) {
-		b.list = append(b.list, d)
-		return
-	}
-	d.end()
+	d.p.putOff(r, d)
 }
 
-// ackBatch is the acks that have come in one batch of requests.
-type ackBatch struct {
-	p    *Processor
-	list []*acked
-}
-
-// EndBatch commits and answers. The first commit serves all.
-func (b *ackBatch) EndBatch() {
-	for _, d := range b.list {
-		d.end()
-	}
-	b.list = nil
-}
-
-func (d *acked) end() {
+// end makes acked a staged request.
+func (d *acked) end(*batchEnd) {
 	if d.last.NextOffset > 0 {
 		if err := d.p.Store.Commit(&d.last); err != nil {
 			d.refuse(code.SystemError, fmt.Sprintf("ack is not stored: %v", err))
@@ -291,6 +262,9 @@ func (d *acked) end() {
 		d.answer()
 	}
 }
+
+// broken makes acked a staged request. What its end holds of left stays, so that Complete does not answer.
+func (d *acked) broken() remoting.Replier { return d.replier }
 
 // Complete makes acked a [store.Completion]. That the disk was too slow is no failure: the ack is stored. Where it was sent to another
 // broker it may be lost.

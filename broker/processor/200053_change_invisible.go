@@ -20,7 +20,7 @@ func (p *Processor) changeInvisible(r *remoting.Request) { p.serveChange(r, fals
 
 func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
 	if !mayBlock && !p.cfg().Master() {
-		p.popLane(r, p.serveChange)
+		r.GoOn(p.Lanes.Pull, func(r *remoting.Request) { p.serveChange(r, true) })
 		return
 	}
 	var h header.ChangeInvisibleTimeRequest
@@ -47,7 +47,7 @@ func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
 	now := p.Now().UnixMilli()
 	if receipt.Order() {
 		if !p.changeOrdered(r, &h, &receipt, now, mayBlock) {
-			p.popLane(r, p.serveChange)
+			r.GoOn(p.Lanes.Pull, func(r *remoting.Request) { p.serveChange(r, true) })
 		}
 		return
 	}

@@ -72,6 +72,7 @@ func (op *noticeOp) letGo() {
 
 // look answers, or waits. It may read queue entries from the disk, so it is not for an event loop.
 func (op *noticeOp) look() {
+	defer op.p.answerPanic(op.replier)
 	const looks = 3 // a producer that is always faster gets its answer by and by
 	for range looks {
 		if op.hasMessages() {

@@ -105,6 +105,7 @@ func liteParent(t *body.TopicConfig) bool { return t.Attributes["message.type"] 
 
 // run takes what there is and answers, or waits.
 func (op *litePop) run(mayWait bool) {
+	defer op.p.answerPanic(op.replier)
 	now := op.p.Now().UnixMilli()
 	for {
 		op.collect(now)

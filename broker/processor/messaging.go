@@ -19,7 +19,7 @@ import (
 type messaging struct {
 	views   atomic.Pointer[sendView]
 	sends   sync.Pool // *sendOp
-	batches sync.Pool // *sendBatch
+	ends    sync.Pool // *batchEnd
 	pulls   sync.Pool // *pullOp
 	pops    sync.Pool // *popOp
 	keys    *uniqKeys

@@ -89,7 +89,7 @@ func (p *Processor) newPop(r *remoting.Request) *popOp {
 	if op == nil {
 		op = &popOp{p: p}
 		op.wait.Waiter = op
-		op.onLane, op.onAgain, op.onWritten = op.onPullLane, op.run, op.written
+		op.onLane, op.onAgain, op.onWritten = op.onPullLane, op.rerun, op.written
 	}
 	op.cfg = p.cfg()
 	op.replier, op.conn = r.Replier(), r.Conn()
@@ -159,6 +159,7 @@ func (op *popOp) run() {
 
 // onPullLane goes on with the walk where the disk may be waited for.
 func (op *popOp) onPullLane() {
+	defer op.p.answerPanic(op.replier)
 	op.cold = true
 	op.walk()
 }
@@ -404,7 +405,9 @@ type memoryFault interface {
 func (op *popOp) finish() {
 	if op.count > 0 {
 		op.makeAnswer(code.Success, store.Found)
-		op.putOff()
+		r := op.request
+		op.request = nil
+		op.p.putOff(r, op)
 		return
 	}
 	op.release()
@@ -436,38 +439,8 @@ func (op *popOp) makeAnswer(c int32, status store.GetStatus) {
 	op.reply = remoting.Reply{Code: c, Remark: status.String(), Header: &op.answer}
 }
 
-// popBatch is the pops of one batch of requests that have found something: one write serves their check points, and acks that came with them.
-type popBatch struct {
-	p   *Processor
-	ops []*popOp
-}
-
-// EndBatch commits and answers.
-func (b *popBatch) EndBatch() {
-	for _, op := range b.ops {
-		op.end()
-	}
-	b.ops = nil
-}
-
-// putOff has the check points committed with the batch that the request came in, or does so at once where there is none.
-func (op *popOp) putOff() {
-	if r := op.request; r != nil && op.put.NextOffset > 0 {
-		b, ok := r.LastPutOff().(*popBatch)
-		if !ok || b.p != op.p {
-			b = &popBatch{p: op.p}
-		}
-		if r.AtBatchEnd(b) {
-			op.request = nil
-			b.ops = append(b.ops, op)
-			return
-		}
-	}
-	op.end()
-}
-
-// end gives the messages out, once what brings them back is where it outlives the process.
-func (op *popOp) end() {
+// end makes an op a staged request: it gives the messages out, once what brings them back is where it outlives the process.
+func (op *popOp) end(*batchEnd) {
 	if err := op.p.Store.Commit(&op.put); err != nil {
 		op.release()
 		op.refuse(code.SystemError, err.Error())
@@ -478,6 +451,14 @@ func (op *popOp) end() {
 	}
 	op.reply.Regions, op.reply.Release = op.regions, op.onWritten
 	op.say() // the op may be gone when it returns
+}
+
+// broken makes an op a staged request. The op is never used again, and what its answer refers to is released by whoever has that.
+func (op *popOp) broken() remoting.Replier {
+	if op.reply.Release == nil {
+		op.release()
+	}
+	return op.replier
 }
 
 // park holds the pop back, if it may wait.
@@ -502,6 +483,11 @@ func (op *popOp) again() {
 	if !op.p.Lanes.Pull.Submit(op.onAgain) {
 		op.refuse(code.SystemBusy, remarkOverload)
 	}
+}
+
+func (op *popOp) rerun() {
+	defer op.p.answerPanic(op.replier)
+	op.run()
 }
 
 // Ready, Wants and Wake make an op a [pop.Waiter].
@@ -531,6 +517,7 @@ func (op *popOp) Wake(why hold.Reason, out *remoting.Batch) {
 		op.free()
 		return
 	}
+	defer op.p.answerPanic(op.replier)
 	op.out = out
 	op.last, op.cold = why != hold.Arrived, false
 	op.cfg = op.p.cfg()

@@ -119,6 +119,7 @@ const maxReads = 3
 
 // readCold is read on a lane, which may wait for the disk.
 func (op *pullOp) readCold() {
+	defer op.p.answerPanic(op.replier)
 	op.cold = true
 	op.read()
 }
@@ -215,6 +216,7 @@ func (op *pullOp) Wake(why hold.Reason, out *remoting.Batch) {
 		op.free()
 		return
 	}
+	defer op.p.answerPanic(op.replier)
 	op.out = out
 	op.suspend, op.cold = false, false
 	op.cfg = op.p.cfg()

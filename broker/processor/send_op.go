@@ -17,13 +17,14 @@ import (
 // sendOp is one send on its way. Ops are pooled with all that they point to, so that a send allocates nothing.
 //
 // A send is staged by its handler and committed at the end of the batch that it came with, so that one write serves the batch; see
-// sendBatch. An op is worked by one goroutine at a time: the handler's until then; if the store has to complete it, by whoever comes
+// batchEnd. An op is worked by one goroutine at a time: the handler's until then; if the store has to complete it, by whoever comes
 // second of the batch's end and the completion.
 type sendOp struct {
 	p       *Processor
 	view    *sendView
 	replier remoting.Replier
 	oneway  bool
+	pooled  bool // it goes back to the pool, and is not kept by the batch that it is in
 
 	hdr   header.SendMessageRequest // strings alias the frame
 	props sentProperties            // likewise
@@ -68,14 +69,15 @@ const (
 )
 
 func (p *Processor) newSend(r *remoting.Request) *sendOp {
-	op := p.batchOf(r).spare()
+	b := p.batchOf(r)
+	op := b.spare()
 	if op == nil {
 		op, _ = p.sends.Get().(*sendOp)
 	}
 	if op == nil {
 		op = &sendOp{p: p}
 	}
-	op.replier, op.oneway = r.Replier(), r.Oneway()
+	op.replier, op.oneway, op.pooled = r.Replier(), r.Oneway(), b == nil
 	op.view = p.sendView()
 	op.turns.Store(0)
 	op.completed, op.lost, op.batch, op.inner = false, false, false, false
@@ -159,26 +161,37 @@ func (op *sendOp) put(r *remoting.Request) {
 	op.p.putOff(r, op)
 }
 
-// end commits the send, with all that has been staged, and answers unless Complete will; then it is false.
-func (op *sendOp) end(counts *counts) bool {
+// end makes an op a staged request.
+func (op *sendOp) end(b *batchEnd) {
 	if err := op.p.Store.Commit(&op.res); err != nil {
 		op.res.Status, op.res.Err, op.lost = store.UnknownError, err, true
 	}
 	_, stored := putCode(op.res.Status)
 	if stored {
-		counts.add(op.counters(), int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
+		b.counts.add(op.counters(), int64(max(1, op.res.Count)), op.res.NextOffset-op.res.PhysicalOffset)
 	}
 	if op.tran.step != tranNone {
 		op.settle(stored)
 	}
 	if op.res.Pending {
 		if op.turns.Add(1) == 1 {
-			return false // Complete goes on
+			return // Complete goes on
 		}
 		op.p.pending.Add(-1)
 	}
 	op.replier.Reply(op.finish())
-	return true
+	b.keep(op)
+}
+
+// broken makes an op a staged request. The op is never used again: Complete may still come, and finds that nothing follows.
+func (op *sendOp) broken() remoting.Replier {
+	if op.res.Pending && op.turns.Load() < 2 {
+		op.p.pending.Add(-1)
+	}
+	if t := &op.tran; t.step == tranCommit && !t.settled {
+		op.settle(false)
+	}
+	return op.replier
 }
 
 // counters are the statistics of the topic.

@@ -50,8 +50,8 @@ func sendFrame(topic string, opaque int) []byte {
 	return append(append(frame, head...), "body"...)
 }
 
-// goodAnswer reads an answer and wants it to be that to a send that was stored.
-func goodAnswer(from io.Reader, opaque int) error {
+// readAnswer reads an answer and wants it to begin like this, and to be that to a request.
+func readAnswer(from io.Reader, begin string, opaque int) error {
 	var size [4]byte
 	if _, err := io.ReadFull(from, size[:]); err != nil {
 		return err
@@ -60,16 +60,23 @@ func goodAnswer(from io.Reader, opaque int) error {
 	if _, err := io.ReadFull(from, frame); err != nil {
 		return err
 	}
-	if a := string(frame[4:]); !strings.HasPrefix(a, `{"code":0,"extFields":{"msgId":"`) || !strings.Contains(a, fmt.Sprintf(`"opaque":%d,`, opaque)) {
+	if a := string(frame[4:]); !strings.HasPrefix(a, begin) || !strings.Contains(a, fmt.Sprintf(`"opaque":%d,`, opaque)) {
 		return fmt.Errorf("answer %s, want that to %d", a, opaque)
 	}
 	return nil
 }
 
+// goodAnswer reads an answer and wants it to be that to a send that was stored.
+func goodAnswer(from io.Reader, opaque int) error {
+	return readAnswer(from, `{"code":0,"extFields":{"msgId":"`, opaque)
+}
+
 // serve has a server answer for a rig, and returns how to connect to it.
-func (g *rig) serve(t testing.TB) func() net.Conn {
+func (g *rig) serve(t testing.TB) func() net.Conn { return g.serveRoutes(t, g.Routes(false)) }
+
+func (g *rig) serveRoutes(t testing.TB, routes []remoting.Route) func() net.Conn {
 	t.Helper()
-	srv, err := remoting.Listen(remoting.ServerOptions{Addr: "127.0.0.1:0", Routes: g.Routes(false)})
+	srv, err := remoting.Listen(remoting.ServerOptions{Addr: "127.0.0.1:0", Routes: routes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,18 +102,19 @@ func TestSendsOfOneBatchAreEndedTogether(t *testing.T) {
 	g.Stats.Sample(start)
 	for round := range 3 { // later ones with the ops of those before
 		var frames []byte
-		var want []int
-		for i, topic := range []string{"tA", "tA", "tB", "tA", "tB", "tB", "tB"} {
+		topics := []string{"tA", "tA", "tB", "tA", "tB", "tB", "tB"}
+		for i, topic := range topics {
 			frames = append(frames, sendFrame(topic, i)...)
-			if round > 0 || i != 2 { // the one that panics has no answer, the others have
-				want = append(want, i)
-			}
 		}
 		if _, err := c.Write(frames); err != nil {
 			t.Fatal(err)
 		}
-		for _, w := range want {
-			if err := goodAnswer(c, w); err != nil {
+		for i := range topics {
+			begin := `{"code":0,`
+			if round == 0 && i == 2 { // the one that panics
+				begin = `{"code":1,`
+			}
+			if err := readAnswer(c, begin, i); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
@@ -116,6 +124,102 @@ func TestSendsOfOneBatchAreEndedTogether(t *testing.T) {
 		if v, _ := g.Stats.View("TOPIC_PUT_NUMS", topic); v.Minute.Sum != want || v.Minute.Times != want {
 			t.Errorf("%s: %+v, want %d", topic, v.Minute, want)
 		}
+	}
+}
+
+// TestEachKindOfEndMayPanic has one request of each kind in a batch, and each of their ends panic in turn: that one has an error for an
+// answer, the others have theirs.
+func TestEachKindOfEndMayPanic(t *testing.T) {
+	const kinds = 4
+	g := newRig(t)
+	g.addTopic("tA", nil)
+	commits := new(atomic.Int32)
+	g.Processor.Store = defective{g.store, commits, kinds}
+	topic, _ := g.Topics.Get("tA")
+	staged := store.PutResult{NextOffset: 1, Count: 1}
+	routes := g.Routes(false)
+	stage := func(code int32, f func(r *remoting.Request)) {
+		routes = append(routes, remoting.Route{Code: code, Handle: f})
+	}
+	stage(2000, func(r *remoting.Request) { g.putOff(r, &sentBack{p: g.Processor, replier: r.Replier(), res: staged}) })
+	stage(2001, func(r *remoting.Request) {
+		d := g.newAcked(r)
+		d.last = staged
+		d.all()
+	})
+	stage(2002, func(r *remoting.Request) {
+		op := g.newPop(r)
+		op.request, op.topic, op.group, op.put, op.count = r, topic, new(body.SubscriptionGroupConfig), staged, 1
+		op.finish()
+	})
+	c := g.serveRoutes(t, routes)()
+	frames := sendFrame("tA", 0)
+	for i := 1; i < kinds; i++ {
+		head := fmt.Sprintf(`{"code":%d,"flag":0,"language":"JAVA","opaque":%d,"version":513}`, 1999+i, i)
+		frames = binary.BigEndian.AppendUint32(frames, uint32(4+len(head)))
+		frames = append(binary.BigEndian.AppendUint32(frames, uint32(len(head))), head...)
+	}
+	for bad := range kinds {
+		commits.Store(int32(kinds - bad - 1))
+		if _, err := c.Write(frames); err != nil {
+			t.Fatal(err)
+		}
+		for i := range kinds {
+			begin := `{"code":0,`
+			if i == bad {
+				begin = `{"code":1,`
+			}
+			if err := readAnswer(c, begin, i); err != nil {
+				t.Fatalf("where %d panics: %v", bad, err)
+			}
+		}
+	}
+}
+
+// What an end that panics has left is let go: a pending send waits for nothing any more, its transaction is undecided as before, and a pop
+// holds no files.
+func TestBrokenEndsAreLetGo(t *testing.T) {
+	g := newRig(t)
+	op := &sendOp{p: g.Processor, res: store.PutResult{Pending: true}, tran: ending{step: tranCommit, queue: 1, off: 2}}
+	g.pending.Store(1)
+	op.broken()
+	op.Complete(store.PutOK)
+	if n, said := g.pending.Load(), g.tran().take(); n != 0 || said != "[abandon 1/2]" {
+		t.Errorf("%d pending, %s", n, said)
+	}
+	p := &popOp{results: []*store.GetResult{new(store.GetResult)}, used: 1}
+	if p.broken(); p.used != 0 {
+		t.Error("the pop holds messages")
+	}
+}
+
+// panicking is a reader with a defect.
+type panicking struct{ Reader }
+
+func (panicking) Get(*store.GetRequest, *store.GetResult) { panic("a defect") }
+
+// TestPanicsOutsideOfHandlers: what goes on with a request when its handler has returned answers for a defect, too.
+func TestPanicsOutsideOfHandlers(t *testing.T) {
+	for name, c := range map[string]struct {
+		fields []string
+		cold   bool
+	}{"a pull that waited": {[]string{"sysFlag", "6"}, false}, "a pull in its lane": {nil, true}} {
+		t.Run(name, func(t *testing.T) {
+			g := pullRig(t)
+			good := g.Processor.Reader
+			g.store.cold = c.cold
+			if c.cold {
+				g.Processor.Reader = panicking{good}
+			}
+			out := g.start(remoting.Request{Code: code.PullMessage, Fields: pullFields("tA", 3, c.fields...)})
+			if !c.cold {
+				g.Processor.Reader = panicking{good}
+				g.send("tA", 0, "a", "wakes it")
+			}
+			if a := g.wait(out); a.code != code.SystemError || !strings.Contains(a.remark, "a defect") {
+				t.Errorf("answer %v", a)
+			}
+		})
 	}
 }
 
