@@ -44,6 +44,7 @@ type indexFiles struct {
 
 	enterRecordFn func(h *record.Header, rec []byte) error // once, since a method value is an allocation
 	syncs         sync.WaitGroup                           // of completed files
+	lastSync      chan bool                                // tells whether the newest of them, and all before it, have been synced
 }
 
 // offer is what the index needs to know of a record.
@@ -65,7 +66,8 @@ const (
 )
 
 // loadIndex finds the index files; after an unclean exit those newer than checkpoint.indexMsgTimestamp are deleted, as in
-// Java: nobody knows what of them is on disk. Unlike there the messages are indexed again from the log, all of them.
+// Java: nobody knows what of them is on disk. Unlike there the messages are indexed again from the log, all of them, and of files that end in
+// the millisecond of the checkpoint only the first counts as the one that it was written for.
 func (s *Store) loadIndex(last exit) error {
 	o := s.options()
 	x := &indexFiles{
@@ -97,7 +99,8 @@ func (s *Store) loadIndex(last exit) error {
 	}
 	size := indexFileSize(o.MaxHashSlotNum, o.MaxIndexNum)
 	ours := slices.ContainsFunc(infos, func(i vfs.Info) bool { return !i.Dir && i.Size == size })
-	deleted, broken := false, false
+	known := s.checkpoint.indexMsgTimestamp.Load()
+	broken, lost, deleted := false, false, false
 	for _, info := range infos {
 		name := path.Join(s.files.index, info.Name)
 		number, err := strconv.ParseInt(info.Name, 10, 64)
@@ -130,13 +133,15 @@ func (s *Store) loadIndex(last exit) error {
 		if err != nil {
 			return fmt.Errorf("load index: %w", err)
 		}
-		if last == uncleanExit && f.head.endTime > s.checkpoint.indexMsgTimestamp.Load() {
+		lost = lost || last == uncleanExit && f.head.endTime > known
+		if lost || f.head.count <= 1 { // an empty one does not say where the log goes on
 			deleted = true
 			if err := s.fs.Remove(name); err != nil {
 				return fmt.Errorf("load index: %w", err)
 			}
 			continue
 		}
+		lost = last == uncleanExit && f.head.endTime == known
 		x.files = append(x.files, f)
 	}
 	switch n := len(x.files); {
@@ -144,7 +149,7 @@ func (s *Store) loadIndex(last exit) error {
 		x.resume = x.files[n-1].head.endPhys + 1 // in the middle of the last record that has keys
 	case n > 0:
 		x.resume = x.files[n-1].head.endPhys // some of its keys may have been in the next file
-	case deleted:
+	case deleted || last == uncleanExit: // the name of the first file need not have been on disk
 		x.resume = 0
 	}
 	return nil
@@ -423,14 +428,18 @@ func (x *indexFiles) rollLocked() error {
 	x.files = append(x.files, f)
 	if before != nil {
 		end := before.head.endTime
+		ahead, done := x.lastSync, make(chan bool, 1)
+		x.lastSync = done
 		x.syncs.Go(func() {
-			if err := x.sync(before); err != nil {
+			err := x.sync(before)
+			if err != nil {
 				s.log.Error("index file not flushed", "file", before.f.path, "err", err)
-				return
 			}
-			for was := s.checkpoint.indexMsgTimestamp.Load(); end > was && !s.checkpoint.indexMsgTimestamp.CompareAndSwap(was, end); {
-				was = s.checkpoint.indexMsgTimestamp.Load()
+			all := (ahead == nil || <-ahead) && err == nil
+			if all { // the checkpoint vouches for the files before it too
+				s.checkpoint.indexMsgTimestamp.Store(max(end, s.checkpoint.indexMsgTimestamp.Load()))
 			}
+			done <- all
 		})
 	}
 	return nil
