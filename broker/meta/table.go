@@ -41,12 +41,17 @@ func (t *table[T, More]) ownLocked(name string) string {
 
 func (t *table[T, More]) len() int { return int(t.size.Load()) }
 
+// moreLocked is what hangs on a name, which need not have a value yet: nobody finds it before putLocked then.
+func (t *table[T, More]) moreLocked(name string) *More {
+	_, e := t.entries.Add(name, func(string, *entryOf[T, More]) {})
+	return &e.more
+}
+
 // putLocked needs the owner's mutex.
-func (t *table[T, More]) putLocked(name string, v *T) *More {
+func (t *table[T, More]) putLocked(name string, v *T) {
 	_, e := t.entries.Add(name, func(_ string, e *entryOf[T, More]) { e.value.Store(v) })
 	e.value.Store(v)
 	t.size.Store(int64(t.entries.Len()))
-	return &e.more
 }
 
 // deleteLocked needs the owner's mutex.

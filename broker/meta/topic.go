@@ -18,7 +18,7 @@ import (
 // package names). It lives as long as the topic's name is in the table; who still has it then finds nothing wrong in it but what is
 // old: a queue or counters that are gone say so themselves.
 type Topic struct {
-	plain  atomic.Int64 // see Plain
+	plain  atomic.Int64 // see Plain; the complement while the topic is not on disk
 	item   atomic.Pointer[stats.Item]
 	places [topicPlaces]store.Place
 }
@@ -26,15 +26,29 @@ type Topic struct {
 // topicPlaces is how many queues a Topic has at hand: what its second line has room for.
 const topicPlaces = 7
 
-// Plain is how many queues there are to send to, or 0 where more has to be looked at: the topic has attributes, a filter type of its own or
-// a name that may not be sent to, or belongs to a group.
+// Plain is how many queues there are to send to, or no more than 0 where more has to be looked at: the topic has attributes, a filter type of
+// its own or a name that may not be sent to, belongs to a group, or is new.
 func (t *Topic) Plain() int32 { return int32(t.plain.Load()) }
+
+// New tells whether the topic may not be on disk yet: nothing that rests on it is acknowledged before [Topics.Saved] returns.
+func (t *Topic) New() bool { return t.plain.Load() < 0 }
+
+func (t *Topic) newLocked() { t.plain.Store(^0) }
+
+func (t *Topic) savedLocked() {
+	if n := t.plain.Load(); n < 0 {
+		t.plain.Store(^n)
+	}
+}
 
 func (t *Topic) setLocked(name string, c *body.TopicConfig) {
 	n := max(c.ReadQueueNums, c.WriteQueueNums, 0)
 	if len(c.Attributes) > 0 || c.TopicFilterType == body.MultiTag || c.TopicName != name || n > math.MaxInt32-1 ||
 		ValidateTopic(name) != "" || !SendAllowed(name) || strings.HasPrefix(name, RetryPrefix) {
 		n = 0
+	}
+	if t.New() {
+		n = ^n
 	}
 	t.plain.Store(int64(n))
 }

@@ -141,7 +141,8 @@ func (t *Topics) Load() error {
 			if c.TopicName == name {
 				t.putLocked(c)
 			} else {
-				t.table.putLocked(name, c).setLocked(name, c)
+				t.table.moreLocked(name).setLocked(name, c)
+				t.table.putLocked(name, c)
 			}
 		}
 		t.version.set(w.DataVersion)
@@ -254,7 +255,7 @@ func cloneTopic(c *body.TopicConfig) *body.TopicConfig {
 }
 
 // change puts what f makes under the lock, writes the file and tells OnChange. The topics are in force even if the file cannot
-// be written, as in Java; the error says so.
+// be written, as in Java; the error says so, and what is new stays so.
 func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 	t.mu.Lock()
 	changed, err := f()
@@ -263,6 +264,9 @@ func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 		return err
 	}
 	for _, c := range changed {
+		if _, exists := t.table.get(c.TopicName); !exists {
+			t.table.moreLocked(c.TopicName).newLocked()
+		}
 		t.changedLocked(c.TopicName)
 		t.putLocked(c)
 	}
@@ -270,11 +274,29 @@ func (t *Topics) change(f func() ([]*body.TopicConfig, error)) error {
 	t.file.changes.Add(1)
 	t.mu.Unlock()
 
-	err = t.persist()
+	err = t.save(changed)
 	if t.opts.OnChange != nil {
 		t.opts.OnChange(changed, version)
 	}
 	return err
+}
+
+// Saved returns when a topic is on disk, or why it cannot be written. It waits for a write that is under way.
+func (t *Topics) Saved(c *body.TopicConfig) error { return t.save([]*body.TopicConfig{c}) }
+
+// save writes the file. What is in the table then is not new any more.
+func (t *Topics) save(configs []*body.TopicConfig) error {
+	if err := t.persist(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range configs {
+		if now, ok := t.table.get(c.TopicName); ok && now == c { // otherwise somebody else writes a later one
+			t.table.moreLocked(c.TopicName).savedLocked()
+		}
+	}
+	return nil
 }
 
 // Delete removes topics. Those that are not there are no error.
@@ -299,7 +321,7 @@ func (t *Topics) Delete(names ...string) error {
 
 // CreateOnSend makes a topic that a producer sends to, after the model of defaultTopic (behaviour.md 2.3). It returns the topic
 // that was there already, if another request was first, and false if the default topic may not be copied. It blocks on the disk and on
-// the name servers.
+// the name servers. If the topic could not be written it is new still, as is one that another request is about to write.
 func (t *Topics) CreateOnSend(topic, defaultTopic string, queues, sysFlag int32, remote string) (*body.TopicConfig, bool) {
 	var made *body.TopicConfig
 	err := t.change(func() ([]*body.TopicConfig, error) {
@@ -383,7 +405,8 @@ func (t *Topics) persist() error { return t.file.persist(t.encode) }
 // putLocked puts a topic that nobody else has yet.
 func (t *Topics) putLocked(c *body.TopicConfig) {
 	c.TopicName = t.table.ownLocked(c.TopicName)
-	t.table.putLocked(c.TopicName, c).setLocked(c.TopicName, c)
+	t.table.moreLocked(c.TopicName).setLocked(c.TopicName, c)
+	t.table.putLocked(c.TopicName, c)
 }
 
 // changedLocked notes that a topic is about to change.

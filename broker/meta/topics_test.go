@@ -381,3 +381,47 @@ func BenchmarkGet(b *testing.B) {
 		}
 	})
 }
+
+// TestNewTopics: a topic is new until it is on disk, whatever becomes of it meanwhile.
+func TestNewTopics(t *testing.T) {
+	var full error
+	topics := newTopics(vfs.Faulty(vfs.NewMem(now), func(op vfs.Op, _ string) error {
+		if op == vfs.OpCreate {
+			return full
+		}
+		return nil
+	}), nil)
+	isNew := func(name string) bool {
+		t.Helper()
+		_, topic, c := topics.Lookup(name)
+		if c == nil {
+			t.Fatalf("%s is not there", name)
+		}
+		if topic.New() && topic.Plain() > 0 {
+			t.Errorf("%s is new, and as usual", name)
+		}
+		return topic.New()
+	}
+	topics.CreateOnSend("Written", AutoCreateTopic, 4, 0, "")
+	if isNew(AutoCreateTopic) || isNew("Written") {
+		t.Error("what is on disk is new")
+	}
+	full = vfs.ErrNoSpace
+	topics.CreateOnSend("T", AutoCreateTopic, 4, 0, "")
+	changed := body.NewTopicConfig("T")
+	changed.WriteQueueNums = 9
+	if err := topics.Update(&changed); err == nil || !isNew("T") || isNew("Written") {
+		t.Errorf("a topic that could not be written: %v", err)
+	}
+	c, _ := topics.Get("T")
+	if err := topics.Saved(c); err == nil || !isNew("T") {
+		t.Errorf("a topic that cannot be written: %v", err)
+	}
+	full = nil
+	if err := topics.Saved(c); err != nil || isNew("T") {
+		t.Errorf("a topic that can be written: %v", err)
+	}
+	if _, topic, _ := topics.Lookup("T"); topic.Plain() != max(c.ReadQueueNums, 9) {
+		t.Errorf("%d queues", topic.Plain())
+	}
+}

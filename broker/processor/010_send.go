@@ -24,7 +24,7 @@ import (
 // Answers, checked in this order:
 //   - 1 before startAcceptSendRequestTimeStamp
 //   - 16 if the broker is not writeable and the topic is ordered, 29 for a name that is none, 16 for topics that only the broker writes
-//   - 17 if the topic is missing and cannot be made after the model of the header's default topic
+//   - 17 if the topic is missing and cannot be made after the model of the header's default topic, 1 if it is new and cannot be written
 //   - 29 for a queue beyond both queue numbers; a negative one means any. The topic's own write permission is not looked at, as in Java:
 //     producers learn it from the route
 //   - to a retry topic: 26 without the group; into the dead letters after too many attempts, or while the group holds queue locks
@@ -123,7 +123,11 @@ func (op *sendOp) admitOther(r *remoting.Request, mayBlock bool) step {
 		if topic = op.create(r); topic == nil {
 			return ended
 		}
-		op.topic, op.known = topic, nil
+		op.topic = topic
+		_, op.known, _ = op.p.Topics.Lookup(h.Topic)
+	}
+	if s := op.saved(r, mayBlock); s != goOn {
+		return s
 	}
 	if h.QueueID >= max(topic.ReadQueueNums, topic.WriteQueueNums) {
 		op.fail(r, code.InvalidParameter, fmt.Sprintf("request queueId[%d] is illegal, %s Producer: %s", h.QueueID, topicText(topic), remoteText(r.Conn())))
@@ -133,6 +137,22 @@ func (op *sendOp) admitOther(r *remoting.Request, mayBlock bool) step {
 		op.admitted = topic.TopicName // and not h.Topic, which lies in the frame
 	} else {
 		op.known = nil // it is of the name in the table
+	}
+	return goOn
+}
+
+// saved waits until a new topic is on disk: a message that is acknowledged has a topic, whatever happens to the power. Later sends find a
+// plain topic and do not come here.
+func (op *sendOp) saved(r *remoting.Request, mayBlock bool) step {
+	switch {
+	case op.known == nil || !op.known.New():
+		return goOn
+	case !mayBlock:
+		return moveOn
+	}
+	if err := op.p.Topics.Saved(op.topic); err != nil {
+		op.fail(r, code.SystemError, fmt.Sprintf("topic[%s] is not on disk: %v", op.topic.TopicName, err))
+		return ended
 	}
 	return goOn
 }
