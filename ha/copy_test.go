@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,4 +276,41 @@ func TestNothingInCommon(t *testing.T) {
 	if !bytes.Equal(before, logOf(t, s.st)) {
 		t.Fatal("the slave's log was touched")
 	}
+}
+
+// TestSlaveWithoutSpace: replication goes on by itself when the slave's disk has room again.
+func TestSlaveWithoutSpace(t *testing.T) {
+	m := newMaster(t, vfs.NewMem(clock.Now), nil)
+	defer m.close()
+	mem := vfs.NewMem(clock.Now)
+	var full atomic.Bool
+	var refused atomic.Int64
+	s := newSlave(t, mem, 1, m.addr(), func(o *store.Options) {
+		o.FS = vfs.Faulty(mem, func(op vfs.Op, _ string) error {
+			if full.Load() && (op == vfs.OpWrite || op == vfs.OpCreate || op == vfs.OpAllocate || op == vfs.OpTruncate || op == vfs.OpMkdir) {
+				refused.Add(1)
+				return &vfs.Short{N: 100, Err: vfs.ErrNoSpace}
+			}
+			return nil
+		})
+	})
+	defer s.close()
+	if _, o := put(t, m.st, "before"); <-o != store.PutOK {
+		t.Fatal("the slave does not follow")
+	}
+	full.Store(true)
+	m.conf.set(func(c *Config) { c.Required = 1 })
+	for m.srv.end() < 2*m.st.LogFileSize() {
+		put(t, m.st, strings.Repeat("y", 600))
+	}
+	eventually(t, "a full disk", func() bool { return refused.Load() > 0 && !s.c.Status().Active })
+	full.Store(false)
+	m.conf.set(func(c *Config) { c.Required = 2 })
+	if _, o := put(t, m.st, "after"); <-o != store.PutOK {
+		t.Fatal("the slave does not go on")
+	}
+	if !same(t, m.st, s.st) {
+		t.Fatal("the logs differ")
+	}
+	eventually(t, "dispatch", func() bool { return s.st.MaxOffset("T", 0) == m.st.MaxOffset("T", 0) })
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,5 +104,48 @@ func TestLeftFilesAreMadeAnew(t *testing.T) {
 			return s.PutWait(message("T", 0, "y")).Status == PutOK
 		})
 		must(t, s.Close())
+	}
+}
+
+// TestReplicaWithoutSpace: a replica whose disk has no room for a write of its log goes on where it was once there is room.
+func TestReplicaWithoutSpace(t *testing.T) {
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 3))
+		m := newRig(t).open()
+		drive(m, &load{rnd: rnd}, 0, 80, &acks{done: map[string]bool{}})
+		must(t, m.Sync())
+		disk := &onDisk{only: func(op vfs.Op, name string) bool { return op == vfs.OpWrite && strings.Contains(name, "commitlog/") }}
+		slave := replicaOf(t)
+		s := slave.on(vfs.Faulty(slave.mem, disk.check)).open()
+		_, end := m.Bounds()
+		refused := 0
+		for at := int64(0); at < end; {
+			disk.set(nil)
+			if rnd.IntN(3) == 0 {
+				disk.set(&vfs.Short{N: rnd.IntN(300), Err: vfs.ErrNoSpace})
+			}
+			piece, err := m.ReadLog(at, 1+rnd.Int64N(5000))
+			must(t, err)
+			now, err := s.AppendLog(at, piece.Bytes)
+			if at += int64(len(piece.Bytes)); err != nil {
+				if !errors.Is(err, vfs.ErrNoSpace) {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				refused++
+				at = now // as a new connection does
+			}
+			piece.Release()
+		}
+		disk.set(nil)
+		if refused == 0 || !bytes.Equal(logBytes(t, m, 0), logBytes(t, s, 0)) {
+			t.Fatalf("seed %d: %d refusals, and the logs differ", seed, refused)
+		}
+		must(t, s.Close())
+		s = slave.open()
+		if !bytes.Equal(logBytes(t, m, 0), logBytes(t, s, 0)) {
+			t.Fatalf("seed %d: the logs differ after a restart", seed)
+		}
+		must(t, s.Close())
+		must(t, m.Close())
 	}
 }

@@ -294,8 +294,8 @@ func (t *rawTail) measure(fileSize int64) error {
 	return nil
 }
 
-// writeRaw writes bytes of one file behind those that have come. Where there is no room for them now there may be later; a write that
-// fails closes the store. Under writer.
+// writeRaw writes bytes of one file behind those that have come. Where there is no room for them now there may be later, when they come
+// again: nothing counts that has been written of them. Another write that fails closes the store. Under writer.
 func (l *commitLog) writeRaw(b []byte) error {
 	if len(b) == 0 {
 		return nil
@@ -307,7 +307,9 @@ func (l *commitLog) writeRaw(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	_, err = l.out.WriteAt(b, pos)
+	if _, err = l.out.WriteAt(b, pos); noSpace(err) {
+		return fmt.Errorf("write commit log at %d: %w", f.base+pos, err)
+	}
 	l.lock.Lock()
 	l.pos += int64(len(b))
 	full := l.pos == f.size
