@@ -33,6 +33,9 @@ func (s *Store) CutLog(off int64) error {
 	if off == end {
 		return nil
 	}
+	if err := s.forgetQueueEnds(); err != nil {
+		return fmt.Errorf("cut the log at %d: %w", off, err)
+	}
 	if err := s.cut(off, last); err != nil {
 		err = fmt.Errorf("cut the log at %d: %w", off, err)
 		s.fail(err)

@@ -207,17 +207,23 @@ var damageCases = []damageCase{
 	{name: "queue: last file too short", log: "made again", kept: "consumequeue/T/0/" + fileName(3000), do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		truncate(t, m, cqDir+fileName(3000), 21)
 	}},
-	{name: "queue: a topic missing", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+	{name: "queue: a topic missing", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		remove(t, m, "/data/store/consumequeue/T")
 	}},
-	{name: "queue: last file missing", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) { remove(t, m, cqDir+fileName(3000)) }},
+	{name: "queue: first file missing", log: "made again", kept: "consumequeue/T/0/" + fileName(1000), do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		remove(t, m, cqDir+fileName(0))
+	}},
+	{name: "queue: all files but the last missing", log: "made again", kept: "consumequeue/T/0/" + fileName(3000), do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+		remove(t, m, cqDir+fileName(0), cqDir+fileName(1000), cqDir+fileName(2000))
+	}},
+	{name: "queue: last file missing", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) { remove(t, m, cqDir+fileName(3000)) }},
 	{name: "queue: last entries are zeros", exits: "clean", log: "made again", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		overwrite(t, m, cqDir+fileName(3000), 600, make([]byte, 400))
 	}},
-	{name: "queues.json: half of it", exits: "clean", log: "ends of queues are not known", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+	{name: "queues.json: half of it", log: "ends of queues are not known", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		truncate(t, m, "/data/store/queues.json", 30)
 	}},
-	{name: "queues.json: from before somebody opened the directory", exits: "clean", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
+	{name: "queues.json: from before somebody opened the directory", do: func(t *testing.T, m *vfs.Mem, at []PutResult) {
 		text := string(must2(vfs.ReadFile(m, "/data/store/queues.json")))
 		text = strings.Replace(strings.Replace(text, `"lock":1`, `"lock":2`, 1), ":200", ":2000", 1)
 		must(t, vfs.WriteFileAtomic(m, "/data/store/queues.json", []byte(text)))
@@ -243,6 +249,7 @@ var damageCases = []damageCase{
 		if unit < 150 {
 			t.Fatal(unit)
 		}
+		remove(t, m, "/data/store/queues.json") // a Java broker's directory
 		overwrite(t, m, cqDir+fileName(3000), (unit-150)*20, make([]byte, (200-unit)*20))
 		var cp [checkpointSize]byte
 		binary.BigEndian.PutUint64(cp[:], uint64(at[unit].StoreTimestamp))

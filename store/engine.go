@@ -47,6 +47,8 @@ type Store struct {
 	drain      time.Duration // how long Close waits for the dispatcher
 	delays     []int64       // ms by delay level
 	queuesLost bool          // the directory of consume queues was missing
+	ends       queueEnds     // what was noted of the queues; while they are loaded
+	endsNoted  atomic.Bool   // there may be a note of them that counts
 
 	damaged    atomic.Pointer[damaged] // nil for nothing
 	damagedNew atomic.Bool             // the file does not have it all
@@ -214,6 +216,7 @@ func (s *Store) Start() error {
 	if err := s.writeMarks(); err != nil {
 		return fmt.Errorf("start store: %w", err)
 	}
+	s.tryQueueEnds() // for the new time of the lock file
 	s.phase = started
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -316,9 +319,7 @@ func (s *Store) Close() error {
 			errs = errors.Join(errs, *p)
 		}
 		if errs == nil {
-			if err := s.writeQueueEnds(); err != nil { // the next start knows less
-				s.log.Warn("ends of queues not written", "err", err)
-			}
+			s.tryQueueEnds()
 			errs = errors.Join(s.fs.Remove(s.files.abort), s.fs.SyncDir(s.options().RootDir))
 		}
 	}

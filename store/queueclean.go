@@ -25,9 +25,22 @@ func (s *Store) cleanQueue(c *consumeQueue, minPhysical int64) error {
 	if err := c.correctMin(minPhysical, s.physEnd(c)); err != nil {
 		return err
 	}
+	old := func() bool {
+		l := c.files.list()
+		return len(l) > 1 && l[0].end() <= c.min.Load()*c.width
+	}
+	if !old() {
+		return nil
+	}
+	v := &s.dispatch.saver
+	v.passMu.Lock() // nobody notes what is there meanwhile
+	defer v.passMu.Unlock()
+	if err := s.forgetQueueEnds(); err != nil {
+		return err
+	}
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
-	for l := c.files.list(); len(l) > 1 && l[0].end() <= c.min.Load()*c.width; l = c.files.list() {
+	for old() {
 		if err := c.files.removeFirst(); err != nil {
 			return err
 		}
@@ -153,6 +166,9 @@ func (s *Store) destroyQueue(q *queue) error {
 	d, c := s.dispatch, &q.cq
 	d.saver.passMu.Lock()
 	defer d.saver.passMu.Unlock()
+	if err := s.forgetQueueEnds(); err != nil {
+		return err
+	}
 	s.queues.remove(q)
 	s.commit.retire(q)
 	c.saveMu.Lock()

@@ -73,6 +73,7 @@ func (s *Store) loadQueues() error {
 	}
 	s.queues.prepare = s.prepareQueue
 	s.dispatch = newDispatcher(s)
+	s.ends = s.loadQueueEnds()
 	return errors.Join(s.loadQueuesOf(s.files.queues), s.loadQueuesOf(s.files.batchQueues))
 }
 
@@ -143,6 +144,9 @@ func (s *Store) loadQueue(q *queue) error {
 	if err != nil {
 		return err
 	}
+	if s.ends.lacksFirst(q, s.commit.begin()) {
+		from, why = 0, errors.Join(why, errNoFirst)
+	}
 	for _, f := range c.files.cutAt(from) {
 		f.close()
 		if err := setAside(f.path); err != nil {
@@ -159,7 +163,10 @@ func (s *Store) loadQueue(q *queue) error {
 	return nil
 }
 
-var errGap = errors.New("a file in the middle is missing")
+var (
+	errGap     = errors.New("a file in the middle is missing")
+	errNoFirst = errors.New("the first file is missing")
+)
 
 // inParallelMost is how many calls of inParallel may wait for the disk at once: after a boot nothing of the queues is in memory.
 const inParallelMost = 16

@@ -27,6 +27,7 @@ type saver struct {
 	due      []*queue
 	buf      []byte      // for what is written of a queue at once
 	failing  atomic.Bool // messages are refused until queues can be written
+	noteAt   time.Time   // the ends of queues are not noted again before
 
 	each int64 // bytes of log after which few queues (syncTogether) are synced; set before the start
 }
@@ -192,6 +193,7 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	}
 	if thorough && errs == nil {
 		v.done = now
+		v.noteEnds(d.s)
 	}
 	// Recovery starts reading at this record, so it must be durable itself.
 	if m := v.done; m.rec.end > 0 && m.rec.end <= d.s.flush.flushed.Load() {

@@ -73,9 +73,8 @@ func (r *recovery) recoverQueues() (err error) {
 	if r.queues, err = s.recoverQueues(s.lastExit); err != nil {
 		return err
 	}
-	if s.lastExit == cleanExit && s.commit.files.last() != nil {
-		s.checkQueueEnds()
-	}
+	s.checkQueueEnds(&s.ends)
+	s.ends = queueEnds{}
 	broken := 0
 	for q := range s.queues.each {
 		c := &q.cq
