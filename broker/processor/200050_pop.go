@@ -104,9 +104,10 @@ func (op *popOp) subscribe() bool {
 	return true
 }
 
-// letGo replaces what aliases the frame by what does not, for an op that outlives its handler.
+// letGo replaces what aliases the frame by what does not, for an op that outlives its handler, or whoever woke it: the batch of answers is
+// theirs, too, and has left when this one comes.
 func (op *popOp) letGo() {
-	op.request = nil
+	op.request, op.out = nil, nil
 	h := &op.hdr
 	h.ConsumerGroup, h.Topic = op.group.GroupName, op.topic.TopicName
 	h.Exp, h.ExpType = "", ""

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"apogee/conformance/wire"
@@ -33,8 +34,9 @@ type spot struct {
 }
 
 type pages struct {
-	first int64
-	sums  [][16]byte
+	first    int64
+	sums     [][16]byte // zero: there was nothing, or it is compacted away
+	physical []int64
 }
 
 func (q *pages) end() int64 { return q.first + int64(len(q.sums)) }
@@ -103,31 +105,59 @@ func (r reader) ends(p place) (first, end int64, err error) {
 	return f.Int("offset"), g.Int("offset"), nil
 }
 
-// records calls f with each record of a queue from an offset to an end.
-func (r reader) records(p place, from, to int64, f func(*wire.Record)) error {
+// records calls f with each record of a queue from an offset to an end, and its offset there.
+func (r reader) records(p place, from, to int64, f func(at int64, rec *wire.Record)) error {
 	for at := from; at < to; {
-		a, err := r.c.Call(int(code.PullMessage), pullExt("takeover_reader", p.topic, p.queue, at), nil)
+		var a *wire.Frame
+		err := wait(compactorLag(p), func() (err error) {
+			if a, err = r.c.Call(int(code.PullMessage), pullExt("takeover_reader", p.topic, p.queue, at), nil); err == nil && a.Code != int(code.Success) {
+				err = fmt.Errorf("pull of %v at %d of %d: %v", p, at, to, a)
+			}
+			return err
+		})
 		if err != nil {
 			return err
-		}
-		if a.Code != int(code.Success) {
-			return fmt.Errorf("pull of %v at %d of %d: %v", p, at, to, a)
 		}
 		recs, err := wire.Records(a.Body)
 		if err != nil {
 			return fmt.Errorf("%w: %v at %d: %w", errRecord, p, at, err)
 		}
 		for i := range recs {
-			if recs[i].QueueOffset != at {
-				return fmt.Errorf("%w: %v has %d where %d is due", errRecord, p, recs[i].QueueOffset, at)
+			rec := &recs[i]
+			switch {
+			case strings.HasPrefix(p.topic, lightPrefix): // the record says where it is in its own topic
+			case p.topic == keyedTopic && rec.QueueOffset > at: // what was there is compacted away
+				at = rec.QueueOffset
+			case rec.QueueOffset != at:
+				return fmt.Errorf("%w: %v has %d where %d is due", errRecord, p, rec.QueueOffset, at)
 			}
 			if at < to {
-				f(&recs[i])
+				f(at, rec)
 			}
-			at++
+			at += takes(rec)
 		}
 	}
 	return nil
+}
+
+// compactorLag is how long what a queue has may not be readable yet.
+func compactorLag(p place) time.Duration {
+	if p.topic == keyedTopic {
+		return 20 * time.Second
+	}
+	return 0
+}
+
+// innerFlag of a record's sysFlag says that it is a whole batch.
+const innerFlag = 0x80
+
+// takes is how many offsets a record takes.
+func takes(rec *wire.Record) int64 {
+	if rec.SysFlag&innerFlag == 0 {
+		return 1
+	}
+	n, _ := strconv.ParseInt(rec.Properties["INNER_NUM"], 10, 64)
+	return max(n, 1)
 }
 
 // look reads all queues; whole compares everything that was read before, otherwise only what is new is read.
@@ -136,10 +166,15 @@ func (b *book) look(r reader, whole bool) error {
 	if err != nil {
 		return err
 	}
-	there := map[place]bool{}
+	if b.run.light {
+		for i := range lights {
+			places = append(places, place{lightQueue(i), 0})
+		}
+	}
+	there, least := map[place]bool{}, b.run.ledger.ends()
 	for _, p := range places {
 		there[p] = true
-		if err := b.queue(r, p, whole); err != nil {
+		if err := b.queue(r, p, whole, least[p]); err != nil {
 			return err
 		}
 	}
@@ -153,9 +188,16 @@ func (b *book) look(r reader, whole bool) error {
 	return nil
 }
 
-func (b *book) queue(r reader, p place, whole bool) error {
-	first, end, err := r.ends(p)
-	if err != nil {
+// queue reads a queue, which should reach to least; it may take a while until it does.
+func (b *book) queue(r reader, p place, whole bool, least int64) error {
+	var first, end int64
+	err := wait(30*time.Second, func() (err error) {
+		if first, end, err = r.ends(p); err == nil && end < least {
+			err = errBehind
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errBehind) {
 		return err
 	}
 	q := b.queues[p]
@@ -165,7 +207,7 @@ func (b *book) queue(r reader, p place, whole bool) error {
 	}
 	if whole {
 		b.run.report.Queues++
-		if first != q.first && end > 0 {
+		if first != q.first && end > 0 && p.topic != keyedTopic {
 			b.run.differ("%v starts at %d, and started at %d", p, first, q.first)
 		}
 	}
@@ -178,20 +220,28 @@ func (b *book) queue(r reader, p place, whole bool) error {
 	}
 	// A record that differs is told of once a queue: one missing entry moves all behind it.
 	told := false
-	err = r.records(p, at, end, func(rec *wire.Record) {
+	seen := map[int64]bool{} // of a compacted queue
+	err = r.records(p, at, end, func(at int64, rec *wire.Record) {
+		if p.topic == keyedTopic {
+			seen[at] = true
+			clear(rec.Raw[physicalAt : physicalAt+8]) // compaction moves records
+		}
 		sum := sha256.Sum256(rec.Raw)
-		if rec.QueueOffset < q.end() {
+		if at < q.end() {
 			b.run.report.Records++
 			b.run.report.Bytes += int64(len(rec.Raw))
-			if [16]byte(sum[:]) != q.sums[rec.QueueOffset-q.first] && !told {
+			if [16]byte(sum[:]) != q.sums[at-q.first] && !told {
 				told = true
-				b.run.differ("%v at %d: another record than before, at %d of the log: %.60q", p, rec.QueueOffset, rec.Physical, rec.Body)
+				b.run.differ("%v at %d: another record than before, at %d of the log: %.60q", p, at, rec.Physical, rec.Body)
 			}
 			return
 		}
-		q.sums = append(q.sums, [16]byte(sum[:]))
+		q.enter(at, [16]byte(sum[:]), rec)
 		b.run.ledger.arrived(p.topic, p.queue, rec)
 	})
+	if whole && p.topic == keyedTopic && err == nil {
+		b.newest(p, q, seen)
+	}
 	if errors.Is(err, errRecord) {
 		b.run.differ("%v", err)
 		err = nil
@@ -199,25 +249,67 @@ func (b *book) queue(r reader, p place, whole bool) error {
 	return err
 }
 
+// physicalAt is where a record says where it is in its log.
+const physicalAt = 28
+
+var errBehind = errors.New("the queue ends too early")
+
+// enter notes a record, which may take several offsets.
+func (q *pages) enter(at int64, sum [16]byte, rec *wire.Record) {
+	for q.end() < at {
+		q.sums, q.physical = append(q.sums, [16]byte{}), append(q.physical, rec.Physical)
+	}
+	for range takes(rec) {
+		q.sums, q.physical = append(q.sums, sum), append(q.physical, rec.Physical)
+	}
+}
+
+// newest looks for the newest message of each key in what was seen of a compacted queue.
+func (b *book) newest(p place, q *pages, seen map[int64]bool) {
+	newest := map[string]*message{}
+	l := b.run.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.order {
+		if m.topic == p.topic && m.queue == p.queue && m.stored == yes && (newest[m.key] == nil || newest[m.key].offset < m.offset) {
+			newest[m.key] = m
+		}
+	}
+	for key, m := range newest {
+		b.run.report.Keys++
+		if !seen[m.offset] {
+			b.run.differ("%v, the newest with key %s, is not in its compacted queue, which ends at %d", m, key, q.end())
+		}
+	}
+}
+
+// cut forgets what is before an offset of the log, and returns how many messages that were.
+func (b *book) cut(begin int64) (n int) {
+	for _, q := range b.queues {
+		i := 0
+		for i < len(q.physical) && q.physical[i] < begin {
+			i++
+		}
+		q.first, q.sums, q.physical, n = q.first+int64(i), q.sums[i:], q.physical[i:], n+i
+	}
+	return n
+}
+
 // lookFor compares what consumers have read, and what producers were told, with what is there.
 func (b *book) lookFor() {
 	for s, sum := range b.read {
 		q := b.queues[s.place]
-		if q == nil || s.offset >= q.end() || s.offset < q.first {
+		if q != nil && s.offset < q.first {
+			continue // it has gone with its segment
+		}
+		if q == nil || s.offset >= q.end() {
 			b.run.differ("%v at %d was read by a consumer, and is gone", s.place, s.offset)
 		} else if [16]byte(sum[:16]) != q.sums[s.offset-q.first] {
 			b.run.differ("%v at %d is not what a consumer has read there", s.place, s.offset)
 		}
 	}
 	clear(b.read)
-	l := b.run.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, m := range l.order {
-		if m.kind == direct && m.stored == yes && len(m.copies) == 0 {
-			b.run.differ("%v was acknowledged, and is gone", m)
-		}
-	}
+	b.run.ledger.lookFor(b)
 }
 
 // tables are what a broker says of topics, groups and offsets.

@@ -180,7 +180,7 @@ func (p *phase) lookUp() error {
 	p.ledger.mu.Lock()
 	var some []*message
 	for range 30 {
-		if m := p.ledger.order[p.rnd.IntN(len(p.ledger.order))]; m.kind == direct && m.stored == yes && m.phase >= p.indexed && m.physical > 0 {
+		if m := p.ledger.order[p.rnd.IntN(len(p.ledger.order))]; m.kind == direct && m.stored == yes && m.phase >= p.indexed && m.physical > p.begin && m.key == "" && m.inner == 0 {
 			some = append(some, m)
 		}
 	}
@@ -258,12 +258,7 @@ func (p *phase) end(how ending, after *tables) error {
 
 // drain waits until everything that is to come has come. Consumers acknowledge, and producers decide, all that there is.
 func (p *phase) drain(ctx context.Context) error {
-	r := reader{p.c}
-	c, err := dial(p.addr)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+	r, c := reader{p.c}, p.c
 	rnd := rand.New(rand.NewPCG(p.Seed, uint64(p.number)))
 	began := time.Now()
 	// Passes are counted, not time: a machine that stands still for a while has not waited.
@@ -280,7 +275,11 @@ func (p *phase) drain(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if n == 0 {
+			m, err := p.popTurn(c, rnd, true)
+			if err != nil {
+				return err
+			}
+			if n+m == 0 {
 				break
 			}
 		}

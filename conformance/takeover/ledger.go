@@ -54,6 +54,11 @@ type message struct {
 	copies    []copyOf
 	again     []copyOf // in the retry topic
 	touched   bool     // since it was weighed last
+	light     []string // light queues that it goes to, too
+	lit       []string // those that it was found in
+	key       string   // of a compacted topic: only the newest one with a key has to stay
+	inner     int64    // how many offsets it takes; 0 is one
+	gone      bool     // that it is, was told
 }
 
 // copyOf is one stored copy.
@@ -80,6 +85,8 @@ type ledger struct {
 	order    []*message
 	pops     map[string]*popped
 	offsets  map[offsetKey]*offset
+	turns    [queues]turn
+	inOrder  int
 	acks     int
 	poppings int
 	back     int
@@ -101,8 +108,12 @@ func (m *message) filled(n int) []byte {
 	return b
 }
 
-func idOf(body []byte) string {
-	id, _, _ := bytes.Cut(body, []byte(" "))
+// idOf is the id of a record: the first word of its body, but for a batch of many bodies.
+func idOf(rec *wire.Record) string {
+	if rec.SysFlag&innerFlag != 0 {
+		return rec.Properties["UNIQ_KEY"]
+	}
+	id, _, _ := bytes.Cut(rec.Body, []byte(" "))
 	return string(id)
 }
 
@@ -124,13 +135,17 @@ func (l *ledger) settle(f func()) {
 
 // arrived takes a record that was read for the first time.
 func (l *ledger) arrived(topic string, queue int, rec *wire.Record) {
+	if strings.HasPrefix(topic, lightPrefix) {
+		l.lightArrived(topic, rec)
+		return
+	}
 	again, ours := l.run.role(topic)
 	if !ours {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	id := idOf(rec.Body)
+	id := idOf(rec)
 	m := l.messages[id]
 	at := fmt.Sprintf("%s/%d at %d", topic, queue, rec.QueueOffset)
 	if m == nil {
@@ -161,6 +176,21 @@ func (l *ledger) arrived(topic string, queue int, rec *wire.Record) {
 	}
 }
 
+// lightArrived takes an entry of a light queue.
+func (l *ledger) lightArrived(name string, rec *wire.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.messages[idOf(rec)]
+	switch {
+	case m == nil || !slices.Contains(m.light, name) || rec.Topic != m.topic:
+		l.run.differ("%s has message %.60q of %s, which is not for it", name, rec.Body, rec.Topic)
+	case slices.Contains(m.lit, name):
+		l.run.differ("%s has %v twice", name, m)
+	default:
+		m.lit = append(m.lit, name)
+	}
+}
+
 // onTime looks at the time of a delivery.
 func (l *ledger) onTime(m *message, c copyOf, at string) {
 	if c.store < m.due-m.slack {
@@ -176,6 +206,50 @@ func (l *ledger) onTime(m *message, c copyOf, at string) {
 	// The reference delivers what became due while it was down without a look at what cancels it.
 	if m.recalled == yes && !(who == "java" && m.due < due+5000) {
 		l.run.differ("%s: %v was recalled, and came", at, m)
+	}
+}
+
+// ends is how far each queue reaches at least.
+func (l *ledger) ends() map[place]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ends := map[place]int64{}
+	for _, m := range l.order {
+		if m.kind == direct && m.stored == yes && !m.gone {
+			at := place{m.topic, m.queue}
+			ends[at] = max(ends[at], m.offset+max(m.inner, 1))
+		}
+	}
+	return ends
+}
+
+// lookFor looks for what was acknowledged and is nowhere. It is told once, and for each queue together: a queue that is not served is one
+// fault, however many messages it has.
+func (l *ledger) lookFor(b *book) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone := map[place][]*message{}
+	for _, m := range l.order {
+		if m.kind != direct || m.stored != yes || m.gone {
+			continue
+		}
+		if len(m.copies) == 0 && m.key == "" {
+			m.gone = true
+			gone[place{m.topic, m.queue}] = append(gone[place{m.topic, m.queue}], m)
+		}
+		for _, name := range m.light {
+			if !slices.Contains(m.lit, name) {
+				m.gone = true
+				gone[place{name, 0}] = append(gone[place{name, 0}], m)
+			}
+		}
+	}
+	for at, list := range gone {
+		end := int64(0)
+		if q := b.queues[at]; q != nil {
+			end = q.end()
+		}
+		l.run.differ("%v ends at %d: %d messages were acknowledged, and are gone: the first is %v, the last is %v", at, end, len(list), list[0], list[len(list)-1])
 	}
 }
 
@@ -232,7 +306,7 @@ func (l *ledger) missing() []string {
 	var out []string
 	for _, m := range l.order {
 		switch {
-		case m.stored != yes:
+		case m.stored != yes || m.gone || m.key != "":
 		case m.kind == later && m.recalled != no:
 		case m.kind == half && m.decision == endRollback:
 			if m.ended == no {
@@ -245,6 +319,7 @@ func (l *ledger) missing() []string {
 			out = append(out, fmt.Sprintf("%s (sent back %d times, came %d times)", m.id, m.backs, len(m.again)))
 		}
 	}
+	out = append(out, l.turnsMissing()...)
 	for _, p := range l.pops {
 		if !p.settled() && p.message.stored == yes {
 			out = append(out, fmt.Sprintf("%s (to be popped; %s)", p.message.id, strings.Join(p.story, "; ")))
@@ -277,10 +352,14 @@ func (l *ledger) count(r *Report) {
 		case m.kind == half && m.ended != no:
 			r.RolledBack++
 		}
+		r.Light += len(m.lit)
+		if m.inner > 0 {
+			r.Inner += len(m.copies)
+		}
 		r.Asked += m.asked
 		r.Retries += min(m.backs, len(m.again))
 	}
-	r.Popped, r.CameBack, r.Acks, r.Twice = l.poppings, l.back, l.acks, l.twice
+	r.Popped, r.CameBack, r.Acks, r.Twice, r.InOrder = l.poppings, l.back, l.acks, l.twice, l.inOrder
 	r.Latest = time.Duration(l.latest) * time.Millisecond
 }
 

@@ -89,6 +89,9 @@ func (p *popped) revived(now int64) bool {
 
 // hidden is an invisible time: some are over while this broker runs, most when it has ended.
 func (p *phase) hidden(rnd *rand.Rand) int64 {
+	if p.drained { // it would only be waited for
+		return 4000
+	}
 	return 4000 + rnd.Int64N(min(9000, 3*p.Phase.Milliseconds()))
 }
 
@@ -96,7 +99,7 @@ func (p *phase) hidden(rnd *rand.Rand) int64 {
 func (p *phase) popOnce(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err error) {
 	hidden := p.hidden(rnd)
 	before := time.Now().UnixMilli()
-	f, err := c.Call(int(code.PopMessage), popExt(popGroup, popTopic, 1+rnd.IntN(8), hidden), nil)
+	f, err := c.Call(int(code.PopMessage), popExt(popGroup, popTopic, 1+rnd.IntN(8), hidden, false), nil)
 	if err != nil || f.Code == int(code.PollingTimeout) || f.Code == int(code.PollingFull) {
 		return 0, err
 	}
@@ -115,10 +118,10 @@ func (p *phase) popOnce(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err e
 			p.differ("%v", err)
 			return len(recs), nil
 		}
-		p.ledger.delivered(idOf(recs[i].Body), handles[i].spot(), before, after, hidden)
+		p.ledger.delivered(idOf(&recs[i]), handles[i].spot(), before, after, hidden)
 	}
 	for i, h := range handles {
-		if err := p.decide(c, rnd, idOf(recs[i].Body), h, ackAll); err != nil {
+		if err := p.decide(c, rnd, idOf(&recs[i]), h, ackAll); err != nil {
 			return len(recs), err
 		}
 	}

@@ -60,9 +60,9 @@ func pullExt(group, topic string, queue int, offset int64) map[string]string {
 		"sysFlag", 4, "commitOffset", 0, "suspendTimeoutMillis", 0, "subscription", "*", "subVersion", 0, "expressionType", "TAG")
 }
 
-func popExt(group, topic string, n int, invisible int64) map[string]string {
+func popExt(group, topic string, n int, invisible int64, order bool) map[string]string {
 	return wire.Ext("consumerGroup", group, "topic", topic, "queueId", -1, "maxMsgNums", n, "invisibleTime", invisible, "pollTime", 0,
-		"bornTime", time.Now().UnixMilli(), "initMode", 0, "expType", "TAG", "exp", "*", "order", false)
+		"bornTime", time.Now().UnixMilli(), "initMode", 0, "expType", "TAG", "exp", "*", "order", order)
 }
 
 // endExt is the header of END_TRANSACTION for the half message that f is the answer to.

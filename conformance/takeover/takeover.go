@@ -2,10 +2,12 @@ package takeover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,6 +64,11 @@ type Counts struct {
 	Popped       int
 	CameBack     int // popped, not acknowledged
 	Acks         int
+	InOrder      int // handed out by ordered pops, each looked at for its turn
+	Light        int // entries of light queues
+	Inner        int // batches that are one record
+	Keys         int // of compacted topics: the newest message of each
+	Expired      int // messages whose segment was deleted
 }
 
 func (r *Report) String() string {
@@ -77,7 +84,10 @@ func (r *Report) String() string {
 	fmt.Fprintf(&b, "timers             %d delivered, %d delayed by level, %d recalled; latest %v after its time or the start\n", r.Timers, r.Delayed, r.Recalled, r.Latest.Round(time.Millisecond))
 	fmt.Fprintf(&b, "half messages      %d committed, %d rolled back, %d questions\n", r.Committed, r.RolledBack, r.Asked)
 	fmt.Fprintf(&b, "pops               %d messages, %d acks, %d un-acked came back\n", r.Popped, r.Acks, r.CameBack)
+	fmt.Fprintf(&b, "pops in order      %d messages\n", r.InOrder)
 	fmt.Fprintf(&b, "retries            %d\n", r.Retries)
+	fmt.Fprintf(&b, "other kinds        %d entries of light queues, %d inner batches, %d times the newest message of a key\n", r.Light, r.Inner, r.Keys)
+	fmt.Fprintf(&b, "first offsets      %d messages went with the oldest segment\n", r.Expired)
 	fmt.Fprintf(&b, "once more after a kill -9  %d (delivery is at least once)\n", r.Twice)
 	fmt.Fprintf(&b, "differences        %d\n", len(r.Differences))
 	for _, d := range r.Differences {
@@ -103,6 +113,7 @@ func (e ending) String() string {
 type start struct {
 	at   int64
 	impl string
+	when time.Time
 }
 
 // run is one run.
@@ -119,6 +130,9 @@ type run struct {
 	began  time.Time
 	// indexed is the first phase whose messages must be found by key.
 	indexed int
+	light   bool  // there are light queues
+	segment int64 // size of the log's files, 0 where the first of them is not deleted
+	begin   int64 // of the log
 
 	mu sync.Mutex // guards report.Differences
 }
@@ -152,9 +166,13 @@ func (r *run) choose() {
 		"enablePopBufferMerge":       pick("false", "true"),
 		"enableRetryTopicV2":         pick("false", "true"),
 		"enabledAppendPropCRC":       pick("false", "true"),
-		"enableLmq":                  pick("false", "false", "true"),
+		"enableLmq":                  pick("false", "true"),
+	}.With(r.Conf)
+	r.light = chosen["enableLmq"] == "true"
+	if size, err := strconv.ParseInt(chosen["mappedFileSizeCommitLog"], 10, 64); err == nil && size <= 4<<20 {
+		r.segment = size
 	}
-	r.report.Settings = strings.ReplaceAll(strings.TrimSpace(chosen.With(r.Conf).Text()), "\n", " ")
+	r.report.Settings = strings.ReplaceAll(strings.TrimSpace(chosen.Text()), "\n", " ")
 	r.conf = testkit.Props{
 		"brokerClusterName": "TakeoverCluster", "brokerName": brokerName, "brokerId": "0", "deleteWhen": "04", "fileReservedTime": "87600",
 		"maxHashSlotNum": "5000", "maxIndexNum": "20000", "diskMaxUsedSpaceRatio": "95", "recallMessageEnable": "true",
@@ -162,7 +180,10 @@ func (r *run) choose() {
 		"popFromRetryProbability": "50", "flushConsumerOffsetInterval": "1000", "enableMultiDispatch": chosen["enableLmq"],
 		// The reference gives up if it is asked to be hastier.
 		"transactionCheckInterval": "3000", "transactionTimeOut": "1000", "transactionOpBatchInterval": "200",
-	}.With(chosen).With(r.Conf)
+		"serverChannelMaxIdleTimeSeconds": "3600", // a machine that stands still is no reason to close
+		// Something for a compactor to do, often.
+		"compactionScheduleInternal": "2000", "compactionMappedFileSize": "65536", "compactionCqMappedFileSize": "4600",
+	}.With(chosen)
 }
 
 const brokerName = "takeover-a"
@@ -202,8 +223,13 @@ func (r *run) phases(ctx context.Context) error {
 		started := time.Since(began)
 		before, err = r.phase(ctx, i, server, before, started)
 		if err != nil {
-			r.dump(server)
+			err = errors.Join(err, r.dump(server))
 			return fmt.Errorf("phase %d, %s: %w", i, impl.Name(), err)
+		}
+		if i == 0 && r.Switches > 0 {
+			if err := r.expire(testkit.StoreDir(server)); err != nil {
+				return err
+			}
 		}
 		if r.Between != nil && i < r.Switches {
 			if err := r.Between(testkit.StoreDir(server)); err != nil {
@@ -214,19 +240,44 @@ func (r *run) phases(ctx context.Context) error {
 	return nil
 }
 
-// dump has a broker that does not do what it should say what all its threads are doing, into the file dump.txt, and ends it.
-func (r *run) dump(server testkit.Server) {
-	_ = server.Signal(syscall.SIGQUIT)
-	time.Sleep(2 * time.Second)
-	_ = server.Kill()
-	_ = os.WriteFile(filepath.Join(r.Dir, "dump.txt"), []byte(server.Output()), 0o644)
+// dump looks after a broker that has not done what it should. One that has ended is an error with its last words; another one is to say what
+// all its threads are doing, and ended. What it has printed goes into the file dump.txt.
+func (r *run) dump(server testkit.Server) error {
+	var died error
+	_ = wait(time.Second, func() error { // who sees a connection end may be quicker than who waits for the process
+		if died = server.Died(); died == nil {
+			return errRuns
+		}
+		return nil
+	})
+	if died == nil {
+		_ = server.Signal(syscall.SIGQUIT)
+		time.Sleep(2 * time.Second)
+		_ = server.Kill()
+	}
+	return errors.Join(died, os.WriteFile(filepath.Join(r.Dir, "dump.txt"), []byte(server.Output()), 0o644))
+}
+
+var errRuns = errors.New("it runs")
+
+// expire deletes the oldest segment of the log, as retention does. It has messages of setUp only: nothing that is still to come is in it.
+func (r *run) expire(store string) error {
+	if r.segment == 0 {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(store, "commitlog", fmt.Sprintf("%020d", 0))); err != nil {
+		return err
+	}
+	r.begin = r.segment
+	r.report.Expired = r.book.cut(r.begin)
+	return nil
 }
 
 // phase is one life of a broker: what the one before left is compared, then there is work, then an end. It returns what the next one is
 // compared with.
 func (r *run) phase(ctx context.Context, i int, server testkit.Server, before *tables, started time.Duration) (*tables, error) {
 	p := &phase{run: r, number: i, impl: r.impl(i).Name(), ready: time.Now().UnixMilli(), server: server}
-	r.starts = append(r.starts, start{p.ready, p.impl})
+	r.starts = append(r.starts, start{p.ready, p.impl, time.Now()})
 	var err error
 	if p.c, err = dial(r.addr); err != nil {
 		return nil, err
@@ -239,16 +290,22 @@ func (r *run) phase(ctx context.Context, i int, server testkit.Server, before *t
 	} else if err := p.compare(before); err != nil {
 		return nil, err
 	}
+	compared := time.Since(r.starts[i].when)
 	last := i == r.Switches
+	p.drained = last || i%9 == 8 // each of the two in turn
 	how := ending(r.rnd.IntN(3))
-	if last || how == quiet && r.rnd.IntN(2) == 0 { // kills are what there should be most of
-		how = map[bool]ending{true: quiet, false: killed}[last]
+	if how == quiet && r.rnd.IntN(2) == 0 { // kills are what there should be most of
+		how = killed
+	}
+	if p.drained {
+		how = quiet
 	}
 	after, err := p.work(ctx, how)
 	if err != nil {
 		return nil, err
 	}
-	if last || i%9 == 8 { // each of the two in turn
+	ending := time.Now()
+	if p.drained {
 		if err := p.drain(ctx); err != nil {
 			return nil, err
 		}
@@ -259,7 +316,8 @@ func (r *run) phase(ctx context.Context, i int, server testkit.Server, before *t
 	if err := p.end(how, after); err != nil {
 		return nil, err
 	}
-	r.Progress("%2d %-6s ready after %4.1f s, %s; so far %s", i, p.impl, started.Seconds(), how, r.soFar())
+	r.Progress("%2d %-6s ready after %4.1f s, compared in %4.1f s, %s in %4.1f s; so far %s", i, p.impl, started.Seconds(), compared.Seconds(),
+		how, time.Since(ending).Seconds(), r.soFar())
 	return after, nil
 }
 

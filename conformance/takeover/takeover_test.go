@@ -60,7 +60,7 @@ func TestWhatIsLostIsSeen(t *testing.T) {
 		"group":  {config("subscriptionGroup.json", func(s string) string { return strings.ReplaceAll(s, "TakeoverOnly0", "TakeoverOnlyX") }), "group TakeoverOnly0 is"},
 		"offset": {config("consumerOffset.json", func(s string) string { return strings.ReplaceAll(s, "@TakeoverGroup1", "@Other") }), "offset of TakeoverGroup1"},
 		"log": {func(store string) error {
-			return flip(filepath.Join(store, "commitlog", "00000000000000000000"), []byte("plain-0-a-1 "))
+			return flip(filepath.Join(store, "commitlog", "00000000000000000000"), []byte("plain-0-a-"))
 		}, "record"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -114,7 +114,7 @@ func (p *phase) checked() error {
 			return err
 		}
 		there := map[string]bool{}
-		err = reader{p.c}.records(place{opTopic, 0}, 0, end, func(rec *wire.Record) {
+		err = reader{p.c}.records(place{opTopic, 0}, 0, end, func(_ int64, rec *wire.Record) {
 			for word := range strings.SplitSeq(string(rec.Body), ",") {
 				there[word] = true
 			}

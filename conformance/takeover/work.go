@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,20 @@ const (
 	popTopic    = "TakeoverPop"
 	queues      = 3
 	popGroup    = "TakeoverPopGroup"
+	turnTopic   = "TakeoverTurn" // popped in order
+	turnGroup   = "TakeoverTurnGroup"
+	innerTopic  = "TakeoverInner"     // a batch is one record
+	keyedTopic  = "TakeoverKeyed"     // compacted
+	lights      = 2                   // light queues
 	pgGroup     = "TakeoverTranGroup" // producers
 	pullGroups  = 2                   // TakeoverGroup0 and so on
 )
 
 func plainTopic(i int) string { return fmt.Sprint("TakeoverPlain", i) }
 func pullGroup(i int) string  { return fmt.Sprint("TakeoverGroup", i) }
+func lightQueue(i int) string { return fmt.Sprint(lightPrefix, "takeover", i) }
+
+const lightPrefix = "%LMQ%"
 
 // phase is one life of a broker.
 type phase struct {
@@ -39,6 +48,8 @@ type phase struct {
 	ready  int64
 	server testkit.Server
 	c      *wire.Conn
+	// drained says that all that is to come comes before the end.
+	drained bool
 	// stopping is set when the broker is asked to end while clients work.
 	stopping atomic.Bool
 
@@ -64,22 +75,42 @@ func (p *phase) setUp() error {
 			return err
 		}
 	}
-	for _, topic := range []string{orderTopic, laterTopic, tranTopic, popTopic} {
+	for _, topic := range []string{orderTopic, laterTopic, tranTopic, popTopic, turnTopic, innerTopic, keyedTopic} {
 		if err := p.topic(topic, queues); err != nil {
 			return err
 		}
 	}
-	for _, group := range []string{pullGroup(0), pullGroup(1), popGroup} {
+	for _, group := range []string{pullGroup(0), pullGroup(1), popGroup, turnGroup} {
 		if err := p.group(group, 16); err != nil {
 			return err
 		}
 	}
-	return nil
+	return p.fill()
+}
+
+// fill fills the first segment of the log with what nobody has to do anything about: it will be deleted.
+func (p *phase) fill() error {
+	rnd := rand.New(rand.NewPCG(p.Seed, 7))
+	for end := int64(0); end < p.segment; {
+		m, err := p.storeSized(p.c, 30000+rnd.IntN(30000), "fill", plainTopic(rnd.IntN(plainTopics)), rnd.IntN(queues))
+		if err != nil {
+			return err
+		}
+		end = m.physical
+	}
+	return p.book.look(reader{p.c}, false)
 }
 
 func (p *phase) topic(name string, n int) error {
-	_, err := accepted(p.c.Call(int(code.UpdateAndCreateTopic), wire.Ext("topic", name, "defaultTopic", "TBW102", "readQueueNums", n,
-		"writeQueueNums", n, "perm", 6, "topicFilterType", "SINGLE_TAG", "topicSysFlag", 0, "order", name == orderTopic), nil))
+	ext := wire.Ext("topic", name, "defaultTopic", "TBW102", "readQueueNums", n, "writeQueueNums", n, "perm", 6,
+		"topicFilterType", "SINGLE_TAG", "topicSysFlag", 0, "order", name == orderTopic)
+	switch name {
+	case innerTopic:
+		ext["attributes"] = "+queue.type=BatchCQ"
+	case keyedTopic:
+		ext["attributes"] = "+cleanup.policy=COMPACTION"
+	}
+	_, err := accepted(p.c.Call(int(code.UpdateAndCreateTopic), ext, nil))
 	return err
 }
 
@@ -109,6 +140,7 @@ func (p *phase) work(ctx context.Context, how ending) (*tables, error) {
 	var wg sync.WaitGroup
 	for i, work := range []func(*wire.Conn, *rand.Rand) error{
 		p.sendPlain, p.sendPlain, p.sendBatch, p.sendOrdered, p.sendLater, p.transact, p.sendToPop, p.popSome, p.popSome,
+		p.sendInner, p.sendKeyed, p.sendTurn, p.popTurns,
 		func(c *wire.Conn, rnd *rand.Rand) error { return p.pull(c, rnd, 0) },
 		func(c *wire.Conn, rnd *rand.Rand) error { return p.pull(c, rnd, 1) },
 	} {
@@ -146,36 +178,59 @@ func (p *phase) worker(stop <-chan struct{}, rnd *rand.Rand, work func(*wire.Con
 		case <-time.After(time.Duration(rnd.IntN(20)) * time.Millisecond):
 		}
 		if err = work(c, rnd); errors.Is(err, errRefused) {
-			if !p.stopping.Load() { // a broker that is being stopped may refuse what it likes
-				p.mu.Lock()
-				p.faults = append(p.faults, err)
-				p.mu.Unlock()
-			}
+			p.fault(err)
 			err = nil
 		}
 	}
+	p.fault(err)
 	if c != nil {
 		c.Close()
 	}
 	<-stop
 }
 
+// fault notes what must not be, unless the broker is being stopped: then it may refuse what it likes, and connections end.
+func (p *phase) fault(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopping.Load() && len(p.faults) < 3 { // the workers' are alike
+		p.faults = append(p.faults, err)
+	}
+}
+
 // store sends a direct message and enters what comes of it.
 func (p *phase) store(c *wire.Conn, rnd *rand.Rand, kind, topic string, queue int, properties ...string) error {
+	_, err := p.storeSized(c, size(rnd), kind, topic, queue, properties...)
+	return err
+}
+
+// storeSized is store with a size, and returns the message.
+func (p *phase) storeSized(c *wire.Conn, n int, kind, topic string, queue int, properties ...string) (*message, error) {
 	m := &message{id: p.name(kind), topic: topic, queue: queue, phase: p.number}
-	body := m.filled(size(rnd))
+	for i := 0; i+1 < len(properties); i += 2 {
+		switch properties[i] {
+		case "INNER_MULTI_DISPATCH":
+			m.light = strings.Split(properties[i+1], ",")
+		case "KEYS":
+			m.key = properties[i+1]
+		}
+	}
+	body := m.filled(n)
 	p.ledger.add(m)
 	if topic == popTopic {
 		p.ledger.settle(func() {
 			p.ledger.pops[m.id] = &popped{message: m, sent: time.Now().UnixMilli(), places: map[spot]*handed{}}
 		})
 	}
-	properties = append(properties, "UNIQ_KEY", m.id, "KEYS", "k"+m.id+" all")
+	properties = append(properties, "UNIQ_KEY", m.id)
+	if m.key == "" {
+		properties = append(properties, "KEYS", "k"+m.id+" all")
+	}
 	f, err := send(c, topic, queue, 0, false, "TakeoverProducer", wire.Properties(properties...), body)
 	if err == nil {
 		p.acknowledged(m, f, 0)
 	}
-	return err
+	return m, err
 }
 
 func (p *phase) acknowledged(m *message, f *wire.Frame, nth int) {
@@ -203,7 +258,12 @@ func (p *phase) sendPlain(c *wire.Conn, rnd *rand.Rand) error {
 		if i == plainTopics { // the phase's own
 			i, queue = plainTopics+p.number, 0
 		}
-		if err := p.store(c, rnd, "plain", plainTopic(i), queue, "TAGS", fmt.Sprint("tag", rnd.IntN(3)), "n", fmt.Sprint(rnd.IntN(100)), "ü", "\"ß\" 中"); err != nil {
+		properties := []string{"TAGS", fmt.Sprint("tag", rnd.IntN(3)), "n", fmt.Sprint(rnd.IntN(100)), "ü", "\"ß\" 中"}
+		if p.light && rnd.IntN(3) == 0 {
+			names := []string{lightQueue(0), lightQueue(1), lightQueue(0) + "," + lightQueue(1)}
+			properties = append(properties, "INNER_MULTI_DISPATCH", names[rnd.IntN(len(names))])
+		}
+		if err := p.store(c, rnd, "plain", plainTopic(i), queue, properties...); err != nil {
 			return err
 		}
 	}
@@ -248,12 +308,18 @@ func (p *phase) sendToPop(c *wire.Conn, rnd *rand.Rand) error {
 func (p *phase) sendLater(c *wire.Conn, rnd *rand.Rand) error {
 	m := &message{id: p.name("later"), topic: laterTopic, kind: later, phase: p.number}
 	ms := 1000 + rnd.Int64N(min(14000, 5*p.Phase.Milliseconds()))
+	if p.drained { // it would only be waited for
+		ms = 1000 + rnd.Int64N(1500)
+	}
 	now := time.Now().UnixMilli()
 	recall := false
 	var properties []string
 	switch rnd.IntN(5) {
 	case 0, 1:
 		n := rnd.IntN(2 + int(min(1, p.Phase/time.Second)))
+		if p.drained {
+			n = 0
+		}
 		m.level, ms, m.slack = true, []int64{1000, 5000, 10000}[n], 150
 		properties = []string{"DELAY", fmt.Sprint(n + 1)}
 	case 2:
@@ -316,6 +382,9 @@ func (p *phase) pull(c *wire.Conn, rnd *rand.Rand, group int) error {
 		at = f.Int("offset")
 	}
 	f, err = c.Call(int(code.PullMessage), pullExt(key.group, key.topic, key.queue, at), nil)
+	if err == nil && f.Code == int(code.PullOffsetMoved) { // what it is at went with the first segment
+		return p.commit(c, key, f.Int("nextBeginOffset"))
+	}
 	if err != nil || f.Code != int(code.Success) {
 		return err
 	}
@@ -360,9 +429,12 @@ func (p *phase) commit(c *wire.Conn, key offsetKey, to int64) error {
 
 // sendBack wants a message again, a little later.
 func (p *phase) sendBack(c *wire.Conn, rnd *rand.Rand, group string, rec *wire.Record) error {
-	id := idOf(rec.Body)
+	id, level := idOf(rec), 1+rnd.IntN(2)
+	if p.drained {
+		level = 1
+	}
 	p.ledger.settle(func() { p.ledger.messages[id].perhaps++ })
-	_, err := accepted(c.Call(int(code.ConsumerSendMsgBack), wire.Ext("offset", rec.Physical, "group", group, "delayLevel", 1+rnd.IntN(2), "originMsgId", id,
+	_, err := accepted(c.Call(int(code.ConsumerSendMsgBack), wire.Ext("offset", rec.Physical, "group", group, "delayLevel", level, "originMsgId", id,
 		"originTopic", rec.Topic, "unitMode", false, "maxReconsumeTimes", 16), nil))
 	if err == nil || errors.Is(err, errRefused) {
 		p.ledger.settle(func() { p.ledger.messages[id].perhaps-- })

@@ -159,6 +159,14 @@ func (s *javaServer) Stop() error                { return s.end("stop") }
 func (s *javaServer) Kill() error                { return s.end("kill") }
 func (s *javaServer) Signal(sig os.Signal) error { return syscall.Kill(s.pid, sig.(syscall.Signal)) }
 
+// Died implements Server. It is the script's child, so nobody knows its exit status.
+func (s *javaServer) Died() error {
+	if s.Signal(syscall.Signal(0)) == nil {
+		return nil
+	}
+	return fmt.Errorf("java %s (process %d) has ended; its last words:\n%s", s.kind, s.pid, lastWords(s.Output()))
+}
+
 func (s *javaServer) Output() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "logs", s.kind+".out"))
 	return string(text)

@@ -78,6 +78,33 @@ func (p *Process) Output() string { return p.out.String() }
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.done }
 
+// Died is nil while the process runs, else an error with its exit status and the end of its output.
+func (p *Process) Died() error {
+	select {
+	case <-p.done:
+	default:
+		return nil
+	}
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	return fmt.Errorf("%s (process %d) has ended: %s; its last words:\n%s", p.cmd.Path, p.PID(), how, lastWords(p.Output()))
+}
+
+// lastWords is the end of an output: from the panic on, if there is one, which the stacks of all goroutines may follow.
+func lastWords(out string) string {
+	const most = 40
+	for _, word := range []string{"panic: ", "fatal error: ", "unexpected fault address"} {
+		if i := strings.LastIndex(out, "\n"+word); i >= 0 {
+			lines := strings.SplitN(out[i+1:], "\n", most+1)
+			return strings.Join(lines[:min(most, len(lines))], "\n")
+		}
+	}
+	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-most):], "\n")
+}
+
 // Kill ends the process at once (SIGKILL) and waits for it.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()

@@ -25,6 +25,8 @@ type Server interface {
 	Dir() string // what Target was given
 	PID() int
 	Output() string
+	// Died is nil while the process runs, else an error with how it has ended and its last words.
+	Died() error
 	Signal(sig os.Signal) error
 	Stop() error // clean, waits
 	Kill() error // kill -9, waits
@@ -99,6 +101,7 @@ func (s *apogeeServer) Addr() string                 { return s.addr }
 func (s *apogeeServer) Dir() string                  { return s.dir }
 func (s *apogeeServer) PID() int                     { return s.proc.PID() }
 func (s *apogeeServer) Output() string               { return s.proc.Output() }
+func (s *apogeeServer) Died() error                  { return s.proc.Died() }
 func (s *apogeeServer) Signal(sig os.Signal) error   { return s.proc.Signal(sig) }
 func (s *apogeeServer) Stop() error                  { return s.proc.Stop() }
 func (s *apogeeServer) Kill() error                  { s.proc.Kill(); return nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +43,29 @@ func TestExitCodeIsAnError(t *testing.T) {
 	}
 	if err := p.WaitExit(context.Background()); err == nil {
 		t.Error("exit code 3 is no error")
+	}
+}
+
+func TestDiedShowsThePanic(t *testing.T) {
+	p, err := Start(Command{Path: "sh", Args: []string{"-c", "echo before; echo 'panic: why'; echo; echo goroutine 1; exit 2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Ended()
+	text := fmt.Sprint(p.Died())
+	if !strings.Contains(text, "exit status 2") || !strings.Contains(text, "panic: why\n\ngoroutine 1") || strings.Contains(text, "before") {
+		t.Errorf("%s", text)
+	}
+}
+
+func TestDiedIsNilWhileItRuns(t *testing.T) {
+	p, err := Start(Command{Path: "sh", Args: []string{"-c", "exec sleep 60"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	if err := p.Died(); err != nil {
+		t.Error(err)
 	}
 }
 

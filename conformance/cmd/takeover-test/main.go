@@ -18,8 +18,8 @@ import (
 const help = `Has Apogee and the Java original take over a data directory from each other, and compares what clients see.
 
 Each phase starts one of them on the directory that the other one has left, compares everything with what is known, and then sends
-messages of all kinds (plain, in batches, ordered, delayed, timed and recalled, in transactions), pulls, pops, acknowledges, sends back
-and commits offsets, all at the same time. It ends with a kill -9 under load, a stop under load, or a quiet stop; then comes the other
+messages of all kinds (plain, in batches, in inner batches, to light queues, to compacted topics, ordered, delayed, timed and recalled, in
+transactions), pulls, pops, pops in order, acknowledges, sends back and commits offsets, all at the same time. It ends with a kill -9 under load, a stop under load, or a quiet stop; then comes the other
 one. At the end it waits until everything that was to come has come.
 
 Exit code: 0 without differences, 1 with some, 2 if the test could not run. Needs Java and the oracle (APOGEE_ORACLE names its script).
