@@ -1,40 +1,17 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"apogee/conformance/wire"
-	"apogee/internal/testkit"
 	"apogee/remoting/code"
 )
 
 var balanceCases = []Case{
 	{Area: "consumption", Feature: "Server side rebalance (QUERY_ASSIGNMENT)", Own: true, Run: serverRebalance, Limit: 3 * time.Minute},
-}
-
-// javaDriver runs one of our programs with the official Java client against c; it prints "ALL PASSED" at its end.
-func (t *T) javaDriver(c *cluster, program string, args ...string) {
-	java, err := testkit.FindJava()
-	if err != nil {
-		t.Skipf("%v", err)
-	}
-	root, err := testkit.Root()
-	t.Must(err, "find the program")
-	ctx, cancel := context.WithDeadline(context.Background(), t.ctxEnd)
-	defer cancel()
-	line := append([]string{"java", filepath.Join(root, "conformance", "java", program), c.namesrv}, args...)
-	out, err := java.Run(ctx, filepath.Join(t.tempDir(), "java-"+program), nil, line...)
-	if err != nil || !strings.Contains(out, "ALL PASSED") {
-		if len(out) > 2500 {
-			out = "..." + out[len(out)-2500:]
-		}
-		t.Fatalf("%s: %v\n%s", program, err, out)
-	}
 }
 
 // assignment asks for a client's queues; "none" where the answer has no list. Each queue is broker:id with its mode where that is not PULL.
@@ -112,5 +89,5 @@ func serverRebalance(t *T) {
 	Equal(t, "popping by default", b.assignment(topic, other, "c1", "AVG", "CLUSTERING"), "-1POP")
 	b.ok(code.UpdateBrokerConfig, nil, []byte("defaultMessageRequestMode=PULL"))
 
-	t.javaDriver(c, "Balance.java")
+	t.javaProgram("Balance", c.namesrv)
 }

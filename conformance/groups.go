@@ -101,7 +101,7 @@ func broadcastOffsets(t *T) {
 	_, err := b.Begin(int(code.PullMessage), pullExt(group, topic, 0, 8, "sysFlag", 6, "suspendTimeoutMillis", 20000), nil)
 	t.Must(err, "pull that waits")
 	wants("the client through a proxy while its pull waits", proxied("one", -1), code.PullOffsetMoved, 8)
-	t.javaDriver(t.shared, "Special.java", "broadcast", t.shared.broker, t.shared.brokerName, t.Name("JBroadcast"))
+	t.javaProgram("Special", t.shared.namesrv, "broadcast", t.shared.broker, t.shared.brokerName, t.Name("JBroadcast"))
 }
 
 // slowConsumer waits for the look that is taken every three minutes.

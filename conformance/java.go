@@ -4,10 +4,34 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"apogee/internal/testkit"
 )
+
+// javaProgram runs a program of conformance/java with the official Java client of the present release, and returns what it has printed; it
+// fails the case unless the program passes.
+func (t *T) javaProgram(name string, args ...string) string {
+	java, err := testkit.FindJava()
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	return t.javaProgramOf(java, name, args...)
+}
+
+// javaProgramOf is javaProgram with the client of some release.
+func (t *T) javaProgramOf(release *testkit.Java, name string, args ...string) string {
+	root, err := testkit.Root()
+	t.Must(err, "find the program")
+	classes, err := release.Classes(filepath.Join(root, "conformance", "java", name+".java"))
+	t.Must(err, "make the program")
+	ctx, cancel := context.WithDeadline(context.Background(), t.ctxEnd)
+	defer cancel()
+	out, err := release.Run(ctx, filepath.Join(t.tempDir(), "java"+release.Version+"-"+name), []string{"ORACLE_CLASSPATH=" + classes}, append([]string{"java", name}, args...)...)
+	if err != nil || !strings.Contains(out, "ALL PASSED") {
+		t.Fatalf("%s, Java client %s: %v\n%s", name, release.Version, err, out[max(0, len(out)-2500):])
+	}
+	return out
+}
 
 // javaClients runs a small program of ours with the official Java client, of the present release and of the last one of the old line.
 func javaClients(t *T) {
@@ -15,8 +39,6 @@ func javaClients(t *T) {
 	if err != nil {
 		t.Skipf("%v", err)
 	}
-	root, err := testkit.Root()
-	t.Must(err, "find the program")
 	c := t.ownCluster(nil)
 	for _, version := range []string{"", "4.9.7"} {
 		release := java
@@ -25,15 +47,6 @@ func javaClients(t *T) {
 				t.Skipf("client %s: %v", version, err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Second) // the client looks for routes and sends heartbeats every 30 s, and may need a second look
-		out, err := release.Run(ctx, filepath.Join(t.tempDir(), "java"+version), nil, "java",
-			filepath.Join(root, "conformance", "java", "Client.java"), c.namesrv, "v"+strings.ReplaceAll(version, ".", ""))
-		cancel()
-		if err != nil || !strings.Contains(out, "ALL PASSED") {
-			if len(out) > 1500 {
-				out = "..." + out[len(out)-1500:]
-			}
-			t.Errorf("Java client %s: %v\n%s", version, err, out)
-		}
+		t.javaProgramOf(release, "Client", c.namesrv, "v"+strings.ReplaceAll(version, ".", ""))
 	}
 }

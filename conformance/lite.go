@@ -150,7 +150,7 @@ func liteMessages(t *T) {
 	liteRefusals(r, client, group)
 	liteInfos(r, client, group)
 	if r.own != nil {
-		t.javaDriver(r.own, "Special.java", "lite", r.addr, r.own.brokerName, t.Name("JLite"))
+		t.javaProgram("Special", r.own.namesrv, "lite", r.addr, r.own.brokerName, t.Name("JLite"))
 	}
 }
 

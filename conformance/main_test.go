@@ -11,7 +11,7 @@ func TestMain(m *testing.M) {
 	Inside()
 	Quiet()
 	code := m.Run()
-	testkit.RemoveBinary()
+	testkit.RemoveBuilt()
 	os.Exit(code)
 }
 

@@ -176,7 +176,7 @@ func popConsumption(t *T) {
 	c, b, _ := t.popBroker(nil)
 	b.topic("JPop", topicConf{read: 4})
 	b.topic("JPopPush", topicConf{read: 4})
-	t.javaDriver(c, "Pop.java")
+	t.javaProgram("Pop", c.namesrv)
 }
 
 func popRoundTrip(t *T, conf testkit.Props) {

@@ -244,7 +244,7 @@ func popLongPolling(t *T) {
 	} {
 		Equal(t, "polling info, "+what, f.call(code.PollingInfo, c.ext, nil).Code, int(c.want))
 	}
-	t.javaDriver(t.shared, "PopOrder.java", "poll", t.shared.broker, t.shared.brokerName, t.Name("JPoll"))
+	t.javaProgram("PopOrder", t.shared.namesrv, "poll", t.shared.broker, t.shared.brokerName, t.Name("JPoll"))
 }
 
 func popNotification(t *T) {
@@ -339,11 +339,11 @@ func peekMessages(t *T) {
 // requestModes has a consumer of the Java client change from pulling to popping and back while it runs.
 func requestModes(t *T) {
 	c := t.ownCluster(testkit.Props{"reviveInterval": "500"})
-	t.javaDriver(c, "PopOrder.java", "modes", c.broker, c.brokerName, "JModes")
+	t.javaProgram("PopOrder", c.namesrv, "modes", c.broker, c.brokerName, "JModes")
 }
 
 // fifoByGroup has two ordered poppers of the Java client consume messages of several groups, with failures, suspension and silence.
 func fifoByGroup(t *T) {
 	c := t.ownCluster(nil)
-	t.javaDriver(c, "PopOrder.java", "fifo", c.broker, c.brokerName, "JFifo")
+	t.javaProgram("PopOrder", c.namesrv, "fifo", c.broker, c.brokerName, "JFifo")
 }

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -157,7 +156,7 @@ func masterDown(t *T) {
 		t.Must(p.master.Kill(), "kill the master")
 		p.members(30*time.Second, map[string]string{"1": p.slave.Addr()})
 		// The official Go client asks for offsets at masters only.
-		got := t.withoutMaster(p.ns.Addr(), group, topic, len(want))
+		got := t.javaProgram("Down", p.ns.Addr(), group, topic, fmt.Sprint(len(want)))
 		for _, body := range want {
 			Equal(t, "times that "+body+" came", strings.Count(got, "got "+body+"\n"), 1)
 		}
@@ -167,23 +166,6 @@ func masterDown(t *T) {
 			return f.Code == 0 && f.Int("offset") == 10, f.String()
 		})
 	}
-}
-
-// withoutMaster has a consumer of the Java client get so many messages, and returns what it prints.
-func (t *T) withoutMaster(namesrv, group, topic string, n int) string {
-	java, err := testkit.FindJava()
-	if err != nil {
-		t.Skipf("%v", err)
-	}
-	root, err := testkit.Root()
-	t.Must(err, "find the program")
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	out, err := java.Run(ctx, filepath.Join(t.tempDir(), "client"), nil, "java", filepath.Join(root, "conformance", "java", "Down.java"), namesrv, group, topic, fmt.Sprint(n))
-	if err != nil || !strings.Contains(out, "ALL PASSED") {
-		t.Fatalf("Java client: %v\n%s", err, out[max(0, len(out)-1500):])
-	}
-	return out
 }
 
 func slaveMetadata(t *T) {

@@ -187,7 +187,7 @@ func sqlSyntax(t *T) {
 	}
 	check("TAG", "a >", code.Success)
 	check("FOO", "a > 1", code.SubscriptionParseFailed)
-	t.javaDriver(c, "Filter.java")
+	t.javaProgram("Filter", c.namesrv)
 }
 
 func sqlStrings(t *T) {

@@ -1,9 +1,7 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,26 +16,6 @@ var kindCases = []Case{
 	{Area: "messaging", Feature: "Auto-batch producer", Run: autoBatch, Limit: 3 * time.Minute},
 	{Area: "messaging", Feature: "LMQ (light message queue) multi dispatch", Run: lightQueues, Own: true, Limit: 3 * time.Minute},
 	{Area: "messaging", Feature: "Compaction topic", Run: compactionTopic, Own: true, Limit: 3 * time.Minute},
-}
-
-// javaProgram runs one of our programs with the official Java client, and fails the case unless it says that all passed.
-func (t *T) javaProgram(name string, args ...string) {
-	java, err := testkit.FindJava()
-	if err != nil {
-		t.Skipf("%v", err)
-	}
-	root, err := testkit.Root()
-	t.Must(err, "find the program")
-	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Second)
-	defer cancel()
-	all := append([]string{"java", filepath.Join(root, "conformance", "java", name)}, args...)
-	out, err := java.Run(ctx, filepath.Join(t.tempDir(), "java-"+name), nil, all...)
-	if err != nil || !strings.Contains(out, "ALL PASSED") {
-		if len(out) > 2500 {
-			out = "..." + out[len(out)-2500:]
-		}
-		t.Fatalf("%s: %v\n%s", name, err, out)
-	}
 }
 
 func innerBatch(t *T) {
@@ -105,7 +83,7 @@ func autoBatch(t *T) {
 	batch, plain := t.Name("AutoBatchCQ"), t.Name("AutoBatch")
 	b.topic(batch, topicConf{attributes: "+queue.type=BatchCQ"})
 	b.topic(plain, topicConf{})
-	t.javaProgram("Kinds.java", t.shared.namesrv, batch, plain)
+	t.javaProgram("Kinds", t.shared.namesrv, batch, plain)
 }
 
 func lightQueues(t *T) {

@@ -187,7 +187,7 @@ func timerRecall(t *T) {
 	b := t.dial(c.broker)
 	topic := t.Name("Recall")
 	b.topic(topic, topicConf{})
-	t.javaDriver(c, "Timer.java", topic)
+	t.javaProgram("Timer", c.namesrv, topic)
 	t.recallRefusals(b, c, topic)
 }
 

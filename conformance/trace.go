@@ -49,7 +49,7 @@ func priorities(t *T) {
 	if got := pop(never, 8); len(strings.Fields(got)) != 5 {
 		t.Errorf("messages of a group that heeds no priorities: %s", got)
 	}
-	t.javaDriver(t.shared, "Special.java", "priority", t.shared.broker, t.shared.brokerName, t.Name("JPriority"))
+	t.javaProgram("Special", t.shared.namesrv, "priority", t.shared.broker, t.shared.brokerName, t.Name("JPriority"))
 }
 
 // traceTopic looks at what the official client writes about a message that it sends and consumes. That client never lets go of the

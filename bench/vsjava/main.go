@@ -24,7 +24,7 @@ import (
 
 func main() {
 	err := run(os.Args[1:])
-	testkit.RemoveBinary()
+	testkit.RemoveBuilt()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench-vs-java:", err)
 		os.Exit(1)

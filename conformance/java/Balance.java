@@ -1,39 +1,23 @@
 // Consumers of the official Java client that have the broker share the queues out (clientRebalance=false). Usage: Balance NAMESRV
-// Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.producer.*;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Balance {
+public class Balance extends Driver {
   static final String TOPIC = "JBalance", GROUP = "jg_balance";
   static final List<DefaultMQPushConsumer> consumers = new ArrayList<>();
   static final Set<String> got = ConcurrentHashMap.newKeySet();
 
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      if (System.currentTimeMillis() > end) throw new IllegalStateException(what + ": not within " + seconds + " s");
-      Thread.sleep(20);
-    }
-  }
-
   static void consumer(String ns, int i) throws Exception {
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(GROUP);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, GROUP);
     c.setInstanceName("instance" + i);
     c.setClientRebalance(false);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe(TOPIC, "*");
-    c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-      for (MessageExt m : msgs) got.add(new String(m.getBody(), StandardCharsets.UTF_8));
-      return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-    });
+    c.registerMessageListener(into(got));
     c.start();
     consumers.add(c);
   }
@@ -60,28 +44,20 @@ public class Balance {
   }
 
   public static void main(String[] args) {
-    try {
-      DefaultMQProducer p = new DefaultMQProducer("jp_balance");
-      p.setNamesrvAddr(args[0]);
-      p.setSendMsgTimeout(15000);
-      p.start();
-      for (int i = 0; i < 10; i++) p.send(new Message(TOPIC, ("a" + i).getBytes(StandardCharsets.UTF_8)));
+    drive(() -> {
+      DefaultMQProducer p = producer(args[0], "jp_balance");
+      for (int i = 0; i < 10; i++) p.send(new Message(TOPIC, bytes("a" + i)));
       for (int i = 0; i < 3; i++) {
         consumer(args[0], i);
         await("queues shared among " + (i + 1), 60, () -> shared(p));
       }
       await("what was there", 60, () -> got.size() == 10);
-      for (int i = 0; i < 20; i++) p.send(new Message(TOPIC, ("b" + i).getBytes(StandardCharsets.UTF_8)));
+      for (int i = 0; i < 20; i++) p.send(new Message(TOPIC, bytes("b" + i)));
       await("what came later", 60, () -> got.size() == 30);
       consumers.remove(1).shutdown();
       await("queues shared out again", 60, () -> shared(p));
       for (DefaultMQPushConsumer c : consumers) c.shutdown();
       p.shutdown();
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    });
   }
 }

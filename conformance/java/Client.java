@@ -1,6 +1,5 @@
 // Drives a running cluster with the official Java client, from 4.9 to 5.5. Usage: Client NAMESRV TAG
-// Prints a line for each step and "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// Prints a line for each step.
 import java.util.*;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -10,11 +9,9 @@ import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Client {
+public class Client extends Driver {
   static String ns, tag;
   static final List<DefaultMQPushConsumer> consumers = new ArrayList<>();
-
-  interface Work { void run() throws Exception; }
 
   static void step(String name, Work w) throws Exception {
     long at = System.currentTimeMillis();
@@ -22,25 +19,9 @@ public class Client {
     System.out.println("step " + name + " passed, " + (System.currentTimeMillis() - at) + " ms");
   }
 
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
-  static byte[] bytes(String s) { return s.getBytes(StandardCharsets.UTF_8); }
-
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      check(System.currentTimeMillis() < end, what + ": not within " + seconds + " s");
-      Thread.sleep(20);
-    }
-  }
-
   static DefaultMQPushConsumer consumer(String group, String topic, String expression, MessageListener l) throws Exception {
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(group + tag);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, group + tag);
     c.setInstanceName(group + tag + consumers.size());
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe(topic + tag, expression);
     if (l instanceof MessageListenerOrderly) c.registerMessageListener((MessageListenerOrderly) l);
     else c.registerMessageListener((MessageListenerConcurrently) l);
@@ -55,31 +36,14 @@ public class Client {
       if (m.getName().equals("setMessageModel")) m.invoke(c, Enum.valueOf((Class) m.getParameterTypes()[0], "BROADCASTING"));
   }
 
-  static MessageListenerConcurrently into(Collection<String> box) {
-    return (msgs, ctx) -> {
-      for (MessageExt m : msgs) box.add(new String(m.getBody(), StandardCharsets.UTF_8));
-      return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-    };
-  }
-
   public static void main(String[] args) {
     ns = args[0];
     tag = "_" + args[1];
-    try {
-      work();
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    drive(Client::work);
   }
 
   static void work() throws Exception {
-    DefaultMQProducer p = new DefaultMQProducer("java_producer" + tag);
-    p.setNamesrvAddr(ns);
-    p.setSendMsgTimeout(15000);
-    p.start();
+    DefaultMQProducer p = producer(ns, "java_producer" + tag);
 
     step("send: sync, async, one-way, batch, chosen queue", () -> {
       SendResult r = p.send(new Message("JPlain" + tag, "TagA", "key0", bytes("sync")));
@@ -139,7 +103,7 @@ public class Client {
       for (int i = 0; i < 30; i++) p.send(new Message("JOrder" + tag, bytes(i % 3 + ":" + i)), (mqs, m, arg) -> mqs.get((Integer) arg), i % 3);
       consumer("jg_order", "JOrder", "*", (MessageListenerOrderly) (msgs, ctx) -> {
         for (MessageExt m : msgs) {
-          String[] s = new String(m.getBody(), StandardCharsets.UTF_8).split(":");
+          String[] s = text(m).split(":");
           Integer before = last.put(Integer.valueOf(s[0]), Integer.valueOf(s[1]));
           if (before != null && before > Integer.parseInt(s[1])) wrong.incrementAndGet();
           seen.incrementAndGet();
@@ -159,7 +123,7 @@ public class Client {
       List<Long> when = new CopyOnWriteArrayList<>();
       DefaultMQPushConsumer c = consumer("jg_retry", "JDelay", "*", (MessageListenerConcurrently) (msgs, ctx) -> {
         when.add(System.currentTimeMillis());
-        got.add(new String(msgs.get(0).getBody(), StandardCharsets.UTF_8) + msgs.get(0).getReconsumeTimes());
+        got.add(text(msgs.get(0)) + msgs.get(0).getReconsumeTimes());
         ctx.setDelayLevelWhenNextConsume(1);
         return ConsumeConcurrentlyStatus.RECONSUME_LATER;
       });
@@ -177,7 +141,7 @@ public class Client {
       dead.start();
       List<MessageExt> letters = new ArrayList<>();
       await("the dead letter itself", 60, () -> { letters.addAll(dead.poll(500)); return !letters.isEmpty(); });
-      check("later".equals(new String(letters.get(0).getBody(), StandardCharsets.UTF_8)), "letter " + letters);
+      check("later".equals(text(letters.get(0))), "letter " + letters);
       dead.shutdown();
     });
 
@@ -189,7 +153,7 @@ public class Client {
       c.subscribe("JLite" + tag, "*");
       c.start();
       Set<String> got = new HashSet<>();
-      await("twelve messages", 60, () -> { for (MessageExt m : c.poll(500)) got.add(new String(m.getBody(), StandardCharsets.UTF_8)); return got.size() == 12; });
+      await("twelve messages", 60, () -> { for (MessageExt m : c.poll(500)) got.add(text(m)); return got.size() == 12; });
       c.commitSync();
       c.shutdown();
       DefaultLitePullConsumer a = new DefaultLitePullConsumer("jg_assign" + tag);
@@ -199,14 +163,14 @@ public class Client {
       a.assign(qs);
       for (MessageQueue q : qs) a.seekToBegin(q);
       got.clear();
-      await("twelve messages again", 60, () -> { for (MessageExt m : a.poll(500)) got.add(new String(m.getBody(), StandardCharsets.UTF_8)); return got.size() == 12; });
+      await("twelve messages again", 60, () -> { for (MessageExt m : a.poll(500)) got.add(text(m)); return got.size() == 12; });
       a.shutdown();
     });
 
     step("query", () -> {
       SendResult r = p.send(new Message("JQuery" + tag, "T", "wanted", bytes("q")));
       await("by key", 20, () -> { try { return p.queryMessage("JQuery" + tag, "wanted", 8, 0, Long.MAX_VALUE / 2).getMessageList().size() == 1; } catch (Exception e) { return false; } });
-      check("q".equals(new String(p.viewMessage("JQuery" + tag, r.getMsgId()).getBody(), StandardCharsets.UTF_8)), "by unique key");
+      check("q".equals(text(p.viewMessage("JQuery" + tag, r.getMsgId()))), "by unique key");
       MessageQueue q = r.getMessageQueue();
       check(p.maxOffset(q) == r.getQueueOffset() + 1, "max offset");
       check(p.minOffset(q) == 0, "min offset");

@@ -1,51 +1,28 @@
 // Filters messages with the official Java client. Usage: Filter NAMESRV
-// Prints a line for each step and "ALL PASSED" at the end; anything else is a failure. The broker has enablePropertyFilter=true.
-import java.nio.charset.StandardCharsets;
+// Prints a line for each step. The broker has enablePropertyFilter=true.
 import java.util.*;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Filter {
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
+public class Filter extends Driver {
   static DefaultMQPushConsumer consumer(String ns, String group, String expression, Collection<String> box) throws Exception {
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, group);
     c.setInstanceName(group);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe("JavaFiltered", MessageSelector.bySql(expression));
-    c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-      for (MessageExt m : msgs) box.add(new String(m.getBody(), StandardCharsets.UTF_8));
-      return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-    });
+    c.registerMessageListener(into(box));
     return c;
   }
 
-  public static void main(String[] args) {
-    try {
-      work(args[0]);
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
-  }
+  public static void main(String[] args) { drive(() -> work(args[0])); }
 
   static void work(String ns) throws Exception {
-    DefaultMQProducer p = new DefaultMQProducer("java_filter_producer");
-    p.setNamesrvAddr(ns);
-    p.setSendMsgTimeout(15000);
-    p.start();
+    DefaultMQProducer p = producer(ns, "java_filter_producer");
     for (int i = 0; i < 10; i++) {
-      Message m = new Message("JavaFiltered", ("m" + i).getBytes(StandardCharsets.UTF_8));
+      Message m = new Message("JavaFiltered", bytes("m" + i));
       m.putUserProperty("a", String.valueOf(i));
       if (i % 2 == 0) m.putUserProperty("city", "北京");
       p.send(m);

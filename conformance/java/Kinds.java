@@ -1,51 +1,32 @@
 // Batches and automatic batches with the official Java client. Usage: Kinds NAMESRV BATCHTOPIC PLAINTOPIC
-// The topics have one queue each, that of the first is of type BatchCQ. Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// The topics have one queue each, that of the first is of type BatchCQ.
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.producer.*;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Kinds {
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
+public class Kinds extends Driver {
   static Message message(String topic, String body) {
-    return new Message(topic, "", "key-" + body, body.getBytes(StandardCharsets.UTF_8));
+    return new Message(topic, "", "key-" + body, bytes(body));
   }
 
-  public static void main(String[] args) {
-    try {
-      work(args[0], args[1], args[2]);
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
-  }
+  public static void main(String[] args) { drive(() -> work(args[0], args[1], args[2])); }
 
   static void work(String ns, String batchTopic, String plainTopic) throws Exception {
     Map<String, Long> at = new ConcurrentHashMap<>(); // body to queue offset
     List<String> twice = Collections.synchronizedList(new ArrayList<>());
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer("g_" + batchTopic);
-    c.setNamesrvAddr(ns);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    DefaultMQPushConsumer c = pushConsumer(ns, "g_" + batchTopic);
     c.subscribe(batchTopic, "*");
     c.subscribe(plainTopic, "*");
     c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
       for (MessageExt m : msgs)
-        if (at.put(m.getTopic() + new String(m.getBody(), StandardCharsets.UTF_8), m.getQueueOffset()) != null) twice.add(new String(m.getBody()));
+        if (at.put(m.getTopic() + text(m), m.getQueueOffset()) != null) twice.add(new String(m.getBody()));
       return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
     });
 
-    DefaultMQProducer p = new DefaultMQProducer("p_" + batchTopic);
-    p.setNamesrvAddr(ns);
-    p.start();
+    DefaultMQProducer p = producer(ns, "p_" + batchTopic);
     long next = 0;
     Map<String, Long> sent = new HashMap<>();
     for (int n : new int[] {3, 1, 5}) { // batches, then a message of its own

@@ -1,39 +1,20 @@
 // The official Java client with pop: its low-level calls, and a push consumer that the broker has told to pop. Usage: Pop NAMESRV
-// The topics JPop and JPopPush are there, with 4 queues each. Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// The topics JPop and JPopPush are there, with 4 queues each.
 import java.util.*;
 import java.util.concurrent.*;
-import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.impl.MQClientAPIImpl;
-import org.apache.rocketmq.client.impl.MQClientManager;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.*;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 import org.apache.rocketmq.remoting.protocol.body.*;
 import org.apache.rocketmq.remoting.protocol.header.*;
-import org.apache.rocketmq.remoting.protocol.ResponseCode;
-import org.apache.rocketmq.client.consumer.AckResult;
-import org.apache.rocketmq.client.consumer.AckStatus;
 
-public class Pop {
+public class Pop extends Driver {
   static final String TOPIC = "JPop", GROUP = "jg_pop";
   static MQClientAPIImpl api;
   static String broker, addr;
-
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      if (System.currentTimeMillis() > end) throw new IllegalStateException(what + ": not within " + seconds + " s");
-      Thread.sleep(20);
-    }
-  }
 
   static List<MessageExt> pop(long invisible) throws Exception {
     PopMessageRequestHeader h = new PopMessageRequestHeader();
@@ -64,10 +45,6 @@ public class Pop {
     });
     check(all.size() == n, "more than " + n + " messages: " + all.size());
     return all;
-  }
-
-  static String text(MessageExt m) {
-    return new String(m.getBody(), StandardCharsets.UTF_8);
   }
 
   static String[] extra(MessageExt m) {
@@ -114,7 +91,7 @@ public class Pop {
   }
 
   static void lowLevel(DefaultMQProducer p) throws Exception {
-    for (int i = 0; i < 20; i++) p.send(new Message(TOPIC, "tag", ("m" + i).getBytes(StandardCharsets.UTF_8)));
+    for (int i = 0; i < 20; i++) p.send(new Message(TOPIC, "tag", bytes("m" + i)));
     Map<String, MessageExt> got = new TreeMap<>();
     for (MessageExt m : popAll(20, 6000)) check(got.put(text(m), m) == null && m.getTopic().equals(TOPIC), "twice: " + text(m));
     for (int i = 0; i < 15; i++) ack(got.get("m" + i));
@@ -136,10 +113,8 @@ public class Pop {
     String topic = "JPopPush", group = "jg_poppush";
     api.setMessageRequestMode(addr, topic, group, MessageRequestMode.POP, 8, 30000);
     Map<String, Integer> seen = new ConcurrentHashMap<>();
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, group);
     c.setClientRebalance(false);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe(topic, "*");
     c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
       for (MessageExt m : msgs) {
@@ -151,7 +126,7 @@ public class Pop {
     });
     c.setConsumeMessageBatchMaxSize(1);
     c.start();
-    for (int i = 0; i < 30; i++) p.send(new Message(topic, ("p" + i).getBytes(StandardCharsets.UTF_8)));
+    for (int i = 0; i < 30; i++) p.send(new Message(topic, bytes("p" + i)));
     await("pushed messages, those that failed twice", 90, () -> {
       for (int i = 0; i < 30; i++) if (seen.getOrDefault("p" + i, 0) < (i % 10 == 7 ? 2 : 1)) return false;
       return true;
@@ -161,11 +136,8 @@ public class Pop {
   }
 
   public static void main(String[] args) {
-    try {
-      DefaultMQProducer p = new DefaultMQProducer("jp_pop");
-      p.setNamesrvAddr(args[0]);
-      p.setSendMsgTimeout(15000);
-      p.start();
+    drive(() -> {
+      DefaultMQProducer p = producer(args[0], "jp_pop");
       MQClientInstance client = p.getDefaultMQProducerImpl().getMqClientFactory();
       api = client.getMQClientAPIImpl();
       client.updateTopicRouteInfoFromNameServer(TOPIC);
@@ -176,11 +148,6 @@ public class Pop {
       lowLevel(p);
       push(args[0], p);
       p.shutdown();
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    });
   }
 }

@@ -1,6 +1,5 @@
 // Pops by the official Java client: waiting, in order, and by a push consumer whose mode changes.
-// Usage: PopOrder NAMESRV poll|modes|fifo BROKER_ADDR BROKER_NAME TOPIC. Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// Usage: PopOrder NAMESRV poll|modes|fifo BROKER_ADDR BROKER_NAME TOPIC
 import java.util.*;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -9,58 +8,21 @@ import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.impl.MQClientAPIImpl;
 import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.common.TopicConfig;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 import org.apache.rocketmq.remoting.protocol.header.*;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-public class PopOrder {
-  static String ns, addr, broker, topic, group;
-  static DefaultMQProducer p;
-  static DefaultMQAdminExt admin;
+public class PopOrder extends TopicDriver {
   static MQClientAPIImpl api;
 
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
-  static byte[] bytes(String s) { return s.getBytes(StandardCharsets.UTF_8); }
-
-  static String text(MessageExt m) { return new String(m.getBody(), StandardCharsets.UTF_8); }
-
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      check(System.currentTimeMillis() < end, what + ": not within " + seconds + " s");
-      Thread.sleep(20);
-    }
-  }
-
   public static void main(String[] args) {
-    try {
-      ns = args[0];
-      addr = args[2];
-      broker = args[3];
-      topic = args[4];
-      group = "g_" + topic;
-      p = new DefaultMQProducer("p_" + topic);
-      p.setNamesrvAddr(ns);
-      p.setSendMsgTimeout(15000);
-      p.start();
-      admin = new DefaultMQAdminExt(20000);
-      admin.setNamesrvAddr(ns);
-      admin.start();
+    drive(() -> {
+      start(args);
       api = p.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl();
       if (args[1].equals("poll")) poll();
       if (args[1].equals("modes")) modes();
       if (args[1].equals("fifo")) fifo();
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    });
   }
 
   static void create(int queues, boolean order) throws Exception {
@@ -150,15 +112,10 @@ public class PopOrder {
   static void modes() throws Exception {
     create(4, false);
     Set<String> got = ConcurrentHashMap.newKeySet();
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, group);
     c.setClientRebalance(false);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe(topic, "*");
-    c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-      for (MessageExt m : msgs) got.add(text(m));
-      return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-    });
+    c.registerMessageListener(into(got));
     c.start();
     int sent = 0;
     for (String mode : new String[] {"PULL", "POP", "PULL"}) {

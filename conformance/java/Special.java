@@ -1,6 +1,5 @@
 // Priorities, lite topics and offsets of broadcasting consumers with the official Java client.
-// Usage: Special NAMESRV priority|lite|broadcast BROKER_ADDR BROKER_NAME TOPIC. Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// Usage: Special NAMESRV priority|lite|broadcast BROKER_ADDR BROKER_NAME TOPIC
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.rocketmq.client.ClientConfig;
@@ -10,7 +9,6 @@ import org.apache.rocketmq.client.impl.*;
 import org.apache.rocketmq.client.impl.mqclient.MQClientAPIExt;
 import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.common.TopicConfig;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.lite.*;
 import org.apache.rocketmq.common.message.*;
 import org.apache.rocketmq.remoting.netty.NettyClientConfig;
@@ -18,44 +16,13 @@ import org.apache.rocketmq.remoting.protocol.RequestSource;
 import org.apache.rocketmq.remoting.protocol.header.*;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-public class Special {
-  static String ns, addr, broker, topic, group;
-  static DefaultMQProducer p;
-  static DefaultMQAdminExt admin;
+public class Special extends TopicDriver {
   static MQClientAPIExt api;
 
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
-  static byte[] bytes(String s) { return s.getBytes(StandardCharsets.UTF_8); }
-
-  static String text(MessageExt m) { return new String(m.getBody(), StandardCharsets.UTF_8); }
-
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      check(System.currentTimeMillis() < end, what + ": not within " + seconds + " s");
-      Thread.sleep(20);
-    }
-  }
-
   public static void main(String[] args) {
-    try {
-      ns = args[0];
-      addr = args[2];
-      broker = args[3];
-      topic = args[4];
-      group = "g_" + topic;
-      p = new DefaultMQProducer("p_" + topic);
-      p.setNamesrvAddr(ns);
-      p.setSendMsgTimeout(15000);
-      p.start();
-      admin = new DefaultMQAdminExt(20000);
-      admin.setNamesrvAddr(ns);
-      admin.start();
+    drive(() -> {
+      start(args);
       ClientConfig config = new ClientConfig();
       config.setNamesrvAddr(ns);
       api = new MQClientAPIExt(config, new NettyClientConfig(), new ClientRemotingProcessor(null), null);
@@ -64,12 +31,7 @@ public class Special {
       if (args[1].equals("priority")) priority();
       if (args[1].equals("lite")) lite();
       if (args[1].equals("broadcast")) broadcast();
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    });
   }
 
   static void create(int queues, String type, String... groupAttributes) throws Exception {
@@ -194,16 +156,11 @@ public class Special {
   static void broadcast() throws Exception {
     create(1, null);
     for (int i = 0; i < 8; i++) p.send(new Message(topic, bytes("m" + i)));
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
-    c.setNamesrvAddr(ns);
+    DefaultMQPushConsumer c = pushConsumer(ns, group);
     c.setMessageModel(MessageModel.BROADCASTING);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
     c.subscribe(topic, "*");
     Set<String> got = ConcurrentHashMap.newKeySet();
-    c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-      for (MessageExt m : msgs) got.add(text(m));
-      return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-    });
+    c.registerMessageListener(into(got));
     c.start();
     await("all messages", 60, () -> got.size() == 8);
     String client = c.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();

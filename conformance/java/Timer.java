@@ -1,46 +1,26 @@
 // Sends timed messages with the Java client of 5.5 and recalls some. Usage: Timer NAMESRV TOPIC
-// The topic has one queue. Prints a line for each step and "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
+// The topic has one queue. Prints a line for each step.
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.producer.*;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Timer {
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
+public class Timer extends Driver {
   static Message message(String topic, String body) {
-    return new Message(topic, "T", body, body.getBytes(StandardCharsets.UTF_8));
+    return new Message(topic, "T", body, bytes(body));
   }
 
-  public static void main(String[] args) {
-    try {
-      work(args[0], args[1]);
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
-  }
+  public static void main(String[] args) { drive(() -> work(args[0], args[1])); }
 
   static void work(String namesrv, String topic) throws Exception {
-    DefaultMQProducer p = new DefaultMQProducer("timer_producer");
-    p.setNamesrvAddr(namesrv);
-    p.setSendMsgTimeout(15000);
-    p.start();
+    DefaultMQProducer p = producer(namesrv, "timer_producer");
     Map<String, Long> came = new ConcurrentHashMap<>();
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer("timer_consumer");
-    c.setNamesrvAddr(namesrv);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    DefaultMQPushConsumer c = pushConsumer(namesrv, "timer_consumer");
     c.subscribe(topic, "*");
     c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-      for (MessageExt m : msgs) came.put(new String(m.getBody(), StandardCharsets.UTF_8), m.getStoreTimestamp());
+      for (MessageExt m : msgs) came.put(text(m), m.getStoreTimestamp());
       return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
     });
     c.start();

@@ -1,36 +1,19 @@
 // Ends transactions with the official Java client. Usage: Transactions NAMESRV NAME
-// Prints "ALL PASSED" at the end; anything else is a failure.
-import java.nio.charset.StandardCharsets;
 import java.util.*;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.producer.*;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 
-public class Transactions {
+public class Transactions extends Driver {
   static final Map<String, AtomicInteger> asked = new ConcurrentHashMap<>();
   static final Queue<MessageExt> got = new ConcurrentLinkedQueue<>();
 
-  static String body(Message m) { return new String(m.getBody(), StandardCharsets.UTF_8); }
-
-  static void check(boolean ok, String what) {
-    if (!ok) throw new IllegalStateException(what);
-  }
-
-  static void await(String what, int seconds, Callable<Boolean> f) throws Exception {
-    long end = System.currentTimeMillis() + seconds * 1000L;
-    while (!f.call()) {
-      check(System.currentTimeMillis() < end, what + ": not within " + seconds + " s; got " + bodies() + ", asked " + asked);
-      Thread.sleep(20);
-    }
-  }
-
   static List<String> bodies() {
     List<String> out = new ArrayList<>();
-    for (MessageExt m : got) out.add(body(m));
+    for (MessageExt m : got) out.add(text(m));
     Collections.sort(out);
     return out;
   }
@@ -42,14 +25,13 @@ public class Transactions {
   }
 
   public static void main(String[] args) {
-    try {
-      work(args[0], args[1]);
-      System.out.println("ALL PASSED");
-      System.exit(0);
-    } catch (Throwable e) {
-      e.printStackTrace(System.out);
-      System.exit(1);
-    }
+    drive(() -> {
+      try {
+        work(args[0], args[1]);
+      } finally {
+        System.out.println("got " + bodies() + ", asked " + asked);
+      }
+    });
   }
 
   static void work(String ns, String name) throws Exception {
@@ -57,17 +39,15 @@ public class Transactions {
     p.setNamesrvAddr(ns);
     p.setTransactionListener(new TransactionListener() {
       // A body says what to do: first/when asked.
-      public LocalTransactionState executeLocalTransaction(Message m, Object arg) { return state(body(m).split("/")[0]); }
+      public LocalTransactionState executeLocalTransaction(Message m, Object arg) { return state(text(m).split("/")[0]); }
       public LocalTransactionState checkLocalTransaction(MessageExt m) {
-        int n = asked.computeIfAbsent(body(m), k -> new AtomicInteger()).incrementAndGet();
-        String[] say = body(m).split("/");
+        int n = asked.computeIfAbsent(text(m), k -> new AtomicInteger()).incrementAndGet();
+        String[] say = text(m).split("/");
         return state(say[Math.min(n, say.length - 1)]);
       }
     });
     p.start();
-    DefaultMQPushConsumer c = new DefaultMQPushConsumer("G_" + name);
-    c.setNamesrvAddr(ns);
-    c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    DefaultMQPushConsumer c = pushConsumer(ns, "G_" + name);
     c.subscribe(name, "*");
     c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
       got.addAll(msgs);
@@ -79,7 +59,7 @@ public class Transactions {
     first.createTopic("TBW102", name, 2, new HashMap<>());
     first.shutdown();
     for (String b : new String[] {"commit", "rollback", "unknown/commit", "unknown/rollback", "unknown/unknown/commit"}) {
-      Message m = new Message(name, "tagJ", "key" + b.length(), b.getBytes(StandardCharsets.UTF_8));
+      Message m = new Message(name, "tagJ", "key" + b.length(), bytes(b));
       if (b.equals("unknown/commit")) m.putUserProperty("CHECK_IMMUNITY_TIME_IN_SECONDS", "2");
       TransactionSendResult r = p.sendMessageInTransaction(m, null);
       check(r.getSendStatus() == SendStatus.SEND_OK, "status " + r);

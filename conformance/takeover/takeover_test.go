@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	testkit.RemoveBinary()
+	testkit.RemoveBuilt()
 	os.Exit(code)
 }
 

@@ -86,6 +86,37 @@ func (j *Java) fetchNow() error {
 	return nil
 }
 
+// built is what Classes has made.
+var built struct {
+	sync.Mutex
+	classes map[string]string
+}
+
+// Classes is a folder with the classes of one program, which may use others from its folder. It is compiled once for this process.
+func (j *Java) Classes(program string) (string, error) {
+	built.Lock()
+	defer built.Unlock()
+	key := j.Version + " " + program
+	if dir := built.classes[key]; dir != "" {
+		return dir, nil
+	}
+	work, err := os.MkdirTemp("", "apogee-classes-")
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if out, err := j.Run(ctx, work, []string{"JDK_JAVAC_OPTIONS=-encoding UTF-8"}, "compile", "-sourcepath", filepath.Dir(program), program); err != nil {
+		_ = os.RemoveAll(work)
+		return "", fmt.Errorf("compile %s: %w\n%s", program, err, out)
+	}
+	if built.classes == nil {
+		built.classes = map[string]string{}
+	}
+	built.classes[key] = filepath.Join(work, "classes")
+	return built.classes[key], nil
+}
+
 // Run runs one command of the script with a working directory of its own and returns what it printed.
 func (j *Java) Run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, j.Script, append([]string{dir}, args...)...)

@@ -80,9 +80,14 @@ func Binary() (string, error) {
 	return build.path, build.err
 }
 
-// RemoveBinary deletes what Binary built; for TestMain and the end of a run.
-func RemoveBinary() {
+// RemoveBuilt deletes what Binary and [Java.Classes] have made; for TestMain and the end of a run.
+func RemoveBuilt() {
 	if build.path != "" {
 		_ = os.Remove(build.path)
+	}
+	built.Lock()
+	defer built.Unlock()
+	for _, dir := range built.classes {
+		_ = os.RemoveAll(filepath.Dir(dir))
 	}
 }

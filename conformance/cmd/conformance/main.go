@@ -19,7 +19,7 @@ import (
 func main() {
 	conformance.Inside()
 	ok, err := run(os.Args[1:])
-	testkit.RemoveBinary()
+	testkit.RemoveBuilt()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(2)

@@ -35,7 +35,7 @@ Flags:
 
 func main() {
 	code := run(os.Args[1:])
-	testkit.RemoveBinary()
+	testkit.RemoveBuilt()
 	os.Exit(code)
 }
 
