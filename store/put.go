@@ -109,7 +109,9 @@ func (s *Store) StageAt(at *Place, m *record.Message, c Completion) (r PutResult
 	if len(m.Body) > o.MaxMessageSize {
 		return s.refuse(MessageIllegal, errBodyTooLarge)
 	}
-	m.BodyCRC = record.BodyCRC(m.Body)
+	if !m.BodyChecked {
+		m.BodyCRC = record.BodyCRC(m.Body)
+	}
 	props := m.Properties
 	if o.AppendPropCRC {
 		m.Properties = record.DeleteProperty(m.Properties, record.PropCRC32)

@@ -26,12 +26,6 @@ import (
 	"apogee/store/vfs"
 )
 
-// Names of the properties that bring a message back to where it belongs.
-const (
-	PropRealTopic = "REAL_TOPIC"
-	PropRealQueue = "REAL_QID"
-)
-
 // halfTopic is where half messages of transactions are; nothing is delivered there, since nobody could commit it.
 const halfTopic = "RMQ_SYS_TRANS_HALF_TOPIC"
 
@@ -428,8 +422,10 @@ func (s *Scheduler) later(l *level, now int64) {
 func (s *Scheduler) deliver(l *level, rec []byte, now int64) bool {
 	m := &s.msg
 	err := record.Decode(rec, m)
-	if err == nil && len(m.Body) > 0 && record.BodyCRC(m.Body) != m.BodyCRC {
-		err = record.ErrBodyCRC // it would be put with a checksum that is right
+	if err == nil && len(m.Body) > 0 {
+		if m.BodyChecked = record.BodyCRC(m.Body) == m.BodyCRC; !m.BodyChecked {
+			err = record.ErrBodyCRC // it would be put with a checksum that is right
+		}
 	}
 	if err != nil {
 		s.opts.Log.Error("delayed message is damaged", "level", l.number, "off", l.next.Load(), "err", err)
@@ -460,13 +456,14 @@ func (s *Scheduler) deliver(l *level, rec []byte, now int64) bool {
 // restore makes a stored delayed message the one that its sender meant. Java rebuilds the record in the same way: the properties stay
 // as they are stored, DELAY, REAL_TOPIC and REAL_QID included (ScheduleMessageService.messageTimeUp).
 func restore(m *record.Message) error {
-	topic := record.Property(m.Properties, PropRealTopic)
-	queue, err := strconv.ParseInt(record.Property(m.Properties, PropRealQueue), 10, 32)
+	m.Found = record.ReadWords(m.Properties)
+	topic := m.Found.RealTopic
+	queue, err := strconv.ParseInt(m.Found.RealQueue, 10, 32)
 	switch {
 	case topic == "":
-		return fmt.Errorf("property %s is missing", PropRealTopic)
+		return fmt.Errorf("property %s is missing", record.PropRealTopic)
 	case err != nil:
-		return fmt.Errorf("property %s: %w", PropRealQueue, err)
+		return fmt.Errorf("property %s: %w", record.PropRealQueue, err)
 	case topic == halfTopic:
 		return fmt.Errorf("a half message cannot be delayed")
 	}

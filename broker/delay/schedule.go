@@ -43,8 +43,8 @@ func Schedule(m *record.Message, level int, clipped bool, buf []byte) []byte {
 	if n := len(buf); n > 0 && buf[n-1] != record.PairEnd {
 		buf = append(buf, record.PairEnd)
 	}
-	buf = record.AppendProperty(buf, PropRealTopic, m.Topic)
-	buf = record.AppendProperty(buf, PropRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
+	buf = record.AppendProperty(buf, record.PropRealTopic, m.Topic)
+	buf = record.AppendProperty(buf, record.PropRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
 	m.Topic, m.QueueID = record.ScheduleTopic, int32(level-1)
 	m.Properties = view(buf)
 	return buf
@@ -54,7 +54,7 @@ func Schedule(m *record.Message, level int, clipped bool, buf []byte) []byte {
 func setDelay(dst []byte, props, value string) []byte {
 	for c := record.Pairs(bytesOf(props)); c.Next(); {
 		switch string(c.Name) {
-		case PropRealTopic, PropRealQueue:
+		case record.PropRealTopic, record.PropRealQueue:
 		case record.PropDelay:
 			dst = record.AppendProperty(dst, record.PropDelay, value)
 		default:
@@ -69,12 +69,7 @@ func appendWithout(dst []byte, props string) []byte {
 	if !strings.Contains(props, "REAL_") {
 		return append(dst, props...)
 	}
-	for c := record.Pairs(bytesOf(props)); c.Next(); {
-		if n := string(c.Name); n != PropRealTopic && n != PropRealQueue {
-			dst = record.AppendProperty(dst, view(c.Name), view(c.Value))
-		}
-	}
-	return dst
+	return record.AppendPairs(dst, props, record.PropRealTopic, record.PropRealQueue)
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -103,9 +103,9 @@ func (b *Bridge) request(m *record.Message) (out remoting.Outgoing, topic string
 	topic, sys, props := m.Topic, m.SysFlag, m.Properties
 	switch {
 	case topic == meta.HalfTopic:
-		topic = record.Property(props, transaction.PropRealTopic)
+		topic = record.Property(props, record.PropRealTopic)
 		sys |= record.SysTranPrepared
-		props = string(record.SetProperty(nil, without(props, transaction.PropPreparedAt, transaction.PropRealQueue), transaction.PropHalf, "true"))
+		props = string(record.SetProperty(nil, without(props, transaction.PropPreparedAt, record.PropRealQueue), transaction.PropHalf, "true"))
 	case topic != timer.Topic:
 		// It is due: nobody is to delay it once more.
 		props = without(props, record.PropDelay, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"apogee/broker/config"
-	"apogee/broker/delay"
 	"apogee/broker/meta"
 	"apogee/broker/timer"
 	"apogee/broker/transaction"
@@ -142,16 +141,16 @@ func TestWhatIsSent(t *testing.T) {
 		want header.SendMessageRequest
 	}{
 		"due": {
-			record.Message{Topic: "t", SysFlag: 1, Flag: 3, BornTimestamp: 9, ReconsumeTimes: 2, Properties: props(record.PropDelay, "3", timer.PropDeliver, "5", delay.PropRealTopic, "t", "k", "v")},
-			header.SendMessageRequest{ProducerGroup: "InnerProducerGroup_a_1", Topic: "t", SysFlag: 1, Flag: 3, BornTimestamp: 9, ReconsumeTimes: header.Some(int32(2)), Properties: props(delay.PropRealTopic, "t", "k", "v")},
+			record.Message{Topic: "t", SysFlag: 1, Flag: 3, BornTimestamp: 9, ReconsumeTimes: 2, Properties: props(record.PropDelay, "3", timer.PropDeliver, "5", record.PropRealTopic, "t", "k", "v")},
+			header.SendMessageRequest{ProducerGroup: "InnerProducerGroup_a_1", Topic: "t", SysFlag: 1, Flag: 3, BornTimestamp: 9, ReconsumeTimes: header.Some(int32(2)), Properties: props(record.PropRealTopic, "t", "k", "v")},
 		},
 		"for later": {
 			record.Message{Topic: timer.Topic, Properties: props(timer.PropDeliver, "5", timer.PropOut, "5")},
 			header.SendMessageRequest{ProducerGroup: "InnerProducerGroup_a_1", Topic: timer.Topic, ReconsumeTimes: header.Some(int32(0)), Properties: props(timer.PropDeliver, "5", timer.PropOut, "5")},
 		},
 		"half": {
-			record.Message{Topic: meta.HalfTopic, Properties: props(transaction.PropRealTopic, "t", transaction.PropRealQueue, "3", transaction.PropProducerGroup, "pg", transaction.PropPreparedAt, "8", transaction.PropHalf, "true")},
-			header.SendMessageRequest{ProducerGroup: "pg", Topic: "t", SysFlag: record.SysTranPrepared, ReconsumeTimes: header.Some(int32(0)), Properties: props(transaction.PropRealTopic, "t", transaction.PropProducerGroup, "pg", transaction.PropHalf, "true")},
+			record.Message{Topic: meta.HalfTopic, Properties: props(record.PropRealTopic, "t", record.PropRealQueue, "3", transaction.PropProducerGroup, "pg", transaction.PropPreparedAt, "8", transaction.PropHalf, "true")},
+			header.SendMessageRequest{ProducerGroup: "pg", Topic: "t", SysFlag: record.SysTranPrepared, ReconsumeTimes: header.Some(int32(0)), Properties: props(record.PropRealTopic, "t", transaction.PropProducerGroup, "pg", transaction.PropHalf, "true")},
 		},
 	}
 	for name, c := range cases {

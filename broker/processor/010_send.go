@@ -299,7 +299,7 @@ func (op *sendOp) level() int {
 func (op *sendOp) prioritise() {
 	m, props := &op.msg, &op.props
 	if props.tran || props.ask.Asks() || props.sharding || props.delay != "" {
-		op.spare = appendWithout(op.spare[:0], m.Properties, propPriority)
+		op.spare = record.AppendPairs(op.spare[:0], m.Properties, propPriority)
 		op.swap()
 		return
 	}
@@ -329,7 +329,7 @@ func (op *sendOp) schedule(r *remoting.Request) step {
 		return goOn
 	}
 	if props.ask.Asks() { // the level wins
-		op.spare = appendWithout(op.spare[:0], m.Properties, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver)
+		op.spare = record.AppendPairs(op.spare[:0], m.Properties, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver)
 		op.swap()
 	}
 	op.spare = delay.Schedule(m, level, clipped, op.spare)

@@ -35,7 +35,8 @@ func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 	if !decode(r, &h) {
 		return
 	}
-	if !mayBlock && p.backBlocks(&h) {
+	retry := meta.RetryTopic(h.Group)
+	if !mayBlock && p.backBlocks(&h, retry) {
 		r.GoOn(p.Lanes.Send, func(r *remoting.Request) { p.serveBack(r, true) })
 		return
 	}
@@ -56,9 +57,9 @@ func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 		replyOK(r)
 		return
 	}
-	topic, err := p.retryTopic(group, h.UnitMode)
+	topic, err := p.retryTopic(retry, group, h.UnitMode)
 	if topic == nil {
-		r.Fail(code.SystemError, "topic[%s] not exist: %v", meta.RetryTopic(group.GroupName), err)
+		r.Fail(code.SystemError, "topic[%s] not exist: %v", retry, err)
 		return
 	}
 	if topic.Perm&body.PermWrite == 0 {
@@ -74,31 +75,34 @@ func (p *Processor) serveBack(r *remoting.Request, mayBlock bool) {
 	// From here on mapped memory is read. A disk that cannot give it must cost this request only: the fault becomes a panic, which the
 	// dispatcher answers.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	var m record.Message
-	if err := record.Decode(rec, &m); err != nil {
+	back := p.newBack(r)
+	if err := record.Decode(rec, &back.msg); err != nil {
 		r.Fail(code.SystemError, "look message by offset failed, %d", h.Offset)
+		back.free()
 		return
 	}
-	p.storeBack(r, &h, &m, group, topic, mayBlock)
+	back.msg.BodyChecked = len(back.msg.Body) > 0 // by View
+	if !p.storeBack(r, &h, back, group, topic, mayBlock) {
+		back.free()
+	}
 }
 
 // backBlocks tells whether something would have to be made or read from the disk.
-func (p *Processor) backBlocks(h *header.ConsumerSendMsgBackRequest) bool {
+func (p *Processor) backBlocks(h *header.ConsumerSendMsgBackRequest, retry string) bool {
 	if _, ok := p.Groups.Get(h.Group); !ok {
 		return true
 	}
-	if _, ok := p.Topics.Get(meta.RetryTopic(h.Group)); !ok {
+	if _, ok := p.Topics.Get(retry); !ok {
 		return true
 	}
 	return p.Reader.ColdAt(h.Offset)
 }
 
-func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (*body.TopicConfig, error) {
+func (p *Processor) retryTopic(name string, group *body.SubscriptionGroupConfig, unit bool) (*body.TopicConfig, error) {
 	var sys int32
 	if unit {
 		sys = sysUnitSub
 	}
-	name := meta.RetryTopic(group.GroupName)
 	t, err := p.Topics.CreateOnSendBack(name, group.RetryQueueNums, body.PermRead|body.PermWrite, false, sys)
 	if t != nil && err != nil {
 		p.Log.Error("retry topic created but not on disk", "topic", name, "err", err)
@@ -106,9 +110,9 @@ func (p *Processor) retryTopic(group *body.SubscriptionGroupConfig, unit bool) (
 	return t, err
 }
 
-// storeBack stores the copy of m, which aliases the log.
-func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBackRequest, m *record.Message, group *body.SubscriptionGroupConfig, retry *body.TopicConfig, mayBlock bool) {
-	view := p.sendView()
+// storeBack makes the copy of the message that back has, which aliases the log, and stages it; false if that was not to be.
+func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBackRequest, back *sentBack, group *body.SubscriptionGroupConfig, retry *body.TopicConfig, mayBlock bool) bool {
+	view, m := p.sendView(), &back.msg
 	limit := group.RetryMaxTimes
 	if r.Version >= headerRetryVersion && h.MaxReconsumeTimes.Valid {
 		limit = h.MaxReconsumeTimes.Value
@@ -121,34 +125,39 @@ func (p *Processor) storeBack(r *remoting.Request, h *header.ConsumerSendMsgBack
 	case level == 0:
 		level = 3 + m.ReconsumeTimes
 	}
-	source := m.Topic
-	m.Properties = backProperties(m, level)
+	back.source, back.group, back.dead, back.offset = p.knownName(m.Topic), group.GroupName, dead, h.Offset
+	words := back.rewrite(strconv.Itoa(int(level)))
 	m.Topic, m.QueueID = retry.TopicName, rand.Int32N(group.RetryQueueNums)
 	if dead {
 		if _, ok := p.Topics.Get(meta.DLQTopic(group.GroupName)); !ok && !mayBlock {
 			r.GoOn(p.Lanes.Send, func(r *remoting.Request) { p.serveBack(r, true) })
-			return
+			return false
 		}
 		t, err := p.deadLetters(meta.DLQTopic(group.GroupName))
 		if t == nil {
 			r.Fail(code.SystemError, "topic[%s] not exist: %v", meta.DLQTopic(group.GroupName), err)
-			return
+			return false
 		}
 		m.Topic, m.QueueID = t.TopicName, 0
+		back.addr = remoteText(r.Conn())
 	}
 	m.ReconsumeTimes++
+	back.attempts = m.ReconsumeTimes
 	m.StoreHost = view.addr.Host
 	m.PreparedTransactionOffset, m.TagsCode = 0, 0
-	if n, clipped, _ := view.levels.Of(strconv.Itoa(int(level))); n > 0 {
-		delay.Schedule(m, n, clipped, nil)
+	n, clipped, _ := view.levels.Of(words.Delay)
+	if n > 0 {
+		back.delayed = delay.Schedule(m, n, clipped, back.delayed)
 	}
-	back := &sentBack{p: p, replier: r.Replier(), source: p.knownName(source), group: group.GroupName, dead: dead, offset: h.Offset, attempts: m.ReconsumeTimes}
-	if dead {
-		back.addr = remoteText(r.Conn())
+	if !clipped {
+		words.From(m.Properties)
+		m.Found = words
 	}
 	// Nobody waits for a flush: the copy says WAIT=false, as in Java.
 	back.res = p.Store.StageAt(nil, m, nil)
+	back.msg = record.Message{} // the log may be unmapped from here on
 	p.putOff(r, back)
+	return true
 }
 
 // knownName is a topic's name that outlives the message which bears it.
@@ -159,10 +168,13 @@ func (p *Processor) knownName(topic string) string {
 	return strings.Clone(topic)
 }
 
-// sentBack is a copy that was staged, and what is said of it once it is stored.
+// sentBack is a copy that is made and staged, and what is said of it once it is stored.
 type sentBack struct {
 	p             *Processor
 	replier       remoting.Replier
+	msg           record.Message // aliases the log and the two buffers
+	props         []byte         // of the copy
+	delayed       []byte         // of the copy while it waits
 	res           store.PutResult
 	source, group string
 	dead          bool
@@ -171,8 +183,28 @@ type sentBack struct {
 	attempts      int32
 }
 
+func (p *Processor) newBack(r *remoting.Request) *sentBack {
+	back, _ := p.backs.Get().(*sentBack)
+	if back == nil {
+		back = &sentBack{p: p}
+	}
+	back.replier = r.Replier()
+	return back
+}
+
+// free gives back what is used again; nobody may use back afterwards.
+func (back *sentBack) free() {
+	*back = sentBack{p: back.p, props: back.props, delayed: back.delayed}
+	back.p.backs.Put(back)
+}
+
 // end makes sentBack a staged request.
 func (back *sentBack) end(*batchEnd) {
+	back.answer()
+	back.free() // not deferred: who sees to a panic wants to know whom to answer
+}
+
+func (back *sentBack) answer() {
 	p := back.p
 	if err := p.Store.Commit(&back.res); err != nil {
 		back.res.Status, back.res.Err = store.UnknownError, err
@@ -191,19 +223,35 @@ func (back *sentBack) end(*batchEnd) {
 
 func (back *sentBack) broken() remoting.Replier { return back.replier }
 
-// backProperties is the properties of the copy: where the message was first, which one it was, its delay level, and that nobody waits.
-// What an earlier attempt has set of the first two stays.
-func backProperties(m *record.Message, level int32) string {
-	drop := []string{record.PropDelay, record.PropWait}
-	b := appendWithout(make([]byte, 0, len(m.Properties)+192), m.Properties, drop...)
-	if record.Property(m.Properties, propRetryTopic) == "" {
+// rewrite makes the properties of the copy: where the message was first, which one it was, its delay level, and that nobody waits. What an
+// earlier attempt has set of the first two stays. It returns what the store wants to know of them.
+func (back *sentBack) rewrite(level string) (words record.Words) {
+	m, retry, origin := &back.msg, false, false
+	b := back.props[:0]
+	for c := record.Pairs(bytesOf(m.Properties)); c.Next(); {
+		name, value := viewOf(c.Name), viewOf(c.Value)
+		switch name {
+		case record.PropDelay, record.PropWait:
+			continue
+		case propRetryTopic:
+			retry = true
+		case propOriginMessageID:
+			origin = true
+		default:
+			words.Note(name, value)
+		}
+		b = record.AppendProperty(b, name, value)
+	}
+	if !retry {
 		b = record.AppendProperty(b, propRetryTopic, m.Topic)
 	}
-	if record.Property(m.Properties, propOriginMessageID) == "" {
+	if !origin {
 		var id [record.MaxMessageID]byte
 		b = record.AppendProperty(b, propOriginMessageID, viewOf(record.AppendMessageID(id[:0], m.StoreHost, m.PhysicalOffset)))
 	}
-	b = record.AppendProperty(b, record.PropDelay, strconv.Itoa(int(level)))
+	b = record.AppendProperty(b, record.PropDelay, level)
 	b = record.AppendProperty(b, record.PropWait, "false")
-	return viewOf(b)
+	words.Delay = level
+	back.props, m.Properties = b, viewOf(b)
+	return words
 }

@@ -58,7 +58,7 @@ func (p *Processor) serveEnd(r *remoting.Request, mayBlock bool) {
 		return
 	}
 	if h.CommitOrRollback == record.SysTranRollback {
-		err := p.Transactions.RolledBack(op.msg.QueueID, op.msg.QueueOffset, record.Property(op.msg.Properties, transaction.PropRealTopic))
+		err := p.Transactions.RolledBack(op.msg.QueueID, op.msg.QueueOffset, record.Property(op.msg.Properties, record.PropRealTopic))
 		op.release()
 		if err != nil {
 			r.Fail(code.SystemError, "%v", err)

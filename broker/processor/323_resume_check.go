@@ -48,6 +48,6 @@ func (p *Processor) resumeCheck(r *remoting.Request) {
 		r.Fail(code.SystemError, "Put message back to %s failed. %s", meta.HalfTopic, p.putRemark(&res))
 		return
 	}
-	p.Transactions.Resumed(record.Property(m.Properties, transaction.PropRealTopic))
+	p.Transactions.Resumed(record.Property(m.Properties, record.PropRealTopic))
 	replyOK(r)
 }

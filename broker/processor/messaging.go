@@ -22,6 +22,7 @@ type messaging struct {
 	ends    sync.Pool // *batchEnd
 	pulls   sync.Pool // *pullOp
 	pops    sync.Pool // *popOp
+	backs   sync.Pool // *sentBack
 	keys    *uniqKeys
 	filters tagFilters
 	pending atomic.Int64 // sends that wait for the disk

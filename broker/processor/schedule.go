@@ -67,7 +67,7 @@ func (p *Processor) schedule(m *record.Message, buf []byte) ([]byte, refusal) {
 		return buf, refusal{code.SystemError, err.Error()}
 	case n > 0:
 		if ask.Asks() {
-			m.Properties = viewOf(appendWithout(nil, m.Properties, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver))
+			m.Properties = viewOf(record.AppendPairs(nil, m.Properties, timer.PropDelaySec, timer.PropDelayMs, timer.PropDeliver))
 		}
 		return delay.Schedule(m, n, clipped, buf), refusal{}
 	case ask.Asks() && !worked && m.Topic != timer.Topic:

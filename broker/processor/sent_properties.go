@@ -116,17 +116,3 @@ func noteAsk(a *timer.Ask, name, value string) {
 		a.Cancels = true
 	}
 }
-
-// appendWithout appends a properties string without the pairs of some names.
-func appendWithout(dst []byte, props string, names ...string) []byte {
-	for c := record.Pairs(bytesOf(props)); c.Next(); {
-		drop := false
-		for _, n := range names {
-			drop = drop || string(c.Name) == n
-		}
-		if !drop {
-			dst = record.AppendProperty(dst, viewOf(c.Name), viewOf(c.Value))
-		}
-	}
-	return dst
-}

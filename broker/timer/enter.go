@@ -122,7 +122,7 @@ func (t *timed) parse(props []byte) error {
 			t.cancels = c.Value
 		case PropEntered:
 			t.late = string(c.Value) == "9223372036854775807"
-		case propRealTopic:
+		case record.PropRealTopic:
 			t.topic = c.Value
 		case record.PropUniqKey:
 			t.uniq = c.Value
@@ -342,13 +342,13 @@ func restore(m *record.Message, roll bool) error {
 	if roll {
 		return nil
 	}
-	topic := record.Property(m.Properties, propRealTopic)
-	queue, err := strconv.ParseInt(record.Property(m.Properties, propRealQueue), 10, 32)
+	topic := record.Property(m.Properties, record.PropRealTopic)
+	queue, err := strconv.ParseInt(record.Property(m.Properties, record.PropRealQueue), 10, 32)
 	switch {
 	case topic == "":
-		return fmt.Errorf("property %s is missing", propRealTopic)
+		return fmt.Errorf("property %s is missing", record.PropRealTopic)
 	case err != nil:
-		return fmt.Errorf("property %s: %w", propRealQueue, err)
+		return fmt.Errorf("property %s: %w", record.PropRealQueue, err)
 	case topic == Topic || !meta.SendAllowed(topic):
 		return fmt.Errorf("topic %s takes no timed messages", topic)
 	}

@@ -24,8 +24,6 @@ const (
 	PropDelivered = "TIMER_DEQUEUE_MS"
 	PropRolls     = "TIMER_ROLL_TIMES"
 	PropCancel    = "TIMER_DEL_UNIQKEY"
-	propRealTopic = "REAL_TOPIC"
-	propRealQueue = "REAL_QID"
 )
 
 // Precision is timerPrecisionMs as it counts: rounded down to one of four values (MessageStoreConfig.setTimerPrecisionMs).
@@ -110,8 +108,8 @@ func Schedule(m *record.Message, out int64, buf []byte) []byte {
 	var num [20]byte
 	buf = appendProps(buf[:0], m.Properties)
 	buf = record.AppendProperty(buf, PropOut, view(strconv.AppendInt(num[:0], out, 10)))
-	buf = record.AppendProperty(buf, propRealTopic, m.Topic)
-	buf = record.AppendProperty(buf, propRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
+	buf = record.AppendProperty(buf, record.PropRealTopic, m.Topic)
+	buf = record.AppendProperty(buf, record.PropRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
 	m.Topic, m.QueueID = Topic, 0
 	m.Properties = view(buf)
 	return buf
@@ -122,11 +120,7 @@ func appendProps(dst []byte, props string) []byte {
 	if !strings.Contains(props, "REAL_") && !strings.Contains(props, PropOut) {
 		dst = append(dst, props...)
 	} else {
-		for c := record.Pairs(bytesOf(props)); c.Next(); {
-			if n := string(c.Name); n != propRealTopic && n != propRealQueue && n != PropOut {
-				dst = record.AppendProperty(dst, view(c.Name), view(c.Value))
-			}
-		}
+		dst = record.AppendPairs(dst, props, record.PropRealTopic, record.PropRealQueue, PropOut)
 	}
 	if n := len(dst); n > 0 && dst[n-1] != record.PairEnd {
 		dst = append(dst, record.PairEnd)

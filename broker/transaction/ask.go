@@ -37,8 +37,8 @@ func (s *Service) ask(m *record.Message, at *store.PutResult) {
 // question is the half message as the producer knows it: with its real topic and queue, at the place where it was stored last.
 func question(m *record.Message, at *store.PutResult) ([]byte, error) {
 	q := *m
-	q.Topic = record.Property(m.Properties, PropRealTopic)
-	queue, err := strconv.ParseInt(record.Property(m.Properties, PropRealQueue), 10, 32)
+	q.Topic = record.Property(m.Properties, record.PropRealTopic)
+	queue, err := strconv.ParseInt(record.Property(m.Properties, record.PropRealQueue), 10, 32)
 	if err != nil {
 		return nil, err
 	}

@@ -396,7 +396,7 @@ func (l *look) giveUp() bool {
 		l.s.opts.Log.Error("half message cannot be given up", "queue", l.q.id, "off", m.QueueOffset, "status", int(res.Status), "err", res.Err)
 		return false
 	}
-	topic := record.Property(m.Properties, PropRealTopic)
+	topic := record.Property(m.Properties, record.PropRealTopic)
 	l.s.opts.Log.Warn("half message is given up", "queue", l.q.id, "off", m.QueueOffset, "topic", topic, "group", record.Property(m.Properties, PropProducerGroup))
 	l.s.counts.add(topic, -1)
 	return true
@@ -434,7 +434,7 @@ func (c *checker) scan(q *halfQueue, at int64) {
 
 func identityOf(m *record.Message) identity {
 	return identity{
-		uniq: record.Property(m.Properties, record.PropUniqKey), topic: record.Property(m.Properties, PropRealTopic),
+		uniq: record.Property(m.Properties, record.PropUniqKey), topic: record.Property(m.Properties, record.PropRealTopic),
 		host: m.BornHost, born: m.BornTimestamp,
 	}
 }

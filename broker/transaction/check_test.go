@@ -175,7 +175,7 @@ func TestGivesUp(t *testing.T) {
 	}
 	r.round(7 * time.Second)
 	given := r.messages(meta.CheckMaxTimeTopic, 0)
-	if len(r.peer.asked) != 3 || len(given) != 1 || prop(given[0], PropCheckTimes) != "3" || prop(given[0], PropRealTopic) != "T" || string(given[0].Body) != "U1" {
+	if len(r.peer.asked) != 3 || len(given) != 1 || prop(given[0], PropCheckTimes) != "3" || prop(given[0], record.PropRealTopic) != "T" || string(given[0].Body) != "U1" {
 		t.Errorf("asked %d times, given up %+v", len(r.peer.asked), given)
 	}
 	if r.at() != "4 0" || r.Undecided("T") != 0 {

@@ -19,8 +19,6 @@ const (
 	PropHalf          = "TRAN_MSG"          // says "true" of a half message, and stays with what is committed
 	PropProducerGroup = "PGROUP"            // who is asked
 	PropTransactionID = "__transactionId__" // the unique key once more
-	PropRealTopic     = "REAL_TOPIC"        // where it goes when it is committed
-	PropRealQueue     = "REAL_QID"          //
 	PropCheckTimes    = "TRANSACTION_CHECK_TIMES"
 	PropImmunity      = "CHECK_IMMUNITY_TIME_IN_SECONDS"
 	PropPreparedAt    = "TRAN_PREPARED_QUEUE_OFFSET" // of a copy made in the time of immunity: the queue offset that the producer knows
@@ -33,13 +31,13 @@ const opTag = "d"
 // (TransactionalMessageBridge.parseHalfMessageInner). A delay or a time of delivery stays a property and counts when the message is
 // committed. The new properties are built in buf, which m.Properties aliases from then on; the grown buffer is returned.
 func Prepare(m *record.Message, uniqKey string, buf []byte) []byte {
-	buf = appendWithout(buf[:0], m.Properties, PropTransactionID, PropRealTopic, PropRealQueue, record.PropMultiDispatchQueue)
+	buf = record.AppendPairs(buf[:0], m.Properties, PropTransactionID, record.PropRealTopic, record.PropRealQueue, record.PropMultiDispatchQueue)
 	if uniqKey != "" {
 		buf = record.AppendProperty(buf, PropTransactionID, uniqKey)
 	}
 	var num [11]byte
-	buf = record.AppendProperty(buf, PropRealTopic, m.Topic)
-	buf = record.AppendProperty(buf, PropRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
+	buf = record.AppendProperty(buf, record.PropRealTopic, m.Topic)
+	buf = record.AppendProperty(buf, record.PropRealQueue, view(strconv.AppendInt(num[:0], int64(m.QueueID), 10)))
 	m.SysFlag &^= record.SysTranMask
 	m.Topic, m.QueueID = meta.HalfTopic, 0
 	m.Properties = view(buf)
@@ -49,15 +47,15 @@ func Prepare(m *record.Message, uniqKey string, buf []byte) []byte {
 // Commit makes a stored half message the one that its producer meant (EndTransactionProcessor.endMessageTransaction): in its real
 // queue, marked as committed and with the half's place in the log. The new properties are built in buf as with [Prepare].
 func Commit(m *record.Message, buf []byte) ([]byte, error) {
-	topic := record.Property(m.Properties, PropRealTopic)
-	queue, err := strconv.ParseInt(record.Property(m.Properties, PropRealQueue), 10, 32)
+	topic := record.Property(m.Properties, record.PropRealTopic)
+	queue, err := strconv.ParseInt(record.Property(m.Properties, record.PropRealQueue), 10, 32)
 	switch {
 	case topic == "":
-		return buf, fmt.Errorf("property %s is missing", PropRealTopic)
+		return buf, fmt.Errorf("property %s is missing", record.PropRealTopic)
 	case err != nil:
-		return buf, fmt.Errorf("property %s: %w", PropRealQueue, err)
+		return buf, fmt.Errorf("property %s: %w", record.PropRealQueue, err)
 	}
-	buf = appendWithout(buf[:0], m.Properties, PropRealTopic, PropRealQueue)
+	buf = record.AppendPairs(buf[:0], m.Properties, record.PropRealTopic, record.PropRealQueue)
 	m.Topic, m.QueueID = topic, int32(queue)
 	m.SysFlag = m.SysFlag&^record.SysTranMask | record.SysTranCommit
 	m.PreparedTransactionOffset = m.PhysicalOffset
@@ -72,8 +70,8 @@ func Resume(m *record.Message) error {
 	if m.Topic != meta.HalfTopic && m.Topic != meta.CheckMaxTimeTopic {
 		return fmt.Errorf("the message is of topic %s and no half message", m.Topic)
 	}
-	if record.Property(m.Properties, PropRealTopic) == "" || record.Property(m.Properties, PropProducerGroup) == "" {
-		return fmt.Errorf("property %s or %s is missing", PropRealTopic, PropProducerGroup)
+	if record.Property(m.Properties, record.PropRealTopic) == "" || record.Property(m.Properties, PropProducerGroup) == "" {
+		return fmt.Errorf("property %s or %s is missing", record.PropRealTopic, PropProducerGroup)
 	}
 	rewrite(m, PropCheckTimes, "0")
 	m.Topic = meta.HalfTopic
@@ -83,7 +81,7 @@ func Resume(m *record.Message) error {
 // rewrite makes m a message that is to be stored once more in queue 0, with one property set. Offsets in light queues, which Java has
 // fixed for the message, are not the copy's.
 func rewrite(m *record.Message, name, value string) {
-	b := appendWithout(make([]byte, 0, len(m.Properties)+len(name)+len(value)+2), m.Properties, name, record.PropMultiDispatchQueue)
+	b := record.AppendPairs(make([]byte, 0, len(m.Properties)+len(name)+len(value)+2), m.Properties, name, record.PropMultiDispatchQueue)
 	m.Properties = view(record.AppendProperty(b, name, value))
 	m.PreparedTransactionOffset, m.TagsCode = 0, 0
 }
@@ -150,20 +148,6 @@ func eachOffset(body []byte, f func(offset int64)) {
 			f(n)
 		}
 	}
-}
-
-// appendWithout appends a properties string without the pairs of some names.
-func appendWithout(dst []byte, props string, names ...string) []byte {
-	for c := record.Pairs(unsafe.Slice(unsafe.StringData(props), len(props))); c.Next(); {
-		drop := false
-		for _, n := range names {
-			drop = drop || string(c.Name) == n
-		}
-		if !drop {
-			dst = record.AppendProperty(dst, view(c.Name), view(c.Value))
-		}
-	}
-	return dst
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

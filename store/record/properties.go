@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -25,6 +26,10 @@ const (
 	PropInnerBase          = "INNER_BASE"
 	PropMultiDispatch      = "INNER_MULTI_DISPATCH"
 	PropMultiDispatchQueue = "INNER_MULTI_QUEUE_OFFSET"
+
+	// Where a message belongs that waits in a topic of the broker's.
+	PropRealTopic = "REAL_TOPIC"
+	PropRealQueue = "REAL_QID"
 )
 
 // Cursor walks the pairs of a properties string in stored order.
@@ -95,6 +100,16 @@ func AppendProperty(dst []byte, name, value string) []byte {
 	dst = append(dst, NameEnd)
 	dst = append(dst, value...)
 	return append(dst, PairEnd)
+}
+
+// AppendPairs appends the pairs of props that count, but for those of some names. The last of them is ended too.
+func AppendPairs(dst []byte, props string, without ...string) []byte {
+	for c := Pairs(unsafe.Slice(unsafe.StringData(props), len(props))); c.Next(); {
+		if name := view(c.Name); !slices.Contains(without, name) {
+			dst = AppendProperty(dst, name, view(c.Value))
+		}
+	}
+	return dst
 }
 
 // SetProperty appends props to dst with name set to value: older pairs of that name are dropped, the new one is last.

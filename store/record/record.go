@@ -81,6 +81,7 @@ type Message struct {
 	StoreTimestamp int64
 	StoreSize      int32
 	BodyCRC        uint32 // the caller of Encode computes it, outside of any lock
+	BodyChecked    bool   // by whoever has read the message: BodyCRC is that of the body
 	Magic          uint32
 }
 

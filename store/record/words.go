@@ -11,6 +11,8 @@ type Words struct {
 	Uniq, Keys, Tags, Delay string
 	Multi                   bool // has PropMultiDispatch
 
+	RealTopic, RealQueue string // of a message that waits
+
 	of string // the properties that they were read from
 }
 
@@ -38,13 +40,14 @@ func ReadWords(props string) Words {
 			rest = ""
 		}
 		if k > 0 && len(value) > 0 {
-			w.note(name, value)
+			w.Note(name, value)
 		}
 	}
 	return w
 }
 
-func (w *Words) note(name, value string) {
+// Note takes over one pair.
+func (w *Words) Note(name, value string) {
 	switch name {
 	case PropUniqKey:
 		w.Uniq = value
@@ -56,6 +59,10 @@ func (w *Words) note(name, value string) {
 		w.Delay = value
 	case PropMultiDispatch:
 		w.Multi = true
+	case PropRealTopic:
+		w.RealTopic = value
+	case PropRealQueue:
+		w.RealQueue = value
 	}
 }
 
