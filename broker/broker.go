@@ -467,6 +467,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		also(b.trans.Stop())
 	}
 	if b.replicas != nil { // whoever waits for replicas hears
+		if b.store != nil {
+			b.replicas.Settle(ctx)
+		}
 		b.replicas.Close()
 	}
 	if b.store != nil {

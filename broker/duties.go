@@ -79,9 +79,9 @@ func (b *Broker) setDuties(on bool) {
 }
 
 // setMaster tells where the master is that metadata comes from.
-func (b *Broker) setMaster(addr, why string) {
+func (b *Broker) setMaster(addr, who, why string) {
 	if b.slave != nil {
-		b.slave.SetMaster(addr, why)
+		b.slave.SetMaster(addr, who, why)
 	}
 }
 

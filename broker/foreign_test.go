@@ -134,8 +134,10 @@ func sameAsManifest(n *node, m *manifest) {
 }
 
 func TestForeignSettings(t *testing.T) {
-	b := newBroker(t, t.TempDir(), "enableDLegerCommitLog=true\n")
-	if err := b.Start(); err == nil || !strings.Contains(err.Error(), "enableDLegerCommitLog") {
-		t.Errorf("%v", err)
+	for _, key := range []string{"enableDLegerCommitLog", "enableControllerMode"} {
+		b := newBroker(t, t.TempDir(), key+"=true\n")
+		if err := b.Start(); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", key, err)
+		}
 	}
 }

@@ -16,9 +16,9 @@ type link struct{ b *Broker }
 func (b *Broker) link() acting.Replication { return link{b} }
 
 // SetMaster has a slave follow somebody else, or nobody. haMasterAddress wins over it.
-func (l link) SetMaster(haAddr string) {
+func (l link) SetMaster(haAddr, who, why string) {
 	if l.b.follower != nil && l.b.live.Get().HAMaster == "" {
-		l.b.follower.Follow(haAddr, "broker", "the master of this broker's name is another, or away")
+		l.b.follower.Follow(haAddr, who, why)
 	}
 }
 
@@ -56,3 +56,10 @@ func hostOf(addr string) string {
 }
 
 func (l link) InitEnd() int64 { return l.b.initEnd }
+
+// WantsFlushed is true while nothing is noted.
+func (l link) WantsFlushed() bool {
+	return l.b.follower != nil && l.b.live.Get().NoteFlushed && l.b.store.MasterFlushed() == 0
+}
+
+func (l link) NoteFlushed(off int64) { l.b.store.SetMasterFlushed(off) }

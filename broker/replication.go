@@ -19,13 +19,14 @@ func (b *Broker) haConfig() ha.Config {
 	return ha.Config{
 		ID: c.ID, Heartbeat: c.HAHeartbeat, Housekeeping: c.HAHousekeeping, Batch: c.HABatch, FlowControl: c.HAFlowControl,
 		MostPerSec: c.HAMostPerSec, MaxGap: c.HAMaxGap, SlaveTimeout: c.SlaveTimeout, LastFileOnly: c.SyncLastFile, Required: c.InSyncReplicas,
+		Least: c.MinInSync,
 	}
 }
 
 // haGroup is who else has this broker's name, where slaves may act for masters.
 func (b *Broker) haGroup() ha.Group {
 	c := b.live.Get()
-	return ha.Group{On: c.SlaveActing, Alive: b.members.alive(), Auto: c.AutoInSync, Least: c.MinInSync}
+	return ha.Group{On: c.SlaveActing, Alive: b.members.alive(), Auto: c.AutoInSync}
 }
 
 // newReplicas makes the sending side, and has puts wait at its gate where the role says so. The store is opened after it.
@@ -90,7 +91,7 @@ func (b *Broker) masterTold(haAddr, addr string) {
 		b.follower.Follow(haAddr, "name server", why)
 	}
 	if addr != "" {
-		b.slave.SetMaster(addr, "name server: "+why)
+		b.slave.SetMaster(addr, "name server", why)
 	}
 }
 
@@ -101,21 +102,27 @@ func (b *Broker) ResetMasterFlushed(off int64) { b.store.SetMasterFlushed(off) }
 func (b *Broker) HAStatus() *body.HARuntimeInfo {
 	if b.follower != nil {
 		s := b.follower.Status()
-		return &body.HARuntimeInfo{
+		info := &body.HARuntimeInfo{
 			HAConnectionInfo: []body.HAConnectionRuntimeInfo{},
 			HAClientRuntimeInfo: body.HAClientRuntimeInfo{
 				MasterAddr: s.Master, TransferredByteInSecond: s.PerSecond, MaxOffset: s.End, LastReadTimestamp: s.LastRead,
 				LastWriteTimestamp: s.LastWrite, MasterFlushOffset: b.store.MasterFlushed(),
 			},
 		}
+		if s.Behind >= 0 {
+			late := s.Late.Milliseconds()
+			info.HAClientRuntimeInfo.Diff, info.HAClientRuntimeInfo.DiffMillis = &s.Behind, &late
+		}
+		return info
 	}
 	s := b.replicas.Status()
 	info := &body.HARuntimeInfo{
 		Master: true, MasterCommitLogMaxOffset: s.End, InSyncSlaveNums: int32(s.InSync), HAConnectionInfo: []body.HAConnectionRuntimeInfo{},
 	}
 	for _, p := range s.Slaves {
+		age := p.Age.Milliseconds()
 		info.HAConnectionInfo = append(info.HAConnectionInfo, body.HAConnectionRuntimeInfo{
-			Addr: p.Addr, SlaveAckOffset: p.Ack, Diff: p.Behind, InSync: p.InSync, TransferredByteInSecond: p.PerSecond, TransferFromWhere: p.From,
+			Addr: p.Addr, SlaveAckOffset: p.Ack, Diff: p.Behind, DiffMillis: &age, InSync: p.InSync, TransferredByteInSecond: p.PerSecond, TransferFromWhere: p.From,
 		})
 	}
 	return info

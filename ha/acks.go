@@ -37,7 +37,7 @@ func (a *Acks) Admit() error {
 // message is stored then, but nobody knows on how many disks.
 func (a *Acks) Await(next int64, c store.Completion) {
 	need, _ := a.policy.Required(a.server.inSync())
-	if need <= 1 || a.server.reached(need, a.policy) >= next {
+	if a.server.reached(need, a.policy) >= next {
 		c.Complete(store.PutOK)
 		return
 	}

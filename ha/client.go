@@ -36,7 +36,8 @@ type Client struct {
 
 	lastRead, lastWrite atomic.Int64 // ms
 	active              atomic.Bool  // the master sends
-	mastersEnd          atomic.Int64 // of its log when this one was connected; -1 of a Java master
+	mastersEnd          atomic.Int64 // of its log, when it was last heard of; -1 while that is not known
+	mastersTime         atomic.Int64 // store time of the last message there, likewise; 0 if it has not told
 
 	mu     sync.Mutex // guards all below; a leaf
 	master string     // its address for replicas; "" while none is known
@@ -182,14 +183,25 @@ type ClientStatus struct {
 	PerSecond           int64
 	LastRead, LastWrite int64 // ms
 	Active              bool
-	MasterEnd           int64 // when they were connected; -1 if it has not told
+	MasterEnd           int64 // when it was last heard of; -1 while that is not known
+	Behind              int64 // bytes, -1 likewise
+	// Late is how much older the last message here is than the master's last one; 0 if nothing is missing, or that is not known.
+	Late time.Duration
 }
 
 // Status collects it.
 func (c *Client) Status() ClientStatus {
 	_, end := c.o.Store.Bounds()
-	return ClientStatus{
+	s := ClientStatus{
 		Master: c.addr(), End: end, PerSecond: c.meter.perSecond(c.o.Now()), LastRead: c.lastRead.Load(), LastWrite: c.lastWrite.Load(),
-		Active: c.active.Load(), MasterEnd: c.mastersEnd.Load(),
+		Active: c.active.Load(), MasterEnd: c.mastersEnd.Load(), Behind: -1,
 	}
+	if s.MasterEnd < 0 {
+		return s
+	}
+	s.Behind = max(s.MasterEnd-end, 0)
+	if last, theirs := c.o.Store.LastStoreTime(), c.mastersTime.Load(); s.Behind > 0 && last > 0 && theirs > last {
+		s.Late = time.Duration(theirs-last) * time.Millisecond
+	}
+	return s
 }

@@ -33,17 +33,24 @@ import (
 //
 //	opCompare, offset, n   the master answers -4 ctlSum: CRC-32C of those bytes of its log, or -1 if they are not all there
 //	opFrom, offset, 0      the slave has cut its log there; the master answers as where nothing is wrong
+//
+// A slave whose greeting has flagNotes is told now and then how far its master is, between the frames, so that it knows how far it is behind:
+//
+//	-3 ctlEnd      where the master's log ends
+//	-5 ctlTime     the store time of the last message there, in ms; 0 if that is not known
 const (
 	helloMagic int64 = -0x004150_4f474545_01 // negative: where Java's master should see it alone it waits for the next word
 	helloWords       = 7
 	version    int64 = 1
 
 	flagLastFile int64 = 1 << 32 // an empty log begins with the master's last file
+	flagNotes    int64 = 1 << 33 // the slave wants to be told how far its master is
 
 	ctlWelcome int32 = -1
 	ctlBegin   int32 = -2
 	ctlEnd     int32 = -3
 	ctlSum     int32 = -4
+	ctlTime    int32 = -5
 
 	opCompare int64 = -1001
 	opFrom    int64 = -1002
@@ -57,6 +64,7 @@ const (
 type hello struct {
 	id, begin, end int64
 	lastFile       bool
+	notes          bool
 	tail           int64
 	sum            uint32
 }
@@ -65,6 +73,9 @@ func (h *hello) encode() []byte {
 	flags := version
 	if h.lastFile {
 		flags |= flagLastFile
+	}
+	if h.notes {
+		flags |= flagNotes
 	}
 	return putWords(helloMagic, flags, h.id, h.begin, h.tail, int64(h.sum), h.end)
 }
@@ -79,7 +90,7 @@ func putWords(words ...int64) []byte {
 
 // decodeHello reads the words behind the magic.
 func decodeHello(w []int64) (h hello, err error) {
-	h = hello{id: w[1], begin: w[2], tail: w[3], sum: uint32(w[4]), end: w[5], lastFile: w[0]&flagLastFile != 0}
+	h = hello{id: w[1], begin: w[2], tail: w[3], sum: uint32(w[4]), end: w[5], lastFile: w[0]&flagLastFile != 0, notes: w[0]&flagNotes != 0}
 	switch {
 	case w[0]&0xFFFFFFFF != version:
 		err = fmt.Errorf("greeting of version %d: %w", w[0]&0xFFFFFFFF, errProtocol)
@@ -129,6 +140,7 @@ func (p *peer) greet(w int64) error {
 // meet answers a greeting.
 func (p *peer) meet(h *hello) error {
 	p.id.Store(h.id)
+	p.notes = h.notes
 	st := p.s.o.Store()
 	begin, end := st.Bounds()
 	from := h.end

@@ -20,6 +20,11 @@ type link struct {
 	addr  string
 	quit  <-chan struct{} // the client's end
 	watch *time.Timer     // closes a connection that is silent
+	java  bool            // the master is Java's
+
+	told   bool      // the master has told how far it is, and nobody has looked
+	behind bool      // the log says so
+	said   time.Time // when it was said
 
 	mu       sync.Mutex // guards reported, and is held across the write of a report
 	reported int64
@@ -40,15 +45,21 @@ func (l *link) run() error {
 	l.c.active.Store(true)
 	stop := l.startReports()
 	defer stop()
-	in := frames{next: from, largest: l.st.LogFileSize()}
+	in := frames{next: from, largest: l.st.LogFileSize(), note: l.note}
 	if head != nil { // a Java master's first frame
+		l.java, in.note = true, nil
+		in.idle = func() { l.c.mastersEnd.Store(in.next) }
 		if _, _, err := in.feed(head); err != nil {
 			return err
 		}
 	}
 	buf := make([]byte, readMost)
 	for {
-		n, err := l.conn.Read(buf)
+		room, err := l.room()
+		if err != nil {
+			return err
+		}
+		n, err := l.conn.Read(buf[:room])
 		if n > 0 {
 			l.heard(n)
 			if err := l.take(&in, buf[:n]); err != nil {
@@ -70,13 +81,11 @@ func (l *link) heard(n int) {
 
 // take appends what was read, and reports.
 func (l *link) take(in *frames, b []byte) error {
-	if l.c.o.Limited {
-		if err := l.slow(); err != nil {
-			return err
-		}
-	}
 	off, data, bad := in.feed(b)
 	if len(data) > 0 {
+		if l.java {
+			l.c.mastersEnd.Store(-1) // nobody knows how much more there is
+		}
 		if _, err := l.st.AppendLog(off, data); err != nil {
 			return err
 		}
@@ -84,22 +93,59 @@ func (l *link) take(in *frames, b []byte) error {
 	if bad != nil {
 		return bad
 	}
+	if l.told {
+		l.told = false
+		l.look()
+	}
 	return l.report(false)
 }
 
-// slow waits while this second has had its share.
-func (l *link) slow() error {
-	room, wait := l.c.meter.room(l.c.o.Now(), l.c.o.Config().MostPerSec)
-	if room > 0 {
-		return nil
+// room is how much may be read at once. It waits while this second has had its share.
+func (l *link) room() (int64, error) {
+	for l.c.o.Limited {
+		n, wait := l.c.meter.room(l.c.o.Now(), l.c.o.Config().MostPerSec)
+		if n > 0 {
+			return min(n, readMost), nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-l.quit:
+			t.Stop()
+			return 0, net.ErrClosed
+		case <-t.C:
+		}
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-l.quit:
-		return net.ErrClosed
-	case <-t.C:
-		return nil
+	return readMost, nil
+}
+
+// note takes what the master says of itself.
+func (l *link) note(kind int32, value int64) error {
+	switch kind {
+	case ctlEnd:
+		l.c.mastersEnd.Store(value)
+	case ctlTime:
+		l.c.mastersTime.Store(value)
+		l.told = true
+	default:
+		return fmt.Errorf("note %d: %w", kind, errProtocol)
+	}
+	return nil
+}
+
+// sayBehind is how often a slave that is behind says so in the log.
+const sayBehind = time.Minute
+
+// look logs how far this slave is behind, while it is, and that it is not any more.
+func (l *link) look() {
+	s := l.c.Status()
+	now := l.c.o.Now()
+	switch {
+	case s.Behind > max(s.PerSecond, 2*sendMost) && now.Sub(l.said) >= sayBehind: // what is under way does not count
+		l.behind, l.said = true, now
+		l.c.o.Log.Info("behind the master", "master", l.addr, "bytes", s.Behind, "late", s.Late, "bytesPerSecond", s.PerSecond)
+	case s.Behind == 0 && l.behind:
+		l.behind = false
+		l.c.o.Log.Info("caught up with the master", "master", l.addr, "at", s.End)
 	}
 }
 
@@ -167,7 +213,7 @@ func (l *link) startReports() (stop func()) {
 func (l *link) greet() (head []byte, from int64, err error) {
 	c := l.c.o.Config()
 	begin, end := l.st.Bounds()
-	h := hello{id: c.ID, begin: begin, end: end, lastFile: c.LastFileOnly, tail: min(tailMost, end-begin)}
+	h := hello{id: c.ID, begin: begin, end: end, lastFile: c.LastFileOnly, notes: true, tail: min(tailMost, end-begin)}
 	if h.sum, err = l.sum(end-h.tail, h.tail); err != nil {
 		return nil, 0, err
 	}
@@ -179,6 +225,7 @@ func (l *link) greet() (head []byte, from int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	l.c.mastersTime.Store(0)
 	if kind >= 0 {
 		l.c.mastersEnd.Store(-1)
 		l.c.o.Log.Info("copying the log of a Java master", "master", l.addr, "from", end)

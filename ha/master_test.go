@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"apogee/internal/clock"
@@ -276,24 +277,79 @@ func TestNobodyAnswersInTime(t *testing.T) {
 
 func TestGroupPolicy(t *testing.T) {
 	for name, c := range map[string]struct {
-		g              Group
-		required, sync int
-		need           int
-		refused        bool
+		g                     Group
+		required, least, sync int
+		need                  int
+		refused               bool
 	}{
-		"off":                   {Group{}, 2, 1, 2, false},
-		"all there":             {Group{On: true, Alive: 2, Least: 1}, 2, 2, 2, false},
-		"one away":              {Group{On: true, Alive: 1, Least: 1}, 2, 2, 2, true},
-		"one behind":            {Group{On: true, Alive: 2, Least: 1}, 2, 1, 2, true},
-		"one away, auto":        {Group{On: true, Alive: 1, Auto: true, Least: 1}, 2, 2, 1, false},
-		"one away, auto, least": {Group{On: true, Alive: 1, Auto: true, Least: 2}, 3, 2, 2, true},
-		"all there, auto":       {Group{On: true, Alive: 3, Auto: true, Least: 1}, 2, 3, 2, false},
+		"off":                   {Group{}, 2, 0, 1, 2, false},
+		"all there":             {Group{On: true, Alive: 2}, 2, 1, 2, 2, false},
+		"one away":              {Group{On: true, Alive: 1}, 2, 1, 2, 2, true},
+		"one behind":            {Group{On: true, Alive: 2}, 2, 1, 1, 2, true},
+		"one away, auto":        {Group{On: true, Alive: 1, Auto: true}, 2, 1, 2, 1, false},
+		"one away, auto, least": {Group{On: true, Alive: 1, Auto: true}, 3, 2, 2, 2, true},
+		"all there, auto":       {Group{On: true, Alive: 3, Auto: true}, 2, 1, 3, 2, false},
 	} {
-		p := Classic{Config: func() Config { return Config{Required: c.required} }, Group: func() Group { return c.g }}
+		p := Classic{Config: func() Config { return Config{Required: c.required, Least: c.least} }, Group: func() Group { return c.g }}
 		if need, err := p.Required(c.sync); need != c.need || (err != nil) != c.refused {
 			t.Errorf("%s: %d, %v", name, need, err)
 		}
 	}
+}
+
+// A set that somebody else decides about: only its members count, all of them where that is asked for, and it may change while puts wait.
+func TestElectedPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := newSettings()
+		p := &Elected{Config: conf.get, AllAck: true}
+		m := newMasterWith(t, vfs.NewMem(clock.Now), p, conf, nil)
+		defer m.close()
+		refused := func(what string) {
+			t.Helper()
+			if r := m.st.PutWait(message("x")); r.Status != store.InSyncReplicasNotEnough {
+				t.Errorf("%s: status %d", what, r.Status)
+			}
+		}
+		conf.set(func(c *Config) { c.Least, c.SlaveTimeout = 1, 3*time.Second })
+		refused("before the first decision")
+		decide := func(epoch int, ids ...int64) bool {
+			ok := p.Decide(SyncSet{ids, epoch})
+			m.srv.Acks().Advance()
+			return ok
+		}
+		if !decide(5, 0) || decide(5, 0, 1) || decide(4, 0, 1) {
+			t.Error("the newest decision counts")
+		}
+		if r := m.st.PutWait(message("alone")); r.Status != store.PutOK {
+			t.Errorf("a set of one: status %d", r.Status)
+		}
+		conf.set(func(c *Config) { c.Least = 2 })
+		refused("fewer than minInSyncReplicas")
+		one, stranger := newPipedSlave(t, m, 1), newPipedSlave(t, m, 7)
+		defer one.close()
+		defer stranger.close()
+		synctest.Wait()
+		decide(6, 0, 1, 2)
+		_, o := put(t, m.st, "all of three")
+		synctest.Wait()
+		if s, ok := o.now(); ok {
+			t.Fatalf("status %d, and a member is not there", s)
+		}
+		decide(7, 0, 1) // it is dropped
+		if s := <-o; s != store.PutOK {
+			t.Errorf("status %d from those that are left", s)
+		}
+		decide(8, 0, 2)
+		if r := m.st.PutWait(message("a stranger has it")); r.Status != store.FlushSlaveTimeout {
+			t.Errorf("status %d", r.Status)
+		}
+		p.AllAck = false
+		conf.set(func(c *Config) { c.Required = 2 })
+		decide(9, 0, 1, 2)
+		if r := m.st.PutWait(message("two of three")); r.Status != store.PutOK {
+			t.Errorf("status %d", r.Status)
+		}
+	})
 }
 
 func TestFlowControl(t *testing.T) {

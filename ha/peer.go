@@ -23,6 +23,7 @@ type peer struct {
 	next  atomic.Int64 // what is sent next: no ack can be beyond
 	lost  atomic.Bool  // it cannot be sent anything: its log does not end inside of this one
 	start chan int64   // where sending begins; one
+	notes bool         // it wants to know how far its master is; set before sending begins
 
 	once sync.Once
 	why  error // of the end; set before gone is closed
@@ -54,6 +55,18 @@ func (p *peer) end(why error) {
 func (p *peer) inSync(end, gap int64) bool {
 	ack := p.ack.Load()
 	return ack >= 0 && end-ack < gap && !p.lost.Load()
+}
+
+// lag is how many bytes of the log a slave lacks, and how old the oldest message among them is; 0 if that cannot be told.
+func (p *peer) lag(end int64, now time.Time) (behind int64, age time.Duration) {
+	ack := p.ack.Load()
+	if behind = end - max(ack, 0); behind <= 0 {
+		return 0, 0
+	}
+	if at := p.s.o.Store().StoreTimeAt(max(ack, 0)); at != 0 {
+		age = max(now.Sub(time.UnixMilli(at)).Truncate(time.Millisecond), 0)
+	}
+	return behind, age
 }
 
 var errSilent = errors.New("nothing was heard of it for haHousekeepingInterval")
@@ -89,7 +102,8 @@ func (p *peer) said(what string) {
 	if errors.Is(why, io.EOF) {
 		why = errors.New("it closed the connection")
 	}
-	p.s.o.Log.Info(what, "addr", p.addr, "id", p.id.Load(), "ack", p.ack.Load(), "why", why)
+	behind, age := p.lag(p.s.end(), p.s.now())
+	p.s.o.Log.Info(what, "addr", p.addr, "id", p.id.Load(), "ack", p.ack.Load(), "behind", behind, "oldest", age, "why", why)
 }
 
 // word takes one word of a slave.

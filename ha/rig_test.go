@@ -70,9 +70,24 @@ type master struct {
 
 func newMaster(t testing.TB, mem *vfs.Mem, change func(*store.Options)) *master {
 	t.Helper()
-	m := &master{t: t, mem: mem, conf: newSettings()}
+	m := newMasterOf(t, mem, change)
+	must(t, m.srv.Listen("127.0.0.1:0"))
+	return m
+}
+
+// newMasterOf makes one that does not listen.
+func newMasterOf(t testing.TB, mem *vfs.Mem, change func(*store.Options)) *master {
+	t.Helper()
+	conf := newSettings()
+	return newMasterWith(t, mem, &Classic{Config: conf.get}, conf, change)
+}
+
+// newMasterWith makes one with a policy.
+func newMasterWith(t testing.TB, mem *vfs.Mem, p Policy, conf *settings, change func(*store.Options)) *master {
+	t.Helper()
+	m := &master{t: t, mem: mem, conf: conf}
 	m.srv = NewServer(ServerOptions{
-		Store: func() *store.Store { return m.st }, Config: m.conf.get, Policy: &Classic{Config: m.conf.get}, Now: clock.Now, Log: slog.New(slog.DiscardHandler),
+		Store: func() *store.Store { return m.st }, Config: m.conf.get, Policy: p, Now: clock.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	o := options(mem, store.SyncMaster)
 	o.Replicas = m.srv.Acks()
@@ -80,7 +95,6 @@ func newMaster(t testing.TB, mem *vfs.Mem, change func(*store.Options)) *master 
 		change(&o)
 	}
 	m.st = openStore(t, o)
-	must(t, m.srv.Listen("127.0.0.1:0"))
 	return m
 }
 

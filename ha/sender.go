@@ -3,8 +3,10 @@ package ha
 import (
 	"errors"
 	"net"
+	"os"
 	"time"
 
+	"apogee/internal/clock"
 	"apogee/store"
 )
 
@@ -23,9 +25,14 @@ type sender struct {
 	bufs  net.Buffers
 	out   net.Buffers // bufs as far as they are not written
 	idle  *time.Timer // a heartbeat is due
-	stuck *time.Timer // ends the connection if a write takes too long
 	pause *time.Timer
+
+	noted  time.Time // when the slave was told how far this broker is
+	inSync bool      // as the log says
 }
+
+// noteEvery is how often a slave that is being sent the log is told how far its master is, and looked at.
+const noteEvery = time.Second
 
 // send sends the log from where the slave has asked for, as it grows, until the connection ends.
 func (p *peer) send() {
@@ -38,10 +45,9 @@ func (p *peer) send() {
 	grown := make(chan struct{}, 1)
 	defer d.st.Follow(grown)()
 	d.idle, d.pause = time.NewTimer(p.s.config().Heartbeat), time.NewTimer(0)
-	d.stuck = time.AfterFunc(forever, func() { p.end(errStuck) })
+	d.inSync = true
 	defer d.idle.Stop()
 	defer d.pause.Stop()
-	defer d.stuck.Stop()
 	for {
 		wait, err := d.some()
 		if err == nil && wait > 0 {
@@ -113,7 +119,11 @@ func (d *sender) write(b []byte, batch int) error {
 	}
 	d.next = off
 	d.p.next.Store(off) // before it is sent: the report may come before the call returns
-	d.p.meter.take(d.p.s.now(), int64(total))
+	now := d.p.s.now()
+	d.p.meter.take(now, int64(total))
+	if now.Sub(d.noted) >= noteEvery {
+		d.look(now)
+	}
 	return d.flush()
 }
 
@@ -123,16 +133,49 @@ func (d *sender) heartbeat() error {
 	}
 	head := d.heads[:frameHead]
 	putFrame(head, d.next, 0)
-	d.bufs = append(d.bufs[:0], head)
+	d.bufs = d.bufs[:0]
+	d.look(d.p.s.now())
+	d.bufs = append(d.bufs, head)
 	return d.flush()
 }
 
-// flush writes what has been gathered. A slave that takes nothing for haHousekeepingInterval is given up.
+// look logs whether the slave keeps up, and has it be told how far this broker is.
+func (d *sender) look(now time.Time) {
+	d.noted = now
+	s := d.p.s
+	end := s.end()
+	if in := d.p.inSync(end, s.config().MaxGap); in != d.inSync && d.p.ack.Load() >= 0 {
+		d.inSync = in
+		say, what := s.o.Log.Info, "replica is in sync"
+		if !in {
+			say, what = s.o.Log.Warn, "replica has fallen behind"
+		}
+		behind, age := d.p.lag(end, now)
+		say(what, "addr", d.p.addr, "id", d.p.id.Load(), "behind", behind, "oldest", age)
+	}
+	if !d.p.notes {
+		return
+	}
+	note := make([]byte, 2*frameHead) // once a second
+	putFrame(note, end, int(ctlEnd))
+	putFrame(note[frameHead:], d.st.LastStoreTime(), int(ctlTime))
+	d.bufs = append(d.bufs, note)
+}
+
+// flush writes what has been gathered. A slave that takes nothing for haHousekeepingInterval is given up; one that takes little is not.
 func (d *sender) flush() error {
-	d.stuck.Reset(d.p.s.config().Housekeeping)
 	d.out = d.bufs // which WriteTo consumes
-	_, err := d.out.WriteTo(d.p.conn)
-	d.stuck.Reset(forever)
+	limit := d.p.s.config().Housekeeping
+	var n int64
+	err := os.ErrDeadlineExceeded
+	for n = 1; n > 0 && errors.Is(err, os.ErrDeadlineExceeded); {
+		if err = d.p.conn.SetWriteDeadline(clock.Now().Add(limit)); err == nil {
+			n, err = d.out.WriteTo(d.p.conn)
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errStuck
+	}
 	clear(d.bufs)
 	d.idle.Reset(d.p.s.config().Heartbeat)
 	return err

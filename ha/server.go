@@ -1,9 +1,11 @@
 package ha
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -124,6 +126,47 @@ func (s *Server) leave(p *peer) {
 	s.peers.Store(&list)
 }
 
+// Looks of Settle at the replicas, and how long it waits for them at most: as long as a Java master leaves them when it stops.
+const (
+	settleLook = 5 * time.Millisecond
+	settleMost = 3 * time.Second
+)
+
+// Settle waits until the slaves that keep up have all of the log, so that a master that stops leaves nothing behind that only it has.
+// Nothing is put any more. Slaves that are far behind, or cannot be sent anything, are not waited for.
+func (s *Server) Settle(ctx context.Context) {
+	if len(s.behind()) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleMost)
+	defer cancel()
+	tick := time.NewTicker(settleLook)
+	defer tick.Stop()
+	for {
+		late := s.behind()
+		if len(late) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			s.o.Log.Warn("replicas do not have all of the log at the stop", "addrs", late, "end", s.end())
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// behind are the slaves in sync that lack something.
+func (s *Server) behind() (addrs []string) {
+	end, gap := s.end(), s.config().MaxGap
+	for _, p := range *s.peers.Load() {
+		if p.inSync(end, gap) && p.ack.Load() < end {
+			addrs = append(addrs, p.addr)
+		}
+	}
+	return addrs
+}
+
 // Close ends all connections and completes all who wait for replicas.
 func (s *Server) Close() {
 	s.mu.Lock()
@@ -152,8 +195,13 @@ func (s *Server) end() int64 {
 
 // reached is up to where need replicas hold the log, this one included; -1 if there are not as many.
 func (s *Server) reached(need int, policy Policy) int64 {
-	if need <= 1 {
-		return s.end()
+	if need == All {
+		if need = policy.Members(); need == 0 {
+			return -1
+		}
+	}
+	if need <= 1 { // whatever is put next, too: nobody reports when the log grows here
+		return math.MaxInt64
 	}
 	var room [8]int64
 	best := room[:0] // the need-1 furthest, furthest first
@@ -220,6 +268,7 @@ type SlaveStatus struct {
 	ID        int64 // -1 if it does not say
 	Ack       int64
 	Behind    int64
+	Age       time.Duration // of the oldest message that it lacks; 0 if that is not known
 	InSync    bool
 	PerSecond int64
 	From      int64 // what is sent next
@@ -228,12 +277,13 @@ type SlaveStatus struct {
 // Status collects it.
 func (s *Server) Status() Status {
 	st := Status{End: s.end()}
-	gap := s.config().MaxGap
+	gap, now := s.config().MaxGap, s.now()
 	for _, p := range *s.peers.Load() {
 		one := SlaveStatus{
-			Addr: p.addr, ID: p.id.Load(), Ack: p.ack.Load(), InSync: p.inSync(st.End, gap), PerSecond: p.meter.perSecond(s.now()), From: p.next.Load(),
+			Addr: p.addr, ID: p.id.Load(), Ack: p.ack.Load(), InSync: p.inSync(st.End, gap), PerSecond: p.meter.perSecond(now), From: p.next.Load(),
 		}
 		one.Behind = st.End - one.Ack
+		_, one.Age = p.lag(st.End, now)
 		if one.InSync {
 			st.InSync++
 		}

@@ -58,6 +58,9 @@ type frames struct {
 	left    int64 // bytes of the frame under way
 	n       int   // of part
 	part    [frameHead]byte
+	// note takes what a master of ours says of itself; nil of a Java master, who says nothing.
+	note func(kind int32, value int64) error
+	idle func() // the master has nothing more, up to next; may be nil
 }
 
 // feed takes what was read and returns what of it are bytes of the log, at the front of b, with the offset where they belong. It
@@ -94,11 +97,16 @@ func (r *frames) feed(b []byte) (off int64, data []byte, err error) {
 // head looks at the head of a frame.
 func (r *frames) head(off int64, size int32) error {
 	switch {
+	case size < 0 && r.note != nil:
+		return r.note(size, off)
 	case off < 0 || size < 0 || int64(size) > r.largest:
 		return fmt.Errorf("frame of %d bytes at %d: %w", size, off, errProtocol)
 	case r.next >= 0 && off != r.next:
 		return fmt.Errorf("master sends what belongs to %d, the next byte here is %d: %w", off, r.next, errProtocol)
 	}
 	r.next, r.left = off, int64(size)
+	if size == 0 && r.idle != nil {
+		r.idle()
+	}
 	return nil
 }

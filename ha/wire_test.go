@@ -51,6 +51,36 @@ func frame(off int64, body string) []byte {
 	return append(b, body...)
 }
 
+// control is a control frame.
+func control(kind int32, value int64) []byte {
+	b := make([]byte, frameHead)
+	putFrame(b, value, int(kind))
+	return b
+}
+
+func TestNotesAmongFrames(t *testing.T) {
+	stream := slices.Concat(control(ctlEnd, 900), frame(7, "abc"), control(ctlTime, 5), frame(10, ""), control(ctlEnd, -1), frame(10, "d"))
+	for piece := 1; piece <= len(stream); piece++ {
+		var got []byte
+		var notes []int64
+		idle := 0
+		in := frames{next: 7, largest: 100, note: func(kind int32, v int64) error { notes = append(notes, int64(kind), v); return nil }, idle: func() { idle++ }}
+		for b := range slices.Chunk(bytes.Clone(stream), piece) {
+			_, data, err := in.feed(b)
+			if got = append(got, data...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if string(got) != "abcd" || !slices.Equal(notes, []int64{int64(ctlEnd), 900, int64(ctlTime), 5, int64(ctlEnd), -1}) || idle != 1 {
+			t.Errorf("%d at a time: %q, notes %v, idle %d times", piece, got, notes, idle)
+		}
+	}
+	in := frames{next: 7, largest: 100, note: new(link).note}
+	if _, _, err := in.feed(control(-99, 0)); !errors.Is(err, errProtocol) {
+		t.Errorf("a note of a new kind: %v", err)
+	}
+}
+
 func TestFrames(t *testing.T) {
 	for name, c := range map[string]struct {
 		next   int64
@@ -94,8 +124,18 @@ func TestFrames(t *testing.T) {
 
 func FuzzFrames(f *testing.F) {
 	f.Add(slices.Concat(frame(7, "abc"), frame(10, ""), frame(10, "defgh")), uint16(5))
+	f.Add(slices.Concat(frame(7, "abc"), control(ctlEnd, 10), control(ctlTime, 1<<40), frame(10, "d"), control(-99, 1)), uint16(20))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
-		whole, parts := frames{next: 7, largest: 64}, frames{next: 7, largest: 64}
+		var notes [2][]int64
+		taker := func(i int) func(int32, int64) error {
+			return func(kind int32, value int64) error {
+				if notes[i] = append(notes[i], int64(kind), value); kind != ctlEnd && kind != ctlTime {
+					return errProtocol
+				}
+				return nil
+			}
+		}
+		whole, parts := frames{next: 7, largest: 64, note: taker(0)}, frames{next: 7, largest: 64, note: taker(1)}
 		n := int(cut) % (len(b) + 1)
 		a, c := bytes.Clone(b[:n]), bytes.Clone(b[n:])
 		_, want, err := whole.feed(bytes.Clone(b))
@@ -106,7 +146,7 @@ func FuzzFrames(f *testing.F) {
 			_, d2, e1 = parts.feed(c)
 			got = append(got, d2...)
 		}
-		if !bytes.Equal(got, want) || (err == nil) != (e1 == nil) || whole.next != parts.next {
+		if !bytes.Equal(got, want) || (err == nil) != (e1 == nil) || whole.next != parts.next || !slices.Equal(notes[0], notes[1]) {
 			t.Fatalf("whole: %q, %v; in parts: %q, %v", want, err, got, e1)
 		}
 		if whole.next != 7+int64(len(want)) {
@@ -151,6 +191,7 @@ func TestHello(t *testing.T) {
 		"proves what it has not": {hello{id: 2, begin: 5, end: 10, tail: 6}, false},
 		"ends before it begins":  {hello{id: 2, begin: 10, end: 5}, false},
 		"no id":                  {hello{id: -1}, false},
+		"wants notes":            {hello{id: 1, notes: true}, true},
 	} {
 		var w []int64
 		var r reports

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,6 +45,49 @@ func (s *Store) Flushed() int64 { return s.flush.flushed.Load() }
 
 // LastStoreTime is the store time of the newest message since the start, in ms, 0 without any.
 func (s *Store) LastStoreTime() int64 { return s.commit.lastStoreTime.Load() }
+
+// searchMost is how far StoreTimeAt looks for the begin of a record: no record is larger.
+const searchMost = 8 << 20
+
+// StoreTimeAt is the store time of the first record that begins at off or behind it, in ms; 0 if there is none.
+func (s *Store) StoreTimeAt(off int64) (ms int64) {
+	for range 2 { // the file of off may have nothing behind it, and the next one begins with a record
+		piece, err := s.ReadLog(off, searchMost)
+		if err != nil || len(piece.Bytes) == 0 {
+			return 0
+		}
+		_ = piece.file.guard(func() error { ms = firstTime(piece.Bytes, off); return nil }) // what cannot be read has no time
+		piece.Release()
+		if ms != 0 {
+			break
+		}
+		off = s.commit.nextFile(off)
+	}
+	return ms
+}
+
+// firstTime finds the first record in bytes of the log that begin at off, and its store time: a record says where it is.
+func firstTime(b []byte, off int64) int64 {
+	var magic [4]byte
+	binary.BigEndian.PutUint32(magic[:], record.MagicV1)
+	const before = 4 // the size
+	for at := before; at < len(b); at++ {
+		i := bytes.Index(b[at:], magic[:3]) // the two magics differ in their last byte
+		if i < 0 {
+			break
+		}
+		at += i
+		start := at - before
+		if start+record.HeadSize > len(b) {
+			break
+		}
+		head := b[start : start+record.HeadSize]
+		if m := binary.BigEndian.Uint32(head[before:]); (m == record.MagicV1 || m == record.MagicV2) && record.PhysicalOf(head) == off+int64(start) {
+			return record.StoreTimeOf(head)
+		}
+	}
+	return 0
+}
 
 // MasterFlushed is up to where the master has told that its log is on disk, 0 if it has not (the checkpoint's masterFlushedOffset).
 func (s *Store) MasterFlushed() int64 { return s.checkpoint.masterFlushedOffset.Load() }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"apogee/store/record"
 )
@@ -234,4 +235,39 @@ func FuzzRawTail(f *testing.F) {
 			t.Fatalf("%d bytes make %d", len(b), done.end)
 		}
 	})
+}
+
+func TestStoreTimeAt(t *testing.T) {
+	r := newRig(t)
+	s := r.open()
+	defer s.Close()
+	var starts, ends, times []int64
+	for end := int64(0); end < 2*s.LogFileSize(); {
+		r.clock.advance(time.Second)
+		res := s.PutWait(message("T", 0, "not a record: \xDA\xA3\x20\xA7"))
+		if res.Status != PutOK {
+			t.Fatal(res)
+		}
+		_, end = s.Bounds()
+		starts, ends, times = append(starts, res.PhysicalOffset), append(ends, end), append(times, res.StoreTimestamp)
+	}
+	at := int64(0)
+	for i, end := range ends { // the end of one is where the next begins, or the mark at the end of a file
+		if got := s.StoreTimeAt(at); got != times[i] {
+			t.Errorf("%d: %d, want %d", at, got, times[i])
+		}
+		next := int64(0)
+		if i+1 < len(times) {
+			next = times[i+1]
+		}
+		for _, off := range []int64{starts[i] + 1, starts[i] + 60, end - 1} {
+			if got := s.StoreTimeAt(off); got != next {
+				t.Errorf("%d, inside of a record: %d, want %d", off, got, next)
+			}
+		}
+		at = end
+	}
+	if got := s.StoreTimeAt(at) + s.StoreTimeAt(at+1) + s.StoreTimeAt(-1); got != 0 {
+		t.Errorf("outside of the log: %d", got)
+	}
 }

@@ -25,13 +25,24 @@ type Members func(ctx context.Context) (map[int64]string, error)
 
 // Replication is the link that the log comes or goes by.
 type Replication interface {
-	// SetMaster tells a slave where its master's replication port is, "" for nowhere.
-	SetMaster(haAddr string)
+	// SetMaster tells a slave where its master's replication port is, "" for nowhere; who decided so, and why, is for the log.
+	SetMaster(haAddr, who, why string)
 	// Await waits until messages are transferred over a connection with a host: a master's with a slave's, or a slave's with its master's.
 	Await(ctx context.Context, host string) error
 	// InitEnd is where the log ended when the broker was opened.
 	InitEnd() int64
+	// WantsFlushed tells whether a slave is to note where its master's log ended when that was opened; NoteFlushed notes it.
+	WantsFlushed() bool
+	NoteFlushed(off int64)
 }
+
+// Who decides about roles, for the log.
+const (
+	thisBroker    = "this broker"
+	nameServer    = "name server"
+	otherBroker   = "the master"
+	configuration = "configuration"
+)
 
 // Options configure a service. All of it is set, unless it says otherwise.
 type Options struct {
@@ -50,7 +61,7 @@ type Options struct {
 	// Heartbeat tells the name servers that it is still there.
 	Heartbeat func(ctx context.Context)
 	// SetMaster tells who fetches metadata where the master is, "" for nowhere.
-	SetMaster func(addr, why string)
+	SetMaster func(addr, who, why string)
 	// TakeBack fetches what a slave has done in this master's place.
 	TakeBack func(ctx context.Context, addr string) error
 	// MasterIsBack wakes what is held here and would be better off there.
@@ -106,16 +117,17 @@ func (s *Service) Notify(n Notice) {
 
 // Begin has a broker that is not isolated begin: a master does it all, a slave nothing. It is registered when Begin returns.
 func (s *Service) Begin(ctx context.Context) {
+	c := s.Config.Get()
+	s.Log.Info("broker role", "broker", c.Name, "id", c.ID, "role", c.Role, "isolated", s.Isolated(), "who", configuration, "why", "started")
 	if s.Isolated() {
-		s.Log.Info("broker is isolated until it knows the others of its name")
-		return
+		return // until it knows the others of its name
 	}
-	s.change(s.Config.Get().ID == 0, "started")
+	s.change(c.ID == 0, configuration, "started")
 	s.Register(ctx)
 }
 
 // change starts or stops the special services.
-func (s *Service) change(on bool, why string) {
+func (s *Service) change(on bool, who, why string) {
 	if s.special.Load() == on {
 		return
 	}
@@ -127,7 +139,7 @@ func (s *Service) change(on bool, why string) {
 	case on:
 		what = "broker acts as master"
 	}
-	s.Log.Info(what, "broker", c.Name, "id", c.ID, "least", s.least.Load(), "addr", s.leastAddr, "why", why)
+	s.Log.Info(what, "broker", c.Name, "id", c.ID, "least", s.least.Load(), "addr", s.leastAddr, "who", who, "why", why)
 	if on {
 		s.special.Store(true)
 		s.Special(true)
@@ -166,7 +178,7 @@ func (s *Service) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-s.notices:
-			s.update(ctx, n, "name server's notice")
+			s.update(ctx, n, "it has told so")
 		case <-ask.C:
 			s.ask(ctx)
 		case <-beat.C:
@@ -202,7 +214,7 @@ func (s *Service) ask(ctx context.Context) {
 	if least > s.least.Load() {
 		n.Offline = s.leastAddr
 	}
-	s.update(ctx, n, "name server's answer")
+	s.update(ctx, n, "it was asked who is there")
 }
 
 // lowest is the lowest id of members, of which there are some.
@@ -222,32 +234,37 @@ func (s *Service) update(ctx context.Context, n Notice, why string) {
 	if c.ID == 0 || n.ID == s.least.Load() {
 		return
 	}
-	s.Log.Info("lowest broker id changed", "from", s.least.Load(), "addr", s.leastAddr, "to", n.ID, "toAddr", n.Addr, "why", why)
+	s.Log.Info("lowest broker id changed", "from", s.least.Load(), "addr", s.leastAddr, "to", n.ID, "toAddr", n.Addr, "who", nameServer, "why", why)
 	s.least.Store(n.ID)
 	s.leastAddr = n.Addr
 	if n.ID != 0 {
-		s.SetMaster("", "master is offline: "+why)
-		s.Link.SetMaster("")
+		s.SetMaster("", nameServer, "master is offline")
+		s.Link.SetMaster("", nameServer, "master is offline")
 	}
-	s.change(c.ID == n.ID, why)
+	s.change(c.ID == n.ID, nameServer, "the lowest id is another")
 	if n.ID == 0 && n.Addr != "" {
-		s.masterOnline(ctx, n, why)
+		s.masterOnline(ctx, n)
 	}
 }
 
 // masterOnline follows a master that is back.
-func (s *Service) masterOnline(ctx context.Context, n Notice, why string) {
+func (s *Service) masterOnline(ctx context.Context, n Notice) {
+	const why = "master is online"
 	ha := n.HAAddr
-	if ha == "" {
+	if ha == "" || s.Link.WantsFlushed() {
 		info, err := Exchange(ctx, s.Caller, n.Addr, Info{})
 		if err != nil {
 			s.Log.Warn("master does not tell its replication port", "addr", n.Addr, "err", err)
+		} else {
+			s.noteFlushed(info)
 		}
-		ha = info.HAAddr
+		if ha == "" {
+			ha = info.HAAddr
+		}
 	}
 	if ha != "" {
-		s.Link.SetMaster(ha)
+		s.Link.SetMaster(ha, nameServer, why)
 	}
-	s.SetMaster(n.Addr, "master is online: "+why)
+	s.SetMaster(n.Addr, nameServer, why)
 	s.MasterIsBack()
 }

@@ -33,6 +33,7 @@ type world struct {
 	linkErr error
 	back    error
 	did     []string
+	wants   bool // to know what the master had on disk
 }
 
 func (w *world) note(format string, args ...any) {
@@ -68,12 +69,12 @@ func (w *world) Call(_ context.Context, addr string, out remoting.Outgoing) (*re
 		return nil, err
 	}
 	if h.MasterHAAddress == "" {
-		return &remoting.Response{Fields: header.Fields{{Key: "masterHaAddress", Value: "ha-of-" + addr}, {Key: "masterAddress", Value: addr}}}, nil
+		return &remoting.Response{Fields: header.Fields{{Key: "masterHaAddress", Value: "ha-of-" + addr}, {Key: "masterAddress", Value: addr}, {Key: "masterFlushOffset", Value: "7"}}}, nil
 	}
 	return &remoting.Response{Code: code.Success}, nil
 }
 
-func (w *world) SetMaster(ha string) { w.note("link %s", ha) }
+func (w *world) SetMaster(ha, _, _ string) { w.note("link %s", ha) }
 
 func (w *world) Await(_ context.Context, host string) error {
 	w.note("await %s", host)
@@ -81,6 +82,17 @@ func (w *world) Await(_ context.Context, host string) error {
 }
 
 func (w *world) InitEnd() int64 { return 5 }
+
+func (w *world) WantsFlushed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wants
+}
+
+func (w *world) NoteFlushed(off int64) {
+	w.note("flushed %d", off)
+	w.set(func() { w.wants = false })
+}
 
 // take is what was done since the last time.
 func (w *world) take() string {
@@ -106,7 +118,7 @@ func newService(w *world, id int64, change ...func(*config.Broker)) *Service {
 		HASelf: func() string { return "selfha:1" }, Link: w,
 		Members: w.known,
 		Special: func(on bool) { w.note("special %v", on) }, Register: func(context.Context) { w.note("register") },
-		Heartbeat: func(context.Context) { w.note("heartbeat") }, SetMaster: func(addr, _ string) { w.note("master %s", addr) },
+		Heartbeat: func(context.Context) { w.note("heartbeat") }, SetMaster: func(addr, _, _ string) { w.note("master %s", addr) },
 		TakeBack:     func(_ context.Context, addr string) error { w.note("take back %s", addr); return w.failing(&w.back) },
 		MasterIsBack: func() { w.note("wake") },
 	})
@@ -233,4 +245,19 @@ func TestIsolatedSlave(t *testing.T) {
 func TestSkipPreOnline(t *testing.T) {
 	w := &world{members: map[int64]string{1: "one:1"}}
 	runs(t, w, 0, func(*Service) { check(t, "at once", w.later(time.Second/2), "special true, register") }, func(c *config.Broker) { c.SkipPreOnline = true })
+}
+
+func TestFlushedOffsetIsNoted(t *testing.T) {
+	w := &world{members: map[int64]string{0: "m:1"}, wants: true}
+	runs(t, w, 1, func(s *Service) {
+		check(t, "at its start", w.later(500*time.Millisecond), "exchange m:1 , flushed 7, link ha-of-m:1, await ha-of-m, master m:1, register")
+		w.set(func() { w.wants = true })
+		s.TakeHAInfo(Info{HAAddr: "ha:2", Addr: "m:1", Flushed: 9})
+		check(t, "when the master tells", w.later(0), "flushed 9, link ha:2")
+		w.set(func() { w.members = map[int64]string{1: "self:1"} })
+		w.later(10 * time.Second)
+		w.set(func() { w.wants, w.members = true, map[int64]string{0: "m:1", 1: "self:1"} })
+		s.Notify(Notice{ID: 0, Addr: "m:1", HAAddr: "m:2"})
+		check(t, "when it is back", w.later(time.Second/2), "special false, exchange m:1 , flushed 7, link m:2, master m:1, wake")
+	})
 }

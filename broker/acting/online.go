@@ -30,7 +30,17 @@ func (s *Service) HAInfo() Info {
 }
 
 // TakeHAInfo is what a slave is told of its master, who is not online yet: until it is, the slave goes on with what it does in its place.
-func (s *Service) TakeHAInfo(info Info) { s.Link.SetMaster(info.HAAddr) }
+func (s *Service) TakeHAInfo(info Info) {
+	s.noteFlushed(info)
+	s.Link.SetMaster(info.HAAddr, otherBroker, "it is about to be online")
+}
+
+// noteFlushed keeps where the master's log ended at its start, if that is wanted (syncMasterFlushOffsetWhenStartup).
+func (s *Service) noteFlushed(info Info) {
+	if s.Link.WantsFlushed() {
+		s.Link.NoteFlushed(info.Flushed)
+	}
+}
 
 // Exchange tells a broker what is in info, or asks it.
 func Exchange(ctx context.Context, caller remoting.Caller, addr string, info Info) (Info, error) {
@@ -112,13 +122,14 @@ func (s *Service) prepareSlave(ctx context.Context, masterAddr string) error {
 	if err != nil {
 		return err
 	}
+	s.noteFlushed(info)
 	if info.HAAddr != "" {
-		s.Link.SetMaster(info.HAAddr)
+		s.Link.SetMaster(info.HAAddr, thisBroker, "it asked the master before it was online")
 		if err := s.await(ctx, info.HAAddr); err != nil {
 			return err
 		}
 	}
-	s.SetMaster(masterAddr, "told before the broker is online")
+	s.SetMaster(masterAddr, thisBroker, "it asked the master before it was online")
 	s.online(ctx, 0, masterAddr, "connected with the master")
 	return nil
 }
@@ -140,8 +151,8 @@ func (s *Service) await(ctx context.Context, addr string) error {
 func (s *Service) online(ctx context.Context, least int64, addr, why string) {
 	s.least.Store(least)
 	s.leastAddr = addr
-	s.change(s.Config.Get().ID == least, why)
+	s.change(s.Config.Get().ID == least, thisBroker, why)
 	s.isolated.Store(false)
 	s.Register(ctx)
-	s.Log.Info("broker is online", "least", least, "addr", addr, "why", why)
+	s.Log.Info("broker is online", "least", least, "addr", addr, "who", thisBroker, "why", why)
 }

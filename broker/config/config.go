@@ -182,7 +182,9 @@ type Broker struct {
 
 	// A slave that does its master's work while that is away.
 	SlaveActing    bool          `prop:"enableSlaveActingMaster" default:"false"`
-	RemoteEscape   bool          `prop:"enableRemoteEscape" default:"false" hot:"true"` // what it would store goes to other masters
+	RemoteEscape   bool          `prop:"enableRemoteEscape" default:"false" hot:"true"`               // what it would store goes to other masters
+	EscapeTimeout  time.Duration `prop:"forwardTimeout" unit:"ms" default:"3000" hot:"true"`          // and has so long to get there
+	NoteFlushed    bool          `prop:"syncMasterFlushOffsetWhenStartup" default:"false" hot:"true"` // where the master's log ended at its start, in the checkpoint
 	SkipPreOnline  bool          `prop:"skipPreOnline" default:"false"`
 	HeartbeatEvery time.Duration `prop:"brokerHeartbeatInterval" unit:"ms" default:"1000"`
 	HeartbeatLimit time.Duration `prop:"sendHeartbeatTimeoutMillis" unit:"ms" default:"1000" hot:"true"`
@@ -283,6 +285,8 @@ func (b *Broker) Validate() error {
 		return fmt.Errorf("haSendHeartbeatInterval=%d, haHousekeepingInterval=%d: must be above 0", b.HAHeartbeat.Milliseconds(), b.HAHousekeeping.Milliseconds())
 	case b.HABatch <= 0 || b.HAFlowControl && b.HAMostPerSec <= 0:
 		return fmt.Errorf("haTransferBatchSize=%d, maxHaTransferByteInSecond=%d: must be above 0", b.HABatch, b.HAMostPerSec)
+	case b.EscapeTimeout <= 0:
+		return fmt.Errorf("forwardTimeout=%d must be above 0", b.EscapeTimeout.Milliseconds())
 	case b.DefaultQueues <= 0:
 		return fmt.Errorf("defaultTopicQueueNums=%d must be above 0", b.DefaultQueues)
 	case b.OffsetVersionStep <= 0:

@@ -29,10 +29,9 @@ import (
 )
 
 const (
-	sendTimeout = 3 * time.Second
-	routeKept   = 30 * time.Second
-	maxRoutes   = 10_000 // topics whose route is kept
-	maxSending  = 1024   // sends that nobody waits for on a goroutine of theirs
+	routeKept  = 30 * time.Second
+	maxRoutes  = 10_000 // topics whose route is kept
+	maxSending = 1024   // sends that nobody waits for on a goroutine of theirs
 )
 
 // ErrNowhere says that no other broker has a topic.
@@ -131,7 +130,7 @@ func without(props string, names ...string) string {
 }
 
 func (b *Bridge) send(ctx context.Context, to target, out remoting.Outgoing, topic string) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.Config.Get().EscapeTimeout)
 	defer cancel()
 	out.Header.(*header.SendMessageRequest).QueueID = to.queue
 	resp, err := b.Caller.Call(ctx, to.addr, out)
@@ -153,7 +152,7 @@ func (b *Bridge) find(ctx context.Context, topic string) (target, error) {
 	t := b.routes[topic]
 	b.mu.Unlock()
 	if t == nil || b.Now().Sub(t.at) > routeKept {
-		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+		ctx, cancel := context.WithTimeout(ctx, b.Config.Get().EscapeTimeout)
 		defer cancel()
 		route, err := b.Route(ctx, topic)
 		if err != nil {
@@ -204,7 +203,7 @@ func (b *Bridge) targets(route *body.TopicRouteData) *targets {
 // Fetch is the record of a message at a broker of another name, nil if it is not there any more. An error means that nobody can tell now.
 func (b *Bridge) Fetch(ctx context.Context, broker, topic string, queue int32, off int64) ([]byte, error) {
 	c := b.Config.Get()
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.EscapeTimeout)
 	defer cancel()
 	route, err := b.Route(ctx, topic)
 	if err != nil {

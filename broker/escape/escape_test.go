@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"apogee/broker/config"
@@ -34,9 +35,14 @@ type fakeOthers struct {
 	err    error
 	routes int
 	acting bool
+	silent bool // whoever is asked never answers
 }
 
-func (f *fakeOthers) Call(_ context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error) {
+func (f *fakeOthers) Call(ctx context.Context, addr string, out remoting.Outgoing) (*remoting.Response, error) {
+	if f.silent {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -71,7 +77,7 @@ func (f *fakeOthers) route(_ context.Context, topic string) (*body.TopicRouteDat
 }
 
 func newBridge(f *fakeOthers, change ...func(*config.Broker)) *Bridge {
-	c := &config.Broker{Name: "a", ID: 1, Role: store.Slave, SlaveActing: true, RemoteEscape: true}
+	c := &config.Broker{Name: "a", ID: 1, Role: store.Slave, SlaveActing: true, RemoteEscape: true, EscapeTimeout: time.Minute}
 	for _, g := range change {
 		g(c)
 	}
@@ -192,4 +198,16 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("status %v", got)
 	}
 	b.Wait()
+}
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeOthers{silent: true}
+		b := newBridge(f, func(c *config.Broker) { c.EscapeTimeout = 7 * time.Second })
+		began := time.Now()
+		err := b.Send(t.Context(), &record.Message{Topic: "t"})
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != 7*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }

@@ -25,6 +25,7 @@ func (p *Processor) runtimeInfo(r *remoting.Request) {
 	p.storeInfo(t)
 	p.brokerInfo(t)
 	p.laneInfo(t)
+	p.replicaInfo(t)
 	replyJSON(r, &body.KVTable{Table: t})
 }
 
@@ -112,6 +113,24 @@ func (p *Processor) laneInfo(t map[string]string) {
 	t["ackThreadPoolQueueCapacity"] = strconv.Itoa(c.AckQueue)
 	t["EndTransactionQueueSize"] = strconv.Itoa(p.Lanes.Transaction.Stats().Queued)
 	t["EndTransactionThreadPoolQueueCapacity"] = strconv.Itoa(c.TransactionQueue)
+}
+
+// replicaInfo is how far replicas are behind, in bytes and seconds, where mqadmin brokerStatus shows it. Java has nothing of it.
+func (p *Processor) replicaInfo(t map[string]string) {
+	h := p.HA.HAStatus()
+	for _, c := range h.HAConnectionInfo {
+		t["replicaBehind_"+c.Addr] = behindText(&c.Diff, c.DiffMillis)
+	}
+	if c := &h.HAClientRuntimeInfo; c.MasterAddr != "" {
+		t["behindMaster"] = behindText(c.Diff, c.DiffMillis)
+	}
+}
+
+func behindText(bytes, ms *int64) string {
+	if bytes == nil || ms == nil {
+		return "not known"
+	}
+	return fmt.Sprintf("%s, %.1f s", byteText(*bytes), float64(*ms)/1000)
 }
 
 // uptime is StoreStatsService.getFormatRuntime.

@@ -140,6 +140,7 @@ var table = []route{
 	{code: code.ExchangeBrokerHAInfo, lane: laneAdmin, handle: (*Processor).exchangeHAInfo},
 	{code: code.GetBrokerHAStatus, lane: laneAdmin, handle: (*Processor).haStatus},
 	{code: code.ResetMasterFlushOffset, lane: laneAdmin, handle: (*Processor).resetMasterFlushed},
+	{code: code.GetBrokerEpochCache, lane: laneAdmin, handle: (*Processor).epochs},
 	{code: code.PopMessage, handle: (*Processor).popMessage, slow: true},
 	{code: code.AckMessage, handle: (*Processor).ackMessage},
 	{code: code.PeekMessage, lane: lanePull, handle: (*Processor).peekMessage, slow: true},

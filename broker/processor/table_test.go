@@ -16,7 +16,6 @@ var notServed = map[string]string{
 	"UpdateAndCreateStaticTopic":  "static topics",
 	"CheckRocksDBCQWriteProgress": "RocksDB queues",
 	"ExportRocksDBConfigToJSON":   "RocksDB configuration",
-	"GetBrokerEpochCache":         "controller mode",
 	"NotifyBrokerRoleChanged":     "controller mode",
 	"UpdateColdDataFlowCtrConfig": "cold data flow control",
 	"RemoveColdDataFlowCtrConfig": "cold data flow control",

@@ -74,14 +74,14 @@ func New(o Options) (*Synchronizer, error) {
 	return &Synchronizer{Options: o, kept: k, again: make(chan struct{}, 1)}, nil
 }
 
-// SetMaster tells where the master is, "" for nowhere. why is for the log.
-func (s *Synchronizer) SetMaster(addr, why string) {
+// SetMaster tells where the master is, "" for nowhere. who and why are for the log.
+func (s *Synchronizer) SetMaster(addr, who, why string) {
 	old := s.Master()
 	if old == addr {
 		return
 	}
 	s.master.Store(&addr)
-	s.Log.Info("master address changed", "from", old, "to", addr, "why", why)
+	s.Log.Info("master address changed", "from", old, "to", addr, "who", who, "why", why)
 	if addr != "" {
 		select {
 		case s.again <- struct{}{}:

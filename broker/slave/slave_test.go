@@ -188,7 +188,7 @@ func newRig(t fataler, m *fakeMaster, fs *vfs.Mem) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetMaster("master:1", "test")
+	s.SetMaster("master:1", "test", "")
 	r.Synchronizer = s
 	return r
 }
@@ -340,10 +340,10 @@ func TestMasterThatIsDown(t *testing.T) {
 	if _, ok := r.Topics.Get("t1"); !ok {
 		t.Error("topic is gone")
 	}
-	r.SetMaster("", "test")
+	r.SetMaster("", "test", "")
 	m.asked = nil
 	r.must(t)
-	r.SetMaster("self:1", "test")
+	r.SetMaster("self:1", "test", "")
 	r.must(t)
 	if len(m.asked) > 0 {
 		t.Errorf("asked %v", m.asked)

@@ -164,6 +164,7 @@ type HAConnectionRuntimeInfo struct {
 	Addr                    string `json:"addr,omitempty"`
 	SlaveAckOffset          int64  `json:"slaveAckOffset"`
 	Diff                    int64  `json:"diff"`
+	DiffMillis              *int64 `json:"diffMillis,omitempty"` // age of the oldest message that it lacks; not Java's
 	InSync                  bool   `json:"inSync"`
 	TransferredByteInSecond int64  `json:"transferredByteInSecond"`
 	TransferFromWhere       int64  `json:"transferFromWhere"`
@@ -177,4 +178,6 @@ type HAClientRuntimeInfo struct {
 	LastReadTimestamp       int64  `json:"lastReadTimestamp"`
 	LastWriteTimestamp      int64  `json:"lastWriteTimestamp"`
 	MasterFlushOffset       int64  `json:"masterFlushOffset"`
+	Diff                    *int64 `json:"diff,omitempty"`       // from its master; nil while that is not known, and of Java's
+	DiffMillis              *int64 `json:"diffMillis,omitempty"` // likewise, by the store times of the last messages
 }
