@@ -95,6 +95,7 @@ func sendFlags() []cli.Flag {
 		&cli.IntFlag{Name: "in-flight", Aliases: []string{"i"}, Value: 64, Usage: "requests without answer on a connection `N`"},
 		&cli.IntFlag{Name: "topics", Value: 1, Usage: "use `N` topics in turn"},
 		&cli.Int64Flag{Name: "count", Usage: "end after `N` messages"},
+		&cli.StringFlag{Name: "slave", Usage: "`ADDRESS` of the broker's slave on this machine: its processor time counts too, and it has to get everything"},
 	}
 }
 
@@ -155,7 +156,7 @@ func optionsOf(ctx context.Context, c *cli.Context) (Options, error) {
 		Connections: c.Int("connections"), InFlight: max(1, c.Int("in-flight")), Body: c.Int("body"), Batch: max(1, c.Int("batch")),
 		Wait: c.Bool("wait"), Keys: c.Bool("keys"), Serialization: s, Warmup: c.Duration("warmup"), Duration: c.Duration("duration"),
 		Count: c.Int64("count"), Fill: c.Int64("fill"), Rate: c.Int("rate"), PID: c.Int("broker-pid"),
-		Consumers: c.Int("consumers"), BatchAck: c.Bool("batch-ack"), SQL: c.String("sql"), Level: c.Int("delay-level"), After: c.Duration("delay"), Back: c.Bool("send-back"),
+		Consumers: c.Int("consumers"), BatchAck: c.Bool("batch-ack"), SQL: c.String("sql"), Level: c.Int("delay-level"), After: c.Duration("delay"), Back: c.Bool("send-back"), Slave: c.String("slave"),
 	}
 	for _, p := range c.StringSlice("property") {
 		key, value, ok := strings.Cut(p, "=")

@@ -115,6 +115,7 @@ const (
 	codeEndTransaction = 37
 	codeClusterInfo    = 106
 	codeSendV2         = 310
+	codeHAStatus       = 907
 	codeSendBatch      = 320
 	codePop            = 200050
 	codeAck            = 200051

@@ -37,6 +37,7 @@ type Options struct {
 	Back          bool          // latency: consumers send each message back once, with the delay level; its delivery from the retry topic counts
 	sysFlag       int           // of each message
 	PID           int           // of the broker; 0: find it by its port
+	Slave         string        // send: address of the broker's slave, whose processor time counts too and who has to get everything; "" for none
 	Progress      io.Writer
 }
 

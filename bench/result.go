@@ -62,16 +62,17 @@ type Result struct {
 	Written  *Latency `json:"from_write,omitempty"` // the sender's write to arrival at the consumer: without this program's own lateness
 	Pull     *Latency `json:"pull,omitempty"`
 
-	BrokerPID       int     `json:"broker_pid,omitempty"`
-	BrokerCPU       float64 `json:"broker_cpu_us_per_message,omitempty"` // is also seconds per million messages
-	BrokerCPUShare  float64 `json:"broker_cores,omitempty"`
-	BenchCPU        float64 `json:"bench_cpu_us_per_message"`
-	OtherLoad       float64 `json:"other_load_cores"`          // of the machine, without broker and this process
-	Memory          *Memory `json:"memory,omitempty"`          // the highest that was seen
-	Behind          int64   `json:"behind_schedule,omitempty"` // open loop: sends that left more than 1 ms late
-	Pauses          []Pause `json:"pauses,omitempty"`          // open loop: delays of sends above 20 ms
-	Delivered       int64   `json:"delivered,omitempty"`       // to all consumer groups
-	NotDeliveredYet int64   `json:"not_delivered,omitempty"`
+	BrokerPID       int          `json:"broker_pid,omitempty"`
+	BrokerCPU       float64      `json:"broker_cpu_us_per_message,omitempty"` // is also seconds per million messages
+	BrokerCPUShare  float64      `json:"broker_cores,omitempty"`
+	BenchCPU        float64      `json:"bench_cpu_us_per_message"`
+	OtherLoad       float64      `json:"other_load_cores"` // of the machine, without broker and this process
+	Memory          *Memory      `json:"memory,omitempty"` // the highest that was seen
+	Slave           *SlaveResult `json:"slave,omitempty"`
+	Behind          int64        `json:"behind_schedule,omitempty"` // open loop: sends that left more than 1 ms late
+	Pauses          []Pause      `json:"pauses,omitempty"`          // open loop: delays of sends above 20 ms
+	Delivered       int64        `json:"delivered,omitempty"`       // to all consumer groups
+	NotDeliveredYet int64        `json:"not_delivered,omitempty"`
 }
 
 // account fills in what comes from the processor times before and after.
@@ -132,6 +133,9 @@ func (r *Result) Print(w io.Writer) error {
 		b.WriteString("\n")
 	} else {
 		b.WriteString("  broker: not on this machine, or not to be looked at: no CPU figures\n")
+	}
+	if s := r.Slave; s != nil {
+		fmt.Fprintf(&b, "  slave: %.2f s of that per million messages; %s bytes behind at the end, all there %s later\n", s.CPU, group(s.Behind), ms(s.CatchUp))
 	}
 	fmt.Fprintf(&b, "  this program: %.2f s CPU per million messages; others on this machine: %.2f cores\n", r.BenchCPU, r.OtherLoad)
 	if r.Behind > 0 {

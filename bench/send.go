@@ -85,6 +85,11 @@ type worker interface {
 
 // drive runs workers through warm-up, measuring and end, and adds up.
 func (r *run) drive(ctx context.Context, workers []worker, result *Result) (*hdrhistogram.Histogram, error) {
+	slave, err := r.opts.watchSlave()
+	if err != nil {
+		return newHistogram(), err
+	}
+	defer slave.close()
 	var wg sync.WaitGroup
 	errs := make([]error, len(workers))
 	over := make(chan struct{})
@@ -98,12 +103,18 @@ func (r *run) drive(ctx context.Context, workers []worker, result *Result) (*hdr
 	stop := r.progress()
 	r.wait(ctx, over, r.opts.Warmup, false)
 	pid := r.opts.pid()
-	before := measure(pid)
+	before, slaveBefore := measure(pid), slave.used()
 	highest := watchMemory(pid)
 	r.phase.Store(int32(measuring))
 	r.wait(ctx, over, r.opts.Duration, true)
 	r.phase.Store(int32(ending))
 	after := measure(pid)
+	if slave != nil {
+		result.Slave = new(SlaveResult)
+		if result.Slave.Behind, err = slave.behind(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	result.Memory = highest()
 	stop()
 	// What is under way is let to its end, for a bounded time; then the connections are closed under the workers.
@@ -120,6 +131,9 @@ func (r *run) drive(ctx context.Context, workers []worker, result *Result) (*hdr
 		w.counts().into(result, h)
 	}
 	result.account(pid, before, after)
+	if slave != nil {
+		errs = append(errs, slave.account(ctx, result, pid, before.broker, after, slaveBefore))
+	}
 	return h, errors.Join(append(errs, ctx.Err())...)
 }
 

@@ -175,6 +175,18 @@ var syncRows = []loadRow{
 	}},
 }
 
+// replicated is a load of which two copies are kept.
+func replicated(o *bench.Options, _ *settings) {
+	o.Connections, o.InFlight, o.Count = 16, 64, 1_500_000
+}
+
+// slaveRows are sends with a slave that gets everything, sent 16 × 64.
+func slaveRows(with string) []loadRow {
+	return []loadRow{{name: "send with " + with + ", 16 × 64", run: bench.Send, set: replicated, owed: []loadOwed{
+		{pairCPU, owed{better: 1, text: "less than Java's"}}, {throughput, owed{}}, {half, owed{}}, {hundredth, owed{}}, {behind, owed{}}, {catchUp, owed{}},
+	}}}
+}
+
 // bareSync is the bare loop beside a load with synchronous flush.
 func bareSync(records int) limit {
 	return func(p *pair) func(context.Context) (bench.Result, error) {

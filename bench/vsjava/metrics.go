@@ -15,6 +15,13 @@ var (
 	fromWrite  = figure{"p50 from its write to its delivery, ms", func(r *bench.Result) float64 { return written(r, p50) }, false}
 	lastWrite  = figure{"p99 from its write to its delivery, ms", func(r *bench.Result) float64 { return written(r, p99) }, false}
 	anonMemory = figure{"memory, MB anonymous, highest", anonymous, false}
+	pairCPU    = cpu.named("CPU of master and slave, µs a message")
+	behind     = figure{"slave behind at the end of the load, MB", func(r *bench.Result) float64 {
+		return slaveFigure(r, func(s *bench.SlaveResult) float64 { return float64(s.Behind) / 1e6 })
+	}, false}
+	catchUp = figure{"until the slave had everything, ms", func(r *bench.Result) float64 {
+		return slaveFigure(r, func(s *bench.SlaveResult) float64 { return float64(s.CatchUp) / float64(time.Millisecond) })
+	}, false}
 )
 
 // named is the same figure under another name.
@@ -44,6 +51,14 @@ func written(r *bench.Result, f func(*bench.Latency) time.Duration) float64 {
 		return 0
 	}
 	return float64(f(r.Written)) / float64(time.Millisecond)
+}
+
+// slaveFigure is a figure of a slave where there is one.
+func slaveFigure(r *bench.Result, of func(*bench.SlaveResult) float64) float64 {
+	if r.Slave == nil {
+		return 0
+	}
+	return of(r.Slave)
 }
 
 func anonymous(r *bench.Result) float64 {

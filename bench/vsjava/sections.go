@@ -22,6 +22,7 @@ type group struct {
 	prepare  func(name, store string) error
 	warm     func(*settings) time.Duration // sends of 1 KiB before the first section
 	unpaired bool                          // the sections start what they need
+	slaves   bool                          // each broker has one
 	sections []section
 }
 
@@ -40,6 +41,8 @@ func groups() []group {
 		{name: "bulk", warm: whole, sections: rowSections(bulkRows)},
 		{name: "kinds", conf: filtering(), warm: short, sections: rowSections(kindRows)},
 		{name: "sync", conf: syncConf(), warm: short, sections: rowSections(syncRows)},
+		{name: "async slave", conf: testkit.Props{"brokerRole": "ASYNC_MASTER"}, slaves: true, warm: short, sections: rowSections(slaveRows("an async slave"))},
+		{name: "sync slave", conf: testkit.Props{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2"}, slaves: true, warm: short, sections: rowSections(slaveRows("a sync slave"))},
 		{name: "idle", sections: []section{{"idle connections", idle}}},
 		{name: "start", unpaired: true, sections: []section{{"start", start}, {"kill -9", recovery}}},
 		{name: "topics", prepare: manyTopicsStore, warm: whole, sections: []section{{"topics", topics}, {"create a topic", create}}},
@@ -93,7 +96,7 @@ func (s *session) runSections(ctx context.Context, g *group, chosen []section) i
 	p := &pair{session: s}
 	if !g.unpaired {
 		var err error
-		p, err = s.pair(ctx, g.name, g.conf, g.prepare)
+		p, err = s.pair(ctx, g.name, g.conf, g.slaves, g.prepare)
 		defer p.close()
 		if err == nil && g.warm != nil {
 			err = p.warm(ctx, g.warm(&s.settings))

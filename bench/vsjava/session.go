@@ -65,10 +65,14 @@ func (s *session) target(name string) testkit.Target {
 
 // options are what the loads start from.
 func (s *session) options(x *subject) bench.Options {
-	return bench.Options{
+	o := bench.Options{
 		Broker: x.broker.Addr(), PID: x.broker.PID(), Topic: "BenchTopic", Topics: 1, Queues: 8, Create: true, Group: "bench_consumer", Connections: 16,
 		InFlight: 64, Body: 1024, Batch: 32, Wait: true, Warmup: time.Second, Duration: s.length,
 	}
+	if x.slave != nil {
+		o.Slave = x.slave.Addr()
+	}
+	return o
 }
 
 // pair are the two brokers with the same settings, both alive; the one that is not under load is frozen.
@@ -78,8 +82,8 @@ type pair struct {
 	subjects []*subject
 }
 
-// pair starts both brokers. prepare, if given, gets the folder of a store before its broker starts.
-func (s *session) pair(ctx context.Context, name string, conf testkit.Props, prepare func(name, store string) error) (*pair, error) {
+// pair starts both brokers, with a slave each if there are to be slaves. prepare, if given, gets the folder of a store before its broker starts.
+func (s *session) pair(ctx context.Context, name string, conf testkit.Props, slaves bool, prepare func(name, store string) error) (*pair, error) {
 	p := &pair{session: s, dir: filepath.Join(s.dir, name)}
 	for _, t := range s.targets {
 		dir := filepath.Join(p.dir, t.Name())
@@ -95,6 +99,11 @@ func (s *session) pair(ctx context.Context, name string, conf testkit.Props, pre
 			return p, err
 		}
 		s.progress("%s took %v to its first acknowledged send", t.Name(), took.FirstSend.Round(time.Millisecond))
+		if slaves {
+			if err := x.startSlave(ctx, conf); err != nil {
+				return p, err
+			}
+		}
 		x.freeze()
 	}
 	return p, s.refill(ctx)

@@ -70,7 +70,7 @@ func (s *session) watch(ctx context.Context) (err error) {
 	if err := s.refill(ctx); err != nil {
 		return err
 	}
-	p, err := s.pair(ctx, "steady", steadyConf(), nil)
+	p, err := s.pair(ctx, "steady", steadyConf(), false, nil)
 	defer p.close()
 	if err != nil {
 		return err

@@ -20,7 +20,8 @@ type subject struct {
 	target          testkit.Target
 	dir             string
 	namesrv, broker testkit.Server
-	since           time.Time // when the broker was started last
+	slave           testkit.Server // of the broker; nil where there is none
+	since           time.Time      // when the broker was started last
 }
 
 const (
@@ -33,7 +34,7 @@ func (x *subject) isApogee() bool { return x.name() == apogeeName }
 
 func (x *subject) servers() []testkit.Server {
 	var out []testkit.Server
-	for _, s := range []testkit.Server{x.broker, x.namesrv} {
+	for _, s := range []testkit.Server{x.slave, x.broker, x.namesrv} {
 		if s != nil {
 			out = append(out, s)
 		}
@@ -47,7 +48,7 @@ func (x *subject) stop() error {
 	for _, s := range x.servers() {
 		errs = append(errs, s.Stop())
 	}
-	x.broker, x.namesrv = nil, nil
+	x.slave, x.broker, x.namesrv = nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -110,6 +111,27 @@ func startSubject(ctx context.Context, t testkit.Target, dir string, more testki
 		return x, s, fmt.Errorf("start %s: %w", t.Name(), err)
 	}
 	return x, s, nil
+}
+
+// startSlave starts a slave of the broker, and waits until it has all there is.
+func (x *subject) startSlave(ctx context.Context, conf testkit.Props) error {
+	port, err := freePorts()
+	if err != nil {
+		return err
+	}
+	all := baseConf(x.name()).With(conf).With(testkit.Props{"brokerRole": "SLAVE", "brokerId": "1", "listenPort": fmt.Sprint(port)})
+	s, err := x.target.Broker(filepath.Join(x.dir, "slave"), x.namesrv.Addr(), all)
+	if err != nil {
+		notStarted(x.name(), s)
+		return fmt.Errorf("start a slave of %s: %w", x.name(), err)
+	}
+	x.slave = s
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := bench.AwaitSlave(ctx, x.broker.Addr(), s.Addr()); err != nil {
+		return fmt.Errorf("slave of %s: %w", x.name(), err)
+	}
+	return nil
 }
 
 // freePorts finds ports for a broker and a name server: one, its neighbours that a broker opens too (two below and one above), and the
