@@ -1,12 +1,12 @@
 package repair
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path"
 	"slices"
@@ -309,82 +309,100 @@ func (r *run) clearTail(f segment, from, to int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// fillerTopic is what a record is under that wraps damaged bytes. Nobody is given it: it is of the kind that ends a transaction without a
-// message, which has no place in queues and index.
-const (
-	fillerTopic = "RMQ_SYS_DAMAGED"
-	fillerMost  = 4 << 20
-)
+// wrapMost is how long the records are at most that wrap damaged bytes.
+const wrapMost = 4 << 20
 
-// fill wraps a range of the log so that readers step over it. Its bytes stay in their place but for those under the new header and end; all of
-// them are copied to the quarantine first. The header is written last, with everything else durable.
-func (r *run) fill(name string, from, to int64) error {
-	base := from - from%r.s.MappedFileSizeCommitLog
-	if err := r.copyRange(name, from-base, to-base, fmt.Sprintf(".hole-%d", from)); err != nil {
+// fill wraps a hole so that readers step over it. Its bytes stay in their place but for those under the new headers and ends; all of them are
+// copied to the quarantine first.
+func (r *run) fill(name string, h *hole) error {
+	base := h.from - h.from%r.s.MappedFileSizeCommitLog
+	if err := r.copyRange(name, h.from-base, h.to-base, fmt.Sprintf(".hole-%d", h.from)); err != nil {
 		return err
 	}
 	file, err := r.fs.Open(name)
 	if err != nil {
 		return err
 	}
-	err = r.fillRange(file, base, from, to)
-	return errors.Join(err, file.Close())
+	return errors.Join(r.wrap(file, base, h), file.Close())
 }
 
-func (r *run) fillRange(file vfs.File, base, from, to int64) error {
-	if to%r.s.MappedFileSizeCommitLog == 0 {
+// wrap writes the records of a hole. The first header comes last, with everything else durable: until then the range counts as damaged.
+func (r *run) wrap(file vfs.File, base int64, h *hole) error {
+	parts, blank := h.parts(r.s.MappedFileSizeCommitLog)
+	if blank > 0 {
 		var mark [record.BlankSize]byte
-		record.PutBlank(mark[:], int32(to-from))
-		if _, err := file.WriteAt(mark[:], from-base); err != nil {
+		record.PutBlank(mark[:], int32(blank))
+		if _, err := file.WriteAt(mark[:], h.to-blank-base); err != nil {
 			return err
 		}
-		return file.Sync()
 	}
-	// From the end to the start: the range counts as damaged until its first header stands.
-	for to > from {
-		n := min(to-from, fillerMost)
-		if rest := to - from - n; rest > 0 && rest < record.MinSize {
-			n -= record.MinSize
-		}
-		if err := r.filler(file, base, to-n, n); err != nil {
+	var first []byte
+	for i, p := range parts {
+		b := make([]byte, p.size)
+		if _, err := file.ReadAt(b, p.from-base); err != nil {
 			return err
 		}
-		to -= n
+		body, end, err := record.Wrap(b, p.from, r.log.last)
+		if err != nil {
+			return err
+		}
+		if _, err := file.WriteAt(b[end:], p.from-base+int64(end)); err != nil {
+			return err
+		}
+		if i == 0 {
+			first = b[:body]
+		} else if _, err := file.WriteAt(b[:body], p.from-base); err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-// filler writes one record of n bytes over what is there.
-func (r *run) filler(file vfs.File, base, at, n int64) error {
-	m := record.Message{
-		Topic: fillerTopic, SysFlag: record.SysTranRollback, PhysicalOffset: at, BornTimestamp: r.log.last, StoreTimestamp: r.log.last,
-	}
-	m.BornHost = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-	m.StoreHost = m.BornHost
-	if n < record.MinSize+int64(len(fillerTopic)) {
-		m.Topic = ""
-	}
-	room := n - record.MinSize - int64(len(m.Topic))
-	b := make([]byte, n)
-	if _, err := file.ReadAt(b, at-base); err != nil {
+	if err := file.Sync(); err != nil || first == nil {
 		return err
 	}
-	const bodyAt = 88 // with hosts of four bytes
-	m.Body = append([]byte(nil), b[bodyAt:bodyAt+room]...)
-	m.BodyCRC = record.BodyCRC(m.Body)
-	l, err := m.Measure(false)
-	if err != nil {
-		return err
-	}
-	record.Encode(b, &m, l)
-	if _, err := file.WriteAt(b[bodyAt:], at-base+bodyAt); err != nil {
-		return err
-	}
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	if _, err := file.WriteAt(b[:bodyAt], at-base); err != nil {
+	if _, err := file.WriteAt(first, h.from-base); err != nil {
 		return err
 	}
 	return file.Sync()
+}
+
+// parts are the records that wrap a hole, and how many bytes of it are marked as unused, at the end of a file. A lost message that a queue
+// has an entry of gets a record of its own in its place, since a Java broker gives that to clients: it has to come apart, or they lose what
+// follows in the same answer. Where entries are lost too there are as many records as messages may have been.
+func (h *hole) parts(fileSize int64) (parts []extent, blank int64) {
+	to, most := h.to, int64(wrapMost)
+	if to%fileSize == 0 {
+		to -= record.BlankSize // at least; no record ends a file
+	}
+	if h.need > 0 {
+		most = max(record.MinSize, min(most, (h.to-h.from)/(h.need+1)))
+	}
+	at := h.from
+	put := func(upTo int64) {
+		for at < upTo {
+			n := min(upTo-at, most)
+			if rest := upTo - at - n; rest > 0 && rest < record.MinSize {
+				n = min(upTo-at, n+rest)
+			}
+			parts = append(parts, extent{at, n})
+			at += n
+		}
+	}
+	slices.SortFunc(h.gone, func(a, b extent) int { return cmp.Compare(a.from, b.from) })
+	for _, e := range h.gone {
+		end := e.from + e.size
+		fits := func(n int64) bool { return n == 0 || n >= record.MinSize }
+		if e.size < record.MinSize || !fits(e.from-at) || e.from < at || end > to || to == h.to && !fits(to-end) {
+			continue
+		}
+		put(e.from)
+		parts = append(parts, extent{e.from, e.size})
+		at = end
+	}
+	if to < h.to { // the rest of the file
+		if h.need > int64(len(parts)) && to-at >= record.MinSize {
+			put(to)
+		}
+		return parts, h.to - at
+	}
+	put(to)
+	return parts, 0
 }

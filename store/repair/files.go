@@ -1,7 +1,7 @@
 package repair
 
 import (
-	"encoding/binary"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -142,7 +142,10 @@ func (r *run) sizedLogFile(f segment) {
 	}
 	r.add(Step{
 		Kind: LogFile, Path: r.below(f.path), Found: fmt.Sprintf("has %d bytes of %d: the rest was cut off", f.size, size),
-		Do: "give it its size again, with zeros", Lost: r.lostAfter(f), apply: func() error { return r.resize(f.path, size) },
+		Do: "give it its size again, with zeros", Lost: r.lostAfter(f), apply: func() error {
+			r.fileAt(f.base).size = size
+			return r.resize(f.path, size)
+		},
 	})
 }
 
@@ -165,20 +168,19 @@ func (r *run) resize(name string, size int64) error {
 func (r *run) missingLogFile(base int64) {
 	size := r.s.MappedFileSizeCommitLog
 	name := path.Join(r.s.CommitLogDir, fmt.Sprintf("%020d", base))
-	r.log.holes = append(r.log.holes, hole{from: base, to: base + size})
 	r.add(Step{
 		Kind: LogFile, Path: r.below(name), At: at(base), Found: "missing, with files behind it", Do: "make one that is empty, so that the files behind it can be read",
 		Lost: fmt.Sprintf("all messages between %d and %d; ", base, base+size), apply: func() error {
 			if err := r.note(base, base+size); err != nil {
 				return err
 			}
-			return r.blankFile(name, size)
+			return r.makeLogFile(segment{name, base, size})
 		},
 	})
 }
 
-// blankFile makes a log file that is unused from its start. The mark is durable before the name has its place.
-func (r *run) blankFile(name string, size int64) error {
+// makeLogFile makes a log file that holds nothing. What says so is durable before the name has its place.
+func (r *run) makeLogFile(s segment) error {
 	tmp := path.Join(r.root, "blank.tmp")
 	if err := r.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -187,19 +189,22 @@ func (r *run) blankFile(name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	var mark [8]byte
-	binary.BigEndian.PutUint32(mark[:], uint32(size))
-	binary.BigEndian.PutUint32(mark[4:], blankMagic)
-	if err = f.Truncate(size); err == nil {
-		_, err = f.WriteAt(mark[:], 0)
+	h := hole{from: s.base, to: s.end()}
+	if known := r.log.holeOf(s.base); known != nil {
+		h.gone, h.need = known.gone, known.need
 	}
-	if err == nil {
-		err = f.Sync()
+	if err = f.Truncate(s.size); err == nil {
+		err = r.wrap(f, s.base, &h)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(r.fs.Rename(tmp, name), r.fs.SyncDir(path.Dir(name)), r.fs.SyncDir(r.root))
+	if err := errors.Join(r.fs.Rename(tmp, s.path), r.fs.SyncDir(path.Dir(s.path)), r.fs.SyncDir(r.root)); err != nil {
+		return err
+	}
+	i, _ := slices.BinarySearchFunc(r.log.files, s.base, func(f segment, base int64) int { return cmp.Compare(f.base, base) })
+	r.log.files = slices.Insert(r.log.files, i, s)
+	return nil
 }
 
 // lookConfig finds files of settings that cannot be read, with a backup that can.

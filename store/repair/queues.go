@@ -26,6 +26,7 @@ type queueKey struct {
 type queueState struct {
 	sum     entrySum
 	last    int64 // queue offset of the last record
+	end     int64 // of that record in the log
 	gaps    bool  // offsets are left out: their records are lost
 	damaged bool  // is to be made again
 	files   bool  // it has a folder
@@ -76,9 +77,9 @@ func (r *run) expect(off int64, h *record.Header) {
 	if r.kind(string(h.Topic)) == store.BatchQueue && !inBatch(h) {
 		return
 	}
-	r.queue(string(h.Topic), h.QueueID).expect(h.QueueOffset, off, int32(h.Size), tags)
+	r.queue(string(h.Topic), h.QueueID).expect(&r.log, h.QueueOffset, off, int32(h.Size), tags)
 	if words.Multi && multiDispatched(r.s, string(h.Topic)) {
-		eachMulti(h, func(name string, unit int64) { r.queue(name, 0).expect(unit, off, int32(h.Size), tags) })
+		eachMulti(h, func(name string, unit int64) { r.queue(name, 0).expect(&r.log, unit, off, int32(h.Size), tags) })
 	}
 }
 
@@ -111,12 +112,15 @@ func eachMulti(h *record.Header, f func(name string, unit int64)) {
 	}
 }
 
-func (q *queueState) expect(unit, phys int64, size int32, tags int64) {
+func (q *queueState) expect(log *logScan, unit, phys int64, size int32, tags int64) {
 	if q.sum.n > 0 && unit <= q.last { // the topic was deleted and made again: what was before has no entries any more
 		q.sum, q.gaps = entrySum{}, false
 	}
-	q.gaps = q.gaps || q.sum.n > 0 && unit != q.last+1
-	q.last = unit
+	if lost := unit - q.last - 1; q.sum.n > 0 && lost > 0 {
+		q.gaps = true
+		log.lost(lost, q.end, phys)
+	}
+	q.last, q.end = unit, phys+int64(size)
 	q.sum.add(phys, size, tags)
 }
 
@@ -372,8 +376,11 @@ func (r *run) sumEntry(s *queueSum, k queueKey, f segment, pos, unit int64, b []
 		s.ahead++
 		return
 	}
-	if h, ok := r.log.holeOf(phys); ok {
+	if h := r.log.holeOf(phys); h != nil {
 		s.lost[h.from]++
+		if !h.unused && !h.wrapped {
+			h.gone = append(h.gone, extent{phys, int64(size)})
+		}
 		return
 	}
 	if k.topic == record.ScheduleTopic {

@@ -10,6 +10,7 @@ import (
 
 	"apogee/store"
 	"apogee/store/record"
+	"apogee/store/verify"
 )
 
 // remakeQueues writes the damaged queues of which messages are lost. The others are left to the store's recovery, which puts an entry behind
@@ -34,9 +35,10 @@ type remade struct {
 	size int64
 	base int64 // of buf
 	buf  []byte
-	next int64 // the unit that follows
-	last int64 // queue offset of the last record
-	end  int64 // of that record in the log
+	next int64    // the unit that follows
+	last int64    // queue offset of the last record
+	end  int64    // of that record in the log
+	gone []extent // what stands for damaged parts of the log behind it
 }
 
 func (r *run) remakeQueue(k queueKey) error {
@@ -46,6 +48,10 @@ func (r *run) remakeQueue(k queueKey) error {
 	}
 	var failed error
 	err := r.eachRecord(func(off int64, h *record.Header) {
+		if h.Wrapped() {
+			q.gone = append(q.gone, extent{off, int64(h.Size)})
+			return
+		}
 		r.eachEntryOf(h, func(topic string, id int32, unit int64) {
 			if failed == nil && topic == k.topic && id == k.id {
 				words := record.ReadWords(string(h.Properties))
@@ -96,15 +102,24 @@ func (q *remade) put(unit, phys int64, size int32, tags int64) error {
 	if err := q.bridge(unit, phys); err != nil {
 		return err
 	}
-	q.end = phys + int64(size)
+	q.end, q.gone = phys+int64(size), q.gone[:0]
 	return q.add(phys, size, tags)
 }
 
-// bridge gives lost messages entries, one byte each of the damaged part of the log that they were in and the last one the rest, as the store does
-// when it passes such a part. Where none is known the entry goes to the next place, as in the store.
+// bridge gives lost messages entries: of the records that wrap the damaged part of the log that they were in. Where there are too few, each
+// has one byte of it and the last one the rest, as the store does when it passes such a part; where no part is known the entry goes to the
+// next place, as in the store.
 func (q *remade) bridge(unit, phys int64) error {
 	lost := unit - q.next
 	if lost <= 0 {
+		return nil
+	}
+	if int64(len(q.gone)) >= lost {
+		for _, e := range q.gone[:lost] {
+			if err := q.add(e.from, int32(e.size), 0); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	for _, h := range q.r.log.holes {
@@ -151,36 +166,18 @@ func (q *remade) flush() error {
 
 // eachRecord calls f for all records of the log, in order.
 func (r *run) eachRecord(f func(off int64, h *record.Header)) error {
-	for _, s := range r.log.files {
-		if err := r.eachInFile(s, f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *run) eachInFile(s segment, f func(off int64, h *record.Header)) (err error) {
-	w, err := r.open(s)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.file.Close()) }()
-	for off := s.base; off < min(s.end(), r.log.end); {
-		h, bad, err := w.record(off)
+	for p, err := range r.pieces() {
 		if err != nil {
 			return err
 		}
-		if bad != nil {
-			h, ok := r.log.holeOf(off)
-			if !ok {
-				return nil
-			}
-			off = h.to
-			continue
+		for i := range p.Records {
+			f(p.Records[i].Off, &p.Records[i].Head)
 		}
-		size := int64(h.Size)
-		f(off, h)
-		off += size
+		for _, found := range p.Findings {
+			if found.Kind == verify.Unreadable {
+				return fmt.Errorf("read %s: %s", found.File, found.Text)
+			}
+		}
 	}
 	return nil
 }

@@ -273,17 +273,17 @@ func (x *indexJoin) advance(r *run) {
 }
 
 // join holds the entries of a record against it.
-func (x *indexJoin) join(r *run, f *found, words *record.Words) {
-	x.pass(r, f.off)
-	if f.h.Tran() == record.SysTranRollback {
+func (x *indexJoin) join(r *run, f *LogRecord, words *record.Words) {
+	x.pass(r, f.Off)
+	if f.Head.Tran() == record.SysTranRollback {
 		return
 	}
-	x.hashes = indexHashes(x.hashes[:0], view(f.h.Topic), words)
-	if len(x.hashes) == 0 && (x.cur == nil || x.cur.e.PhysicalOffset != f.off) {
+	x.hashes = indexHashes(x.hashes[:0], view(f.Head.Topic), words)
+	if len(x.hashes) == 0 && (x.cur == nil || x.cur.e.PhysicalOffset != f.Off) {
 		return
 	}
 	n := 0
-	for x.cur != nil && x.cur.e.PhysicalOffset == f.off {
+	for x.cur != nil && x.cur.e.PhysicalOffset == f.Off {
 		x.compare(r, f)
 		n++
 		x.advance(r)
@@ -291,9 +291,9 @@ func (x *indexJoin) join(r *run, f *found, words *record.Words) {
 	switch {
 	case n > 0:
 	case x.cur == nil:
-		x.tail.add(0, f.off)
+		x.tail.add(0, f.Off)
 	default:
-		x.gap.add(0, f.off)
+		x.gap.add(0, f.Off)
 	}
 }
 
@@ -321,26 +321,26 @@ func indexHashes(dst []int32, topic string, w *record.Words) []int32 {
 }
 
 // compare looks at an entry whose record is there.
-func (x *indexJoin) compare(r *run, f *found) {
+func (x *indexJoin) compare(r *run, f *LogRecord) {
 	c := x.cur
 	if !slices.Contains(x.hashes, c.e.Hash) {
-		c.bad(r, IndexKey, c.at(), "entry %d has the hash %d, which no key of the record at %d has", c.e.Number, c.e.Hash, f.off)
+		c.bad(r, IndexKey, c.at(), "entry %d has the hash %d, which no key of the record at %d has", c.e.Number, c.e.Hash, f.Off)
 	}
 	if c.e.Number == 1 {
-		if f.h.StoreTimestamp != c.h.BeginTime {
-			c.bad(r, IndexHeader, 0, "begins at %d ms, its first record was stored at %d", c.h.BeginTime, f.h.StoreTimestamp)
+		if f.Head.StoreTimestamp != c.h.BeginTime {
+			c.bad(r, IndexHeader, 0, "begins at %d ms, its first record was stored at %d", c.h.BeginTime, f.Head.StoreTimestamp)
 		}
 		return // its time counts from where the file before has ended
 	}
-	seconds := (f.h.StoreTimestamp - c.h.BeginTime) / 1000
+	seconds := (f.Head.StoreTimestamp - c.h.BeginTime) / 1000
 	if c.h.BeginTime <= 0 || seconds < 0 {
 		seconds = 0
 	}
 	if seconds = min(seconds, math.MaxInt32); int64(c.e.Seconds) != seconds {
-		c.bad(r, IndexTime, c.at(), "entry %d is of %d seconds after the begin, its record at %d was stored %d seconds after it", c.e.Number, c.e.Seconds, f.off, seconds)
+		c.bad(r, IndexTime, c.at(), "entry %d is of %d seconds after the begin, its record at %d was stored %d seconds after it", c.e.Number, c.e.Seconds, f.Off, seconds)
 	}
-	if c.e.Number == c.h.IndexCount-1 && f.h.StoreTimestamp != c.h.EndTime && !r.Live {
-		c.bad(r, IndexHeader, 8, "ends at %d ms, its last record was stored at %d", c.h.EndTime, f.h.StoreTimestamp)
+	if c.e.Number == c.h.IndexCount-1 && f.Head.StoreTimestamp != c.h.EndTime && !r.Live {
+		c.bad(r, IndexHeader, 8, "ends at %d ms, its last record was stored at %d", c.h.EndTime, f.Head.StoreTimestamp)
 	}
 }
 

@@ -372,8 +372,8 @@ func (q *queue) after(at int64) int {
 }
 
 // join holds the queues of a record against it.
-func (t *queueTable) join(r *run, f *found, words *record.Words) {
-	h := &f.h
+func (t *queueTable) join(r *run, f *LogRecord, words *record.Words) {
+	h := &f.Head
 	topic := view(h.Topic)
 	tags := record.TagsCode(topic, words.Tags, words.Delay, h.StoreTimestamp, r.DelayLevels)
 	want := expected{queueOffset: h.QueueOffset, tags: tags, count: 1}
@@ -405,8 +405,8 @@ func (w *expected) inner(props string) {
 }
 
 // joinMulti does the same for the further queues that a record names (store/multi.go has the rules).
-func (t *queueTable) joinMulti(r *run, f *found, tags int64) {
-	props := view(f.h.Properties)
+func (t *queueTable) joinMulti(r *run, f *LogRecord, tags int64) {
+	props := view(f.Head.Properties)
 	assigned := record.Property(props, record.PropMultiDispatchQueue)
 	if assigned == "" {
 		return
@@ -428,7 +428,7 @@ func (t *queueTable) joinMulti(r *run, f *found, tags int64) {
 }
 
 // lost notes a record whose queue is not there.
-func (t *queueTable) lost(r *run, topic string, id int32, f *found) {
+func (t *queueTable) lost(r *run, topic string, id int32, f *LogRecord) {
 	of := t.topics[topic]
 	if of == nil {
 		if len(t.topics) >= maxTopics {
@@ -443,8 +443,8 @@ func (t *queueTable) lost(r *run, topic string, id int32, f *found) {
 	if of.gone.n == 0 {
 		of.goneID = id
 	}
-	of.gone.add(f.h.QueueOffset, f.off)
-	of.goneWorst = worse(of.goneWorst, r.mends(f.off))
+	of.gone.add(f.Head.QueueOffset, f.Off)
+	of.goneWorst = worse(of.goneWorst, r.mends(f.Off))
 }
 
 // maxTopics bounds how many topics without queues are told apart.
@@ -465,13 +465,13 @@ type expected struct {
 }
 
 // match holds a record of the queue against the entry at hand. In the second of two queues of a topic's kind nothing has to be there.
-func (q *queue) match(r *run, f *found, want expected, second bool) {
-	q.pass(r, f.off)
-	if q.has && q.e.PhysicalOffset == f.off {
+func (q *queue) match(r *run, f *LogRecord, want expected, second bool) {
+	q.pass(r, f.Off)
+	if q.has && q.e.PhysicalOffset == f.Off {
 		q.compare(r, f, want)
 		r.res.Entries++
 		if r.Visit != nil {
-			r.Visit(&Visited{Topic: q.topic, Queue: q.id, Batch: q.batch, Entry: q.e, Record: f.rec})
+			r.Visit(&Visited{Topic: q.topic, Queue: q.id, Batch: q.batch, Entry: q.e, Record: f.Bytes})
 		}
 		q.step(r)
 		return
@@ -479,12 +479,12 @@ func (q *queue) match(r *run, f *found, want expected, second bool) {
 	switch {
 	case second:
 	case !q.has && want.queueOffset >= q.max:
-		q.behind.add(want.queueOffset, f.off)
-		q.worst = worse(q.worst, r.mends(f.off))
+		q.behind.add(want.queueOffset, f.Off)
+		q.worst = worse(q.worst, r.mends(f.Off))
 	case q.has && want.queueOffset >= q.e.QueueOffset:
-		q.old.add(want.queueOffset, f.off)
+		q.old.add(want.queueOffset, f.Off)
 	default:
-		q.missing.add(want.queueOffset, f.off)
+		q.missing.add(want.queueOffset, f.Off)
 	}
 }
 
@@ -514,24 +514,24 @@ func (q *queue) endDangling(r *run) {
 }
 
 // compare looks at an entry of a record that is there.
-func (q *queue) compare(r *run, f *found, want expected) {
+func (q *queue) compare(r *run, f *LogRecord, want expected) {
 	e := &q.e
 	bad := func(format string, args ...any) {
 		x := q.finding(QueueEntry, Damage, q.n, fmt.Sprintf(format, args...))
-		x.Phys = f.off
+		x.Phys = f.Off
 		r.report(x)
 	}
-	if int(e.Size) != f.h.Size {
-		bad("says that the record at %d has %d bytes, it has %d", f.off, e.Size, f.h.Size)
+	if int(e.Size) != f.Head.Size {
+		bad("says that the record at %d has %d bytes, it has %d", f.Off, e.Size, f.Head.Size)
 	}
 	if e.QueueOffset != want.queueOffset {
-		bad("stands at queue offset %d, and its record at %d says %d", e.QueueOffset, f.off, want.queueOffset)
+		bad("stands at queue offset %d, and its record at %d says %d", e.QueueOffset, f.Off, want.queueOffset)
 	}
 	if e.Count != want.count {
-		bad("says that the record at %d has %d messages, it has %d", f.off, e.Count, want.count)
+		bad("says that the record at %d has %d messages, it has %d", f.Off, e.Count, want.count)
 	}
-	if q.batch && e.StoreTimestamp != f.h.StoreTimestamp {
-		bad("says that the record at %d was stored at %d, it was at %d", f.off, e.StoreTimestamp, f.h.StoreTimestamp)
+	if q.batch && e.StoreTimestamp != f.Head.StoreTimestamp {
+		bad("says that the record at %d was stored at %d, it was at %d", f.Off, e.StoreTimestamp, f.Head.StoreTimestamp)
 	}
 	tags := e.TagsCode
 	if at, ext := e.ExtAddress(); ext && !q.batch {
@@ -543,17 +543,17 @@ func (q *queue) compare(r *run, f *found, want expected) {
 		}
 	}
 	if tags != want.tags && !r.dueOtherwise(q, f, tags) {
-		bad("has the tags code %d, that of the record at %d is %d", tags, f.off, want.tags)
+		bad("has the tags code %d, that of the record at %d is %d", tags, f.Off, want.tags)
 	}
 }
 
 // dueOtherwise tells whether an entry of the schedule topic has a time that others of its level have too: with other delay levels than are
 // known here. The first such time of a level is reported.
-func (r *run) dueOtherwise(q *queue, f *found, tags int64) bool {
+func (r *run) dueOtherwise(q *queue, f *LogRecord, tags int64) bool {
 	if q.topic != record.ScheduleTopic {
 		return false
 	}
-	delay := tags - f.h.StoreTimestamp
+	delay := tags - f.Head.StoreTimestamp
 	for _, seen := range r.conf.delays[q.id] {
 		if seen == delay {
 			return true

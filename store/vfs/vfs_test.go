@@ -506,3 +506,32 @@ func TestRenameOfADirectory(t *testing.T) {
 		}
 	})
 }
+
+// A directory that is only read shows what is in it, by the names that package fs asks for.
+func TestReadOnly(t *testing.T) {
+	systems(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		if err := fsys.MkdirAll(dir + "/a/b"); err != nil {
+			t.Fatal(err)
+		}
+		write(t, fsys, dir+"/a/f", []byte("text"))
+		root := vfs.ReadOnly(fsys, dir)
+		if text, err := fs.ReadFile(root, "a/f"); err != nil || string(text) != "text" {
+			t.Errorf("%q, %v", text, err)
+		}
+		list, err := fs.ReadDir(root, "a")
+		if err != nil || len(list) != 2 || list[0].Name() != "b" || !list[0].IsDir() || list[1].Name() != "f" || list[1].IsDir() {
+			t.Errorf("%v, %v", list, err)
+		}
+		if info, err := fs.Stat(root, "a/f"); err != nil || info.Size() != 4 || info.Mode().IsDir() {
+			t.Errorf("%v, %v", info, err)
+		}
+		if _, err := fs.Stat(root, "x"); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, name := range []string{"../x", "/a", "a"} {
+			if f, err := root.Open(name); err == nil {
+				t.Errorf("%s is open: %v", name, f)
+			}
+		}
+	})
+}
