@@ -47,6 +47,7 @@ func damageRig(t *testing.T, clean bool, kind QueueKind) (*rig, []PutResult) {
 	must(t, s.flush.flush())
 	must(t, s.flushQueues(true))
 	must(t, s.checkpoint.write())
+	must(t, s.writeQueueEnds())
 	if !clean {
 		clone := r.mem.KillClone()
 		abandon(s)

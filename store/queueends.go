@@ -42,12 +42,14 @@ func noteQueue(in map[string]map[int32]int64, q *queue, n int64) {
 // noteShare bounds the share of the time that is spent on noting the ends of very many queues.
 const noteShare = 200
 
-// noteEnds notes what is on disk now and then. Under passMu.
+// noteEnds notes what is on disk now and then. It is the saver's goroutine's.
 func (v *saver) noteEnds(s *Store) {
 	began := s.now()
 	if began.Before(v.noteAt) {
 		return
 	}
+	v.passMu.Lock()
+	defer v.passMu.Unlock()
 	s.tryQueueEnds()
 	every := time.Duration(s.options().FlushConsumeQueueThoroughMs) * time.Millisecond
 	v.noteAt = began.Add(max(every, noteShare*s.now().Sub(began)))

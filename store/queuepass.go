@@ -31,7 +31,7 @@ func hurried(s *Store, limit time.Duration) pace {
 }
 
 // errGivenUp says that a pass ended before all queues were written. Nothing is lost: the checkpoint stays where it was.
-var errGivenUp = errors.New("consume queues left unwritten")
+var errGivenUp = errors.New("consume queues left unwritten, which the next start makes again from the commit log")
 
 // writing is the part of a pass that writes, and what has come of it.
 type writing struct {
@@ -52,7 +52,9 @@ type writing struct {
 // errorsTold is how many errors of a pass are told one by one.
 const errorsTold = 4
 
-// writeMost bounds how long Close makes files: well below the half minute that many supervisors wait before they kill.
+// writeMost bounds how long Close makes files: well below the half minute that many supervisors wait before they kill. A new queue costs the
+// kernel some 60 µs, most of it for two directory entries; several times as much where other processes have the processors, or where as
+// many files were deleted within the last minute (ext4 passes their inodes over). What is left is a second's work for the next start.
 const writeMost = 15 * time.Second
 
 // writingShare is how many queues a worker takes at once. Neighbours are often of one topic, whose directory makes one file at a time.

@@ -27,7 +27,8 @@ type saver struct {
 	due      []*queue
 	buf      []byte      // for what is written of a queue at once
 	failing  atomic.Bool // messages are refused until queues can be written
-	noteAt   time.Time   // the ends of queues are not noted again before
+
+	noteAt time.Time // the ends of queues are not noted again before; the loop's own
 
 	each int64 // bytes of log after which few queues (syncTogether) are synced; set before the start
 }
@@ -110,6 +111,8 @@ func (v *saver) loop(d *dispatcher) {
 		var err error
 		if fresh, err = v.pass(d, all, unhurried(d.quitting)); err != nil && !errors.Is(err, errGivenUp) {
 			d.s.log.Error("consume queues not written", "err", err)
+		} else if all && err == nil {
+			v.noteEnds(d.s)
 		}
 		d.callHelp() // dispatch may have waited for memory
 	}
@@ -193,7 +196,6 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	}
 	if thorough && errs == nil {
 		v.done = now
-		v.noteEnds(d.s)
 	}
 	// Recovery starts reading at this record, so it must be durable itself.
 	if m := v.done; m.rec.end > 0 && m.rec.end <= d.s.flush.flushed.Load() {
