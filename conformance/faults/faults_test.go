@@ -53,16 +53,14 @@ func TestSeedsOfOld(t *testing.T) {
 	} {
 		t.Run(s.was, func(t *testing.T) {
 			for range 5 {
-				var f CutFigures
-				PowerCut(s.seed, s.mode, &f)
-				report(t, f.Findings)
+				report(t, PowerCut(s.seed, s.mode).Findings)
 			}
 		})
 	}
 }
 
 func TestFaults(t *testing.T) {
-	step := 17 // each kind of file and of fault some time
+	step := uint64(17) // each kind of file and of fault some time
 	if many(0, 1) == 1 {
 		step = 1
 	}
@@ -70,6 +68,19 @@ func TestFaults(t *testing.T) {
 	f.Print(t.Output())
 	report(t, f.Findings)
 	if f.Failed == 0 || f.Refused == 0 {
+		t.Error("nothing was tried")
+	}
+}
+
+func TestReplicas(t *testing.T) {
+	from, step := uint64(1), uint64(39) // writes of the log, and everything
+	if many(0, 1) == 1 {
+		from, step = 0, 1
+	}
+	f := Replicas(from, step)
+	f.Print(t.Output())
+	report(t, f.Findings)
+	if f.Failed == 0 {
 		t.Error("nothing was tried")
 	}
 }

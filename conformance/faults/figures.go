@@ -5,34 +5,32 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// PowerCuts runs so many seeds from one on, on all processors.
-func PowerCuts(mode Mode, from, seeds uint64) *CutFigures {
-	all := &CutFigures{Mode: mode, From: from, Last: from + seeds - 1}
+// collect runs so many numbers from one on, each step apart, with so many workers, and adds up what came of each.
+func collect[F any](workers int, from, count, step uint64, run func(number uint64) *F, add func(one *F)) {
+	var next atomic.Uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	next := from
-	for range runtime.GOMAXPROCS(0) {
+	for range workers {
 		wg.Go(func() {
-			for {
+			for n := next.Add(1) - 1; n < count; n = next.Add(1) - 1 {
+				one := run(from + n*step)
 				mu.Lock()
-				seed := next
-				next++
-				mu.Unlock()
-				if seed >= from+seeds {
-					return
-				}
-				var one CutFigures
-				PowerCut(seed, mode, &one)
-				mu.Lock()
-				all.add(&one)
+				add(one)
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// PowerCuts runs so many seeds from one on, on all processors.
+func PowerCuts(mode Mode, from, seeds uint64) *CutFigures {
+	all := &CutFigures{Mode: mode, From: from, Last: from + seeds - 1}
+	collect(runtime.GOMAXPROCS(0), from, seeds, 1, func(seed uint64) *CutFigures { return PowerCut(seed, mode) }, all.add)
 	return all
 }
 

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -64,31 +63,10 @@ type FaultFigures struct {
 }
 
 // Faults runs all points whose number leaves the remainder from by step.
-func Faults(from, step int) *FaultFigures {
+func Faults(from, step uint64) *FaultFigures {
 	all := new(FaultFigures)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := from
-	total := len(files) * len(faultList) * 2
-	for range 2 * runtime.GOMAXPROCS(0) { // they mostly wait
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				n := next
-				next += step
-				mu.Unlock()
-				if n >= total {
-					return
-				}
-				var one FaultFigures
-				faultPoint(n, &one)
-				mu.Lock()
-				all.add(&one)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
+	total := uint64(len(files) * len(faultList) * 2)
+	collect(2*runtime.GOMAXPROCS(0), from, (total-from+step-1)/step, step, faultPoint, all.add) // they mostly wait
 	slices.SortFunc(all.Findings, func(a, b Finding) int { return int(a.Seed) - int(b.Seed) })
 	return all
 }
@@ -153,8 +131,9 @@ type faultRun struct {
 	out    *FaultFigures
 }
 
-func faultPoint(number int, out *FaultFigures) {
+func faultPoint(seed uint64) *FaultFigures {
 	var log bytes.Buffer
+	number, out := int(seed), new(FaultFigures)
 	r := &faultRun{number: number, mode: Sync, clock: new(clock), ledger: newLedger(), out: out, log: slog.New(slog.NewTextHandler(&log, nil))}
 	if number%2 == 1 {
 		r.mode = Async
@@ -168,6 +147,7 @@ func faultPoint(number int, out *FaultFigures) {
 		out.Findings = append(out.Findings, Finding{uint64(number), what + ": " + err.Error(), log.String()})
 	}
 	out.Failed += r.disk.failed.Load()
+	return out
 }
 
 func (r *faultRun) conf() string {
@@ -307,9 +287,6 @@ func (r *faultRun) look(left *vfs.Mem) error {
 	}
 	ctx := context.Background()
 	err = n.checkTopics(ctx, r.ledger.all())
-	if r.disk.files == "/config/" || r.disk.files == "/" {
-		err = nil // the operator was told
-	}
 	if err == nil {
 		err = r.judge(ctx, n)
 	}

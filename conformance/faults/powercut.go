@@ -53,9 +53,10 @@ const (
 	flushThorough = 40 * time.Millisecond
 )
 
-// PowerCut runs the lives of one seed and adds to the figures.
-func PowerCut(seed uint64, mode Mode, out *CutFigures) {
+// PowerCut runs the lives of one seed.
+func PowerCut(seed uint64, mode Mode) *CutFigures {
 	var log bytes.Buffer
+	out := new(CutFigures)
 	r := &cutRun{
 		seed: seed, mode: mode, rnd: rand.New(rand.NewPCG(seed, 11)), clock: new(clock), ledger: newLedger(), out: out,
 		log: slog.New(slog.NewTextHandler(&log, nil)),
@@ -64,6 +65,7 @@ func PowerCut(seed uint64, mode Mode, out *CutFigures) {
 	if err := r.run(); err != nil {
 		out.Findings = append(out.Findings, Finding{seed, err.Error(), log.String()})
 	}
+	return out
 }
 
 // cutRun is the lives of one seed.

@@ -57,27 +57,7 @@ type CutShort struct {
 // Truncations runs so many seeds from one on, each in a process of its own.
 func Truncations(from, seeds uint64) *CutShort {
 	all := new(CutShort)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := from
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				seed := next
-				next++
-				mu.Unlock()
-				if seed >= from+seeds {
-					return
-				}
-				one := child(seed)
-				mu.Lock()
-				all.add(one)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
+	collect(runtime.GOMAXPROCS(0), from, seeds, 1, child, all.add)
 	return all
 }
 

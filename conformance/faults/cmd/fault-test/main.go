@@ -25,7 +25,7 @@ func main() {
 
 func run(args []string) (bool, error) {
 	set := flag.NewFlagSet("fault-test", flag.ContinueOnError)
-	n, step := uint64(48), 11
+	n, step := uint64(48), uint64(11)
 	if os.Getenv("APOGEE_LONG") == "1" {
 		n, step = 1000, 1
 	}
@@ -51,9 +51,12 @@ func run(args []string) (bool, error) {
 		}
 	}
 	if part("disks") {
-		f := faults.Faults(int(*from%uint64(step)), step)
+		f := faults.Faults(*from%step, step)
 		f.Print(os.Stdout)
 		findings = append(findings, f.Findings...)
+		s := faults.Replicas(*from%step, step)
+		s.Print(os.Stdout)
+		findings = append(findings, s.Findings...)
 	}
 	if part("files") {
 		f := faults.Truncations(*from, *seeds/4+1)
