@@ -208,6 +208,7 @@ func (b *Broker) open() (err error) {
 	fs, dir, now, log := b.env.FS, b.storeOpts.RootDir, b.env.Now, b.env.Log
 	b.client = remoting.NewClient(remoting.ClientOptions{
 		Serialization: b.env.Serialization, DialTimeout: c.ConnectTimeout, TLS: b.env.ClientTLS, Log: log, Now: now,
+		Lost: func(addr string) { b.registrar.lost(addr) },
 	})
 	b.newBridge()
 	b.topics = meta.NewTopics(meta.TopicOptions{

@@ -63,3 +63,11 @@ func (l link) WantsFlushed() bool {
 }
 
 func (l link) NoteFlushed(off int64) { l.b.store.SetMasterFlushed(off) }
+
+func (l link) Hears(within time.Duration) bool {
+	if l.b.follower == nil {
+		return false
+	}
+	s := l.b.follower.Status()
+	return s.Active && l.b.env.Now().Sub(time.UnixMilli(s.LastRead)) < within
+}

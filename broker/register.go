@@ -30,6 +30,9 @@ const (
 // changeTimeout bounds what a change of topics waits for, in place of registerBrokerTimeoutMills: a send that creates its topic waits with it.
 const changeTimeout = 3 * time.Second
 
+// retryPeriod is how often a name server that failed is tried.
+const retryPeriod = time.Second
+
 // unregisterTimeout is how long a broker that stops waits for its name servers (BrokerOuterAPI).
 const unregisterTimeout = 3 * time.Second
 
@@ -46,6 +49,8 @@ type registrar struct {
 
 	isolated func() bool   // nobody is to be told of this broker yet
 	again    chan struct{} // a full registration is due before its time
+	hurry    chan struct{} // one with those that failed is
+	leaving  atomic.Bool   // nobody is to be told of this broker any more
 
 	mu     sync.Mutex // guards failed
 	failed map[string]string
@@ -54,7 +59,7 @@ type registrar struct {
 // newRegistrar makes a registrar that tells master who name servers say is master of this broker's name.
 func newRegistrar(caller remoting.Caller, live *config.Live, topics *meta.Topics, master func(haAddr, addr string), log *slog.Logger) *registrar {
 	return &registrar{
-		caller: caller, live: live, topics: topics, master: master, log: log, isolated: func() bool { return false }, again: make(chan struct{}, 1), failed: make(map[string]string),
+		caller: caller, live: live, topics: topics, master: master, log: log, isolated: func() bool { return false }, again: make(chan struct{}, 1), hurry: make(chan struct{}, 1), failed: make(map[string]string),
 	}
 }
 
@@ -66,20 +71,58 @@ func (g *registrar) open(addr, haAddr string) {
 
 func (g *registrar) ready() bool { return g.addr.Load() != nil }
 
-// run registers periodically until ctx ends.
+// run registers periodically until ctx ends, and with name servers that failed as soon as they are back: one that has lost its connection
+// with a broker has forgotten it.
 func (g *registrar) run(ctx context.Context) {
+	period := func() time.Duration {
+		return min(max(g.live.Get().RegisterPeriod, minRegisterPeriod), maxRegisterPeriod)
+	}
+	due := time.NewTimer(period())
+	defer due.Stop()
+	retry := time.NewTicker(retryPeriod)
+	defer retry.Stop()
 	for {
-		period := min(max(g.live.Get().RegisterPeriod, minRegisterPeriod), maxRegisterPeriod)
-		timer := time.NewTimer(period)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-due.C:
+			g.full(ctx)
 		case <-g.again:
-			timer.Stop()
+			g.full(ctx)
+		case <-g.hurry:
+			g.late(ctx)
+			continue
+		case <-retry.C:
+			g.late(ctx)
+			continue
 		}
-		g.full(ctx)
+		due.Reset(period())
+	}
+}
+
+// lost hears that the connection with somebody has ended, a name server perhaps.
+func (g *registrar) lost(addr string) {
+	if g.leaving.Load() || !slices.Contains(g.live.Get().NameServerList(), addr) {
+		return
+	}
+	g.report(addr, code.RegisterBroker, errLost)
+	select {
+	case g.hurry <- struct{}{}:
+	default:
+	}
+}
+
+var errLost = errors.New("connection lost")
+
+// late registers with name servers that failed.
+func (g *registrar) late(ctx context.Context) {
+	if g.isolated() || g.leaving.Load() || !slices.ContainsFunc(g.live.Get().NameServerList(), g.isFailed) {
+		return
+	}
+	c := g.live.Get()
+	version := g.topics.Version()
+	for _, part := range split(g.topics.All(), c) {
+		g.register(ctx, c, part, version, failing)
 	}
 }
 
@@ -259,6 +302,7 @@ func (g *registrar) changed(ctx context.Context, c *config.Broker, version body.
 // unregister tells the name servers that this broker goes, so that clients look elsewhere before the ports close.
 func (g *registrar) unregister(ctx context.Context) {
 	c := g.live.Get()
+	g.leaving.Store(true)
 	g.each(ctx, everyOne, unregisterTimeout, remoting.Outgoing{
 		Code: code.UnregisterBroker,
 		Header: &header.UnregisterBrokerRequest{
@@ -268,11 +312,12 @@ func (g *registrar) unregister(ctx context.Context) {
 }
 
 // audience is which name servers are told.
-type audience bool
+type audience int
 
 const (
-	everyOne  audience = true
-	reachable audience = false // not those that failed the last time: the next full registration is for them, and nobody waits for it
+	everyOne  audience = iota
+	reachable          // not those that failed the last time: the next full registration is for them, and nobody waits for it
+	failing            // only those
 )
 
 // each makes one request to name servers at once, waits for them, and reports whether all there are took it.
@@ -283,7 +328,7 @@ func (g *registrar) each(
 	results := make([]error, len(servers))
 	var wg sync.WaitGroup
 	for i, addr := range servers {
-		if to == reachable && g.isFailed(addr) {
+		if to != everyOne && g.isFailed(addr) != (to == failing) {
 			results[i] = errSkipped
 			continue
 		}

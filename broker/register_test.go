@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"apogee/broker/config"
@@ -335,6 +337,52 @@ func TestANameServerThatIsDownIsTwoLines(t *testing.T) {
 	if n := strings.Count(text.String(), "ns2:9876"); n != 2 || strings.Count(text.String(), "ns1:9876") != 1 {
 		t.Errorf("log:\n%s", text.String())
 	}
+}
+
+// A name server that has lost a broker's connection has forgotten the broker.
+func TestALostNameServerIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, ns, _ := newTestRegistrar(t, nil, nil)
+		var down atomic.Bool
+		ns.answer = func(addr string, _ int32) (*remoting.Response, error) {
+			if addr == "ns1:9876" && down.Load() {
+				return nil, errors.New("connection refused")
+			}
+			return &remoting.Response{}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() { g.run(ctx) })
+		told := func(what string, d time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			var got []string
+			for _, c := range ns.take() {
+				got = append(got, c.addr)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		g.full(ctx)
+		told("all is well", 1500*time.Millisecond, "ns1:9876", "ns2:9876")
+		g.lost("ns1:9876")
+		told("it is there", 2*time.Second, "ns1:9876")
+		down.Store(true)
+		g.lost("ns1:9876")
+		told("it is not", 2*time.Second, "ns1:9876", "ns1:9876", "ns1:9876")
+		down.Store(false)
+		told("it is back", 2*time.Second, "ns1:9876")
+		g.lost("127.0.0.1:10911")
+		told("a broker", 2*time.Second)
+		g.unregister(ctx)
+		told("leaving", 0, "ns1:9876", "ns2:9876")
+		g.lost("ns1:9876")
+		told("gone", 2*time.Second)
+	})
 }
 
 func TestUnregister(t *testing.T) {

@@ -149,8 +149,18 @@ func (c *Client) dial(ctx context.Context, addr string, p *peer) (*Conn, error) 
 	c.ep.goroutines.Go(func() {
 		conn.readStream(nc, nil)
 		conn.finish()
+		c.ended(addr)
 	})
 	return conn, nil
+}
+
+func (c *Client) ended(addr string) {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if !closed && c.opts.Lost != nil {
+		c.opts.Lost(addr)
+	}
 }
 
 var errClientClosed = errors.New("client closed")

@@ -83,8 +83,10 @@ type ClientOptions struct {
 	DialTimeout   time.Duration // 3 s
 	TLS           *tls.Config
 	Routes        []Route // requests that the other side makes over our connections (name server to broker)
-	Log           *slog.Logger
-	Now           func() time.Time
+	// Lost hears of a connection that has ended, unless the client was closed. It must not block. Nil does nothing.
+	Lost func(addr string)
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 func orDiscard(log *slog.Logger) *slog.Logger {

@@ -241,7 +241,8 @@ func TestClientConnectsAgain(t *testing.T) {
 		OnOpen: func(*Conn) { opened.Add(1) },
 		Routes: []Route{{Code: 1, Handle: func(r *Request) { conns <- r.Conn(); r.Reply(&Reply{}) }}},
 	})
-	c := startClient(t, ClientOptions{})
+	lost := make(chan string, 10)
+	c := startClient(t, ClientOptions{Lost: func(addr string) { lost <- addr }})
 	addr := s.Addr().String()
 	var calls sync.WaitGroup
 	for range 10 {
@@ -266,7 +267,13 @@ func TestClientConnectsAgain(t *testing.T) {
 	if opened.Load() != 2 {
 		t.Errorf("%d connections", opened.Load())
 	}
+	if got := <-lost; got != addr {
+		t.Errorf("%s was lost", got)
+	}
 	c.Close()
+	if n := len(lost); n > 0 {
+		t.Errorf("%d more were lost", n)
+	}
 	if _, err := c.Call(testContext(t), addr, Outgoing{Code: 1}); err == nil {
 		t.Error("a closed client calls")
 	}

@@ -34,6 +34,8 @@ type Replication interface {
 	// WantsFlushed tells whether a slave is to note where its master's log ended when that was opened; NoteFlushed notes it.
 	WantsFlushed() bool
 	NoteFlushed(off int64)
+	// Hears tells whether a slave is connected with its master, and has heard of it within a time.
+	Hears(within time.Duration) bool
 }
 
 // Who decides about roles, for the log.
@@ -78,6 +80,7 @@ type Service struct {
 
 	leastAddr string // the goroutine's
 	lost      bool   // the name servers did not say who is there the last time
+	doubted   bool   // they say that the master is gone, and it is not
 }
 
 // Notice is what a name server tells with NOTIFY_MIN_BROKER_ID_CHANGE (905).
@@ -173,13 +176,21 @@ func (s *Service) Run(ctx context.Context) {
 	defer ask.Stop()
 	beat := time.NewTicker(max(c.HeartbeatEvery, minPeriod))
 	defer beat.Stop()
+	doubt := time.NewTicker(minPeriod)
+	defer doubt.Stop()
 	for {
+		var inDoubt <-chan time.Time
+		if s.doubted {
+			inDoubt = doubt.C
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case n := <-s.notices:
 			s.update(ctx, n, "it has told so")
 		case <-ask.C:
+			s.ask(ctx)
+		case <-inDoubt:
 			s.ask(ctx)
 		case <-beat.C:
 			s.Heartbeat(ctx)
@@ -231,7 +242,10 @@ func lowest(members map[int64]string) int64 {
 // update acts upon another lowest id (BrokerController.onMinBrokerChange).
 func (s *Service) update(ctx context.Context, n Notice, why string) {
 	c := s.Config.Get()
-	if c.ID == 0 || n.ID == s.least.Load() {
+	if c.ID == 0 {
+		return
+	}
+	if s.doubt(c, n, why) || n.ID == s.least.Load() {
 		return
 	}
 	s.Log.Info("lowest broker id changed", "from", s.least.Load(), "addr", s.leastAddr, "to", n.ID, "toAddr", n.Addr, "who", nameServer, "why", why)
@@ -245,6 +259,17 @@ func (s *Service) update(ctx context.Context, n Notice, why string) {
 	if n.ID == 0 && n.Addr != "" {
 		s.masterOnline(ctx, n)
 	}
+}
+
+// doubt tells whether the master is there although it is not named: a name server that has just been started knows those only who have
+// registered with it since. Two brokers would do the same work, and the slave would have left its master's log. (Java has no doubts.)
+func (s *Service) doubt(c *config.Broker, n Notice, why string) bool {
+	doubted := n.ID != 0 && s.least.Load() == 0 && s.Link.Hears(c.NotActive)
+	if doubted && !s.doubted {
+		s.Log.Warn("master is not named any more, but replication goes on: it stays master", "least", n.ID, "addr", n.Addr, "who", nameServer, "why", why)
+	}
+	s.doubted = doubted
+	return doubted
 }
 
 // masterOnline follows a master that is back.

@@ -32,6 +32,7 @@ type world struct {
 	err     error
 	linkErr error
 	back    error
+	hears   bool
 	did     []string
 	wants   bool // to know what the master had on disk
 }
@@ -92,6 +93,12 @@ func (w *world) WantsFlushed() bool {
 func (w *world) NoteFlushed(off int64) {
 	w.note("flushed %d", off)
 	w.set(func() { w.wants = false })
+}
+
+func (w *world) Hears(time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.hears
 }
 
 // take is what was done since the last time.
@@ -199,6 +206,24 @@ func TestOnlyTheLowestSlaveActs(t *testing.T) {
 		check(t, "another one is lower", w.later(5*time.Second), "master , link ")
 		w.set(func() { delete(w.members, 1) })
 		check(t, "none is", w.later(5*time.Second), "master , link , special true")
+	}, alone)
+}
+
+// A name server that was exchanged, or started again, does not make a slave act beside its master.
+func TestNameServerThatForgotTheMaster(t *testing.T) {
+	w := &world{members: map[int64]string{0: "m:1", 1: "self:1"}, hears: true}
+	runs(t, w, 1, func(s *Service) {
+		w.later(5 * time.Second)
+		w.set(func() { w.members = map[int64]string{1: "self:1"} })
+		check(t, "the master is heard", w.later(20*time.Second), "")
+		s.Notify(Notice{ID: 1, Addr: "self:1", Offline: "m:1"})
+		check(t, "whatever a name server tells", w.later(time.Second), "")
+		w.set(func() { w.members = map[int64]string{0: "m:1", 1: "self:1"} })
+		check(t, "it is named again", w.later(5*time.Second), "")
+		w.set(func() { w.members = map[int64]string{1: "self:1"} })
+		w.later(5 * time.Second)
+		w.set(func() { w.hears = false })
+		check(t, "it is not heard any more", w.later(200*time.Millisecond), "master , link , special true")
 	}, alone)
 }
 
