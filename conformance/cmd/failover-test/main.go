@@ -1,0 +1,141 @@
+// Command failover-test kills the master of a pair again and again, or has a cluster become one of another implementation, under load.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"apogee/conformance"
+	"apogee/conformance/failover"
+	"apogee/internal/testkit"
+)
+
+const help = `Fail-over to a slave that acts as master, and the upgrade of a cluster with no stop; both under load.
+
+Without -upgrade: a master and its slave, and a name server. The master is killed (kill -9), clients go on at the slave, the master is
+started again, clients are back. Clients ask the name server every 20 ms where to go, so that what is measured is what the servers take;
+-official adds a consumer of the Go client, which asks every 30 s. At the end everything is read from master and slave and compared.
+
+With -upgrade: pairs of Java brokers and a Java name server become Apogee, one server at a time, and Java again, while producers and a
+consumer of the Go client work. With two pairs no send may fail; with -pairs 1 it is measured how long nobody takes messages.
+
+Exit code: 0 without findings, 1 with some, 2 if it could not run. Java is started by the oracle (APOGEE_ORACLE names its script).
+
+Examples:
+  bin/failover-test                       50 kills of Apogee's master
+  bin/failover-test -with java            the same of Java's
+  bin/failover-test -kills 5 -official    with the Go client's consumer, about a minute a kill
+  bin/failover-test -upgrade              from Java to Apogee and back
+  bin/failover-test -upgrade -pairs 1 -with apogee
+
+Flags:
+`
+
+func main() {
+	conformance.Quiet()
+	code := run(os.Args[1:])
+	testkit.RemoveBuilt()
+	os.Exit(code)
+}
+
+// settings are the command line.
+type settings struct {
+	kills, pairs      int
+	upgrade, official bool
+	with, dir, json   string
+	seed              uint64
+	phase             time.Duration
+}
+
+func run(args []string) int {
+	var s settings
+	set := flag.NewFlagSet("failover-test", flag.ContinueOnError)
+	set.Usage = func() {
+		fmt.Fprint(set.Output(), help)
+		set.PrintDefaults()
+	}
+	set.IntVar(&s.kills, "kills", 50, "`how often` the master is killed")
+	set.BoolVar(&s.official, "official", false, "have a consumer of the Go client go along, and wait for it")
+	set.BoolVar(&s.upgrade, "upgrade", false, "exchange servers in place of killing them")
+	set.IntVar(&s.pairs, "pairs", 2, "`how many` pairs are exchanged")
+	set.StringVar(&s.with, "with", "", "what is killed, or exchanged with Apogee: java or apogee; by default apogee is killed, and java exchanged")
+	set.Uint64Var(&s.seed, "seed", 1, "of the moments of the kills")
+	set.DurationVar(&s.phase, "phase", 2*time.Second, "how long all is well before a kill or an exchange, on average")
+	set.StringVar(&s.dir, "dir", "", "`folder` for the files, which stay; by default a temporary one, which is deleted unless there are findings")
+	set.StringVar(&s.json, "json", "", "`file` for the report with all measurements")
+	switch err := set.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case set.NArg() > 0:
+		fmt.Fprintf(os.Stderr, "failover-test: unexpected argument %q; -h explains\n", set.Arg(0))
+		return 2
+	}
+	temporary := s.dir == ""
+	report, findings, err := s.start()
+	if report != nil {
+		fmt.Printf("\n%v", report)
+		if s.json != "" {
+			err = errors.Join(err, testkit.Delivery{Value: report, JSON: s.json}.Deliver())
+		}
+	}
+	switch {
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "failover-test: %v\n", err)
+	case findings == 0:
+		if temporary {
+			_ = os.RemoveAll(s.dir)
+		}
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "the files are in %s\n", s.dir)
+	if err != nil {
+		return 2
+	}
+	return 1
+}
+
+// start runs what is asked for.
+func (s *settings) start() (report fmt.Stringer, findings int, err error) {
+	bin, err := testkit.Binary()
+	if err != nil {
+		return nil, 0, err
+	}
+	apogee := testkit.Apogee{Bin: bin}
+	if s.with == "" {
+		s.with = map[bool]string{true: "java", false: "apogee"}[s.upgrade]
+	}
+	other := testkit.Target(apogee)
+	switch s.with {
+	case "apogee":
+	case "java":
+		if other, err = testkit.FindJava(); err != nil {
+			return nil, 0, err
+		}
+	default:
+		return nil, 0, fmt.Errorf("-with %s: it is java or apogee", s.with)
+	}
+	if s.dir == "" {
+		if s.dir, err = os.MkdirTemp("", "failover-"); err != nil {
+			return nil, 0, err
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	progress := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	if s.upgrade {
+		r, err := failover.Upgrade(ctx, failover.UpgradeOptions{From: other, To: apogee, Dir: s.dir, Pairs: s.pairs, Phase: s.phase, Progress: progress})
+		return r, len(r.Findings), err
+	}
+	r, err := failover.Kills(ctx, failover.KillOptions{
+		Target: other, Dir: s.dir, Kills: s.kills, Seed: s.seed, Phase: s.phase, Official: s.official, Progress: progress,
+	})
+	return r, len(r.Findings), err
+}
