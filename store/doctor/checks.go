@@ -165,7 +165,7 @@ func (p *patient) on(key string) bool {
 func (p *patient) features() error {
 	if p.there("consumequeue_ext") {
 		p.add(Warn, "queue extensions", "keep enableConsumeQueueExt for the way back to Java",
-			"written with enableConsumeQueueExt: entries whose tags code is in there pass every tag filter on the broker; clients filter once more")
+			"written with enableConsumeQueueExt: entries whose tags code is in there pass every tag filter on the broker; clients filter once more. New entries have their tags codes themselves")
 	}
 	lights := p.Conf.EnableLmq && p.Conf.EnableMultiDispatch
 	if p.light && !lights {
@@ -189,17 +189,10 @@ func (p *patient) features() error {
 	case !crc && p.Conf.ForceVerifyPropCRC && p.Conf.AppendPropCRC:
 		p.add(Bad, "property checksums", "set forceVerifyPropCRC=false", "records without them are there, and forceVerifyPropCRC takes those for damaged: recovery would cut them off")
 	}
-	if p.there("epochFileCheckpoint") || p.there("brokerIdentity") {
-		p.add(Warn, "controller mode", "", "the directory is a replica's in controller mode: take the one with the newest epoch, and mind that Apogee writes no epochs; going back means to join as a new replica")
-	}
 	if v, ok := p.Setting("storeType"); ok && !strings.EqualFold(v, "default") {
 		p.add(Bad, "storeType", "see the steps for RocksDB", "storeType=%s: Apogee keeps queues in files", v)
 	}
-	for _, key := range []string{"enableDLegerCommitLog", "enableControllerMode"} {
-		if p.on(key) {
-			p.add(Bad, "replication", "", "%s=true is not supported", key)
-		}
-	}
+	p.replication()
 	return p.kinds()
 }
 

@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if p.sum, err = s.Summary(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{p.use, p.logFiles, p.queues, p.indexes, p.others, p.features, p.recovery, p.disks, p.permissions} {
+	for _, step := range []func() error{p.use, p.logFiles, p.damaged, p.queues, p.indexes, p.others, p.features, p.recovery, p.disks, p.permissions} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -122,6 +122,8 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		{"fileReservedTime", "72", doctor.OK, "commit log"},
 		{"storeType", "defaultRocksDB", doctor.Bad, "storeType"},
 		{"enableControllerMode", "true", doctor.Bad, "replication"},
+		{"enableDLegerCommitLog", "true", doctor.Bad, "replication"},
+		{"brokerRole", "SLAVE", doctor.Info, "replication"},
 	} {
 		r := examine(t, dir, func(set func(string, string), _ *doctor.Options) { set(tc.key, tc.value) })
 		if !slices.Contains(of(r, tc.status), tc.name) || r.Safe == (tc.status == doctor.Bad) {
@@ -146,6 +148,9 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		},
 		"controller mode": func(root string) error {
 			return os.WriteFile(root+"/epochFileCheckpoint", []byte("1\n0\n1-0\n"), 0o644)
+		},
+		"damaged parts": func(root string) error {
+			return os.WriteFile(root+"/damaged.json", []byte(`[{"from":7,"to":9}]`), 0o644)
 		},
 		"timer wheel": func(root string) error { return os.Truncate(root+"/timerwheel", 10) },
 	} {
