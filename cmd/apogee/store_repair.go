@@ -33,6 +33,8 @@ func repairCommand() *cli.Command {
 			"from the commit log, which takes as long as reading it. Where bytes of the log are no record any more, the report says which\n" +
 			"messages they were, and the part is noted in DIR/damaged.json: nobody is given anything of it, and readers go on behind it. The same\n" +
 			"is done about a record whose body is damaged. All bytes stay.\n" +
+			"Queues of a Java broker with enableConsumeQueueExt that are made again have no extensions (bit maps of filters): they do without.\n" +
+			"A compaction log is made again where the commit log still has all of it; otherwise the report says what to do.\n" +
 			"A run that was killed is run again. Replicas of a repaired log differ from it where it was damaged: make them anew.\n\n" +
 			"File sizes come from the broker's configuration (-c). Without one they are taken from the files, and an index of other than Java's\n" +
 			"default size is not looked at.\n\n" +

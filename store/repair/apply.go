@@ -23,7 +23,7 @@ import (
 func (r *run) applyAll() error {
 	reopen := r.abort
 	for _, s := range r.rep.Steps {
-		reopen = reopen || s.State == Planned && s.Kind != Config && s.Kind != Leftover && s.Kind != TimerWheel
+		reopen = reopen || s.State == Planned && s.Kind != Config && s.Kind != Leftover && s.Kind != TimerWheel && s.Kind != Compacted
 	}
 	if r.rebuild {
 		// Before the first queue is gone the directory says that all is to be read again.
@@ -78,7 +78,7 @@ func (r *run) forget() error {
 func (r *run) reopen() error {
 	if r.rebuild {
 		// The index follows what recovery reads, if there is none.
-		if err := r.quarantineAll(path.Join(r.root, "index")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := r.quarantineFolders(path.Join(r.root, "index")); err != nil {
 			return err
 		}
 	}
@@ -198,6 +198,16 @@ func (r *run) quarantineAll(dir string) error {
 			err = r.quarantine(name)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quarantineFolders moves the files of folders, as far as there are such.
+func (r *run) quarantineFolders(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := r.quarantineAll(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

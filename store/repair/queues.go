@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"apogee/store"
+	"apogee/store/inspect"
 	"apogee/store/record"
 )
 
@@ -25,6 +25,7 @@ type queueKey struct {
 // hash to the same needs no closer look.
 type queueState struct {
 	sum     entrySum
+	first   int64 // queue offset of the first record
 	last    int64 // queue offset of the last record
 	end     int64 // of that record in the log
 	gaps    bool  // offsets are left out: their records are lost
@@ -119,6 +120,9 @@ func (q *queueState) expect(log *logScan, unit, phys int64, size int32, tags int
 	if lost := unit - q.last - 1; q.sum.n > 0 && lost > 0 {
 		q.gaps = true
 		log.lost(lost, q.end, phys)
+	}
+	if q.sum.n == 0 {
+		q.first = unit
 	}
 	q.last, q.end = unit, phys+int64(size)
 	q.sum.add(phys, size, tags)
@@ -287,6 +291,12 @@ func (r *run) lookQueue(k queueKey, dir string, files []fileInfo, lost map[strin
 			list = append(list, segment{path.Join(dir, f.name), base, f.size})
 		}
 	}
+	if bad, err := r.lookExt(k); err != nil || bad != "" {
+		if bad != "" {
+			r.queueStep(QueueExt, k, dir, bad)
+		}
+		return err
+	}
 	have, err := r.sumQueue(k, list, unit)
 	if err != nil {
 		return err
@@ -297,6 +307,8 @@ func (r *run) lookQueue(k queueKey, dir string, files []fileInfo, lost map[strin
 	switch {
 	case have.broken >= 0:
 		r.queueStep(QueueEntry, k, dir, fmt.Sprintf("entries follow behind the %d-th, which is none", have.broken))
+	case have.noExt > 0:
+		r.queueStep(QueueExt, k, dir, fmt.Sprintf("%d entries have their tags codes in an extension (%s) that is not there, or damaged", have.noExt, r.below(r.extDir(k))))
 	case have.sum != q.sum && !(r.abort && !q.gaps && have.sum.n < q.sum.n && r.isPrefix(k, have.sum)): // the start after a crash gives it the rest
 		r.queueStep(QueueEntry, k, dir, fmt.Sprintf("%d entries, the log has %d records: some are missing, or are of something else", have.sum.n, q.sum.n))
 	case have.ahead > 0:
@@ -329,6 +341,7 @@ type queueSum struct {
 	ahead  int64           // entries behind its end
 	broken int64           // the first entry that is none though others follow, -1 for no such
 	lost   map[int64]int64 // by the start of a hole: entries of what was there
+	noExt  int64           // entries whose extension cannot be read
 	gap    int64
 }
 
@@ -383,6 +396,12 @@ func (r *run) sumEntry(s *queueSum, k queueKey, f segment, pos, unit int64, b []
 		}
 		return
 	}
+	if at, ok := (&inspect.Entry{TagsCode: tags}).ExtAddress(); ok && unit == simpleUnit {
+		var err error
+		if tags, err = r.ext.Tags(k.topic, k.id, at); err != nil {
+			s.noExt++
+		}
+	}
 	if k.topic == record.ScheduleTopic {
 		tags = 0
 	}
@@ -407,12 +426,35 @@ func (r *run) queueStep(kind Kind, k queueKey, dir, found string) {
 	r.rebuild = true
 	r.add(Step{
 		Kind: kind, Path: r.below(dir), Found: found, Do: "set its files aside and make the queue again from the log",
-		apply: func() error {
-			err := r.quarantineAll(dir)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		},
+		apply: func() error { return r.quarantineFolders(dir, r.extDir(k)) }, // the entries that are made have their tags codes themselves
 	})
+}
+
+// extDir is the folder of the extensions of a queue's entries, which a Java broker with enableConsumeQueueExt writes.
+func (r *run) extDir(k queueKey) string {
+	return path.Join(r.root, extTree, k.topic, strconv.Itoa(int(k.id)))
+}
+
+const extTree = "consumequeue_ext"
+
+// lookExt tells what is wrong with the files of a queue's extensions: with such a name or size a Java broker does not start. Nothing makes
+// them again, for what they have beside tags codes are the bit maps of filters; the queue does without.
+func (r *run) lookExt(k queueKey) (bad string, err error) {
+	infos, err := r.list(r.extDir(k))
+	if err != nil || len(infos) == 0 {
+		return "", err
+	}
+	if r.extSize == 0 {
+		r.extSize = usualSize(r.fs, path.Join(r.root, extTree), 2)
+	}
+	for i, info := range infos {
+		base, ok := offsetName(info.Name)
+		last := i == len(infos)-1
+		switch {
+		case info.Dir || ok && info.Size == 0 && last:
+		case !ok || info.Size != r.extSize || base%r.extSize != 0:
+			return fmt.Sprintf("%s has %d bytes of %d, or a wrong name: a Java broker does not start with it", r.below(path.Join(r.extDir(k), info.Name)), info.Size, r.extSize), nil
+		}
+	}
+	return "", nil
 }

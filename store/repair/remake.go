@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"strconv"
 
@@ -86,7 +85,7 @@ func (r *run) eachEntryOf(h *record.Header, f func(topic string, id int32, unit 
 func (q *remade) put(unit, phys int64, size int32, tags int64) error {
 	if q.next < 0 || unit < q.last {
 		if q.next >= 0 {
-			if err := q.r.quarantineAll(q.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := q.r.quarantineFolders(q.dir); err != nil {
 				return err
 			}
 		}

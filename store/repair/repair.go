@@ -17,6 +17,8 @@ import (
 	"apogee/internal/clock"
 	"apogee/store"
 	"apogee/store/foreign"
+	"apogee/store/inspect"
+	"apogee/store/verify"
 	"apogee/store/vfs"
 )
 
@@ -35,11 +37,13 @@ const (
 	QueueFile  Kind = "queue.file"
 	QueueEntry Kind = "queue.entry" // entries that are missing, or wrong
 	QueueAhead Kind = "queue.ahead" // entries of records behind the end of the log
+	QueueExt   Kind = "queue.ext"   // extensions of entries that are missing, or wrong
 	Index      Kind = "index.file"
 	Config     Kind = "config.file"
 	CheckFile  Kind = "checkpoint"
 	TimerWheel Kind = "timer.file"
-	Abort      Kind = "abort" // the directory was not closed
+	Compacted  Kind = "compaction" // a compaction log
+	Abort      Kind = "abort"      // the directory was not closed
 )
 
 // State is what has become of a step.
@@ -116,6 +120,8 @@ func Run(o Options) (*Report, error) {
 		r.unlock = lock.Close
 	}
 	defer func() { _ = r.letGo() }()
+	r.ext.Root = vfs.ReadOnly(r.fs, r.root)
+	defer r.ext.Close()
 	if err := r.look(); err != nil {
 		return r.rep, fmt.Errorf("look into %s: %w", r.root, err)
 	}
@@ -145,7 +151,9 @@ type run struct {
 	log     logScan
 	queues  map[queueKey]*queueState
 	delays  []int64
-	notes   []damagedPart
+	notes   []inspect.DamagedPart
+	ext     verify.Extensions
+	extSize int64  // of the files of extensions
 	rebuild bool   // queues or index are to be made again from the whole log
 	away    string // the quarantine; "" before it is used
 }
@@ -191,7 +199,7 @@ func (r *run) look() error {
 	if barred {
 		return nil // what would be made again from the log might be what the directory does not need
 	}
-	for _, f := range []func() error{r.readNotes, r.lookConfig, r.lookTimers, r.lookLogFiles, r.lookQueueFiles, r.scanLog, r.lookQueues, r.lookIndex, r.lookCheckpoint, r.lookAbort} {
+	for _, f := range []func() error{r.readNotes, r.lookConfig, r.lookTimers, r.lookLogFiles, r.lookQueueFiles, r.scanLog, r.lookQueues, r.lookCompaction, r.lookIndex, r.lookCheckpoint, r.lookAbort} {
 		if err := f(); err != nil {
 			return err
 		}

@@ -201,6 +201,20 @@ var damages = []damage{
 		must(t, err)
 		edit(t, m, "index/"+infos[0].Name, 40+400+20*7+4, 1)
 	}, "index.file", true, 0},
+	{"extension", extend, "", true, 0},
+	{"extension lost", func(t testing.TB, m *vfs.Mem) {
+		extend(t, m)
+		must(t, m.Remove("/s/"+extFile))
+	}, "queue.ext", true, 0},
+	{"extension with other tags", func(t testing.TB, m *vfs.Mem) {
+		extend(t, m)
+		edit(t, m, extFile, 34+9, 1)
+	}, "queue.entry", true, 0},
+	{"extension of another size", func(t testing.TB, m *vfs.Mem) {
+		extend(t, m)
+		create(t, m, "consumequeue_ext/T0/0/00000000000000004096", strings.Repeat("\x00", 4096))
+		create(t, m, "consumequeue_ext/T0/0/00000000000000008192", "x")
+	}, "queue.ext", true, 0},
 	{"checkpoint", func(t testing.TB, m *vfs.Mem) { edit(t, m, "checkpoint", 40, 1) }, "checkpoint", true, 0},
 	{"checkpoint and abort", func(t testing.TB, m *vfs.Mem) {
 		edit(t, m, "checkpoint", 40, 1)

@@ -10,10 +10,10 @@ import (
 	"apogee/store/inspect"
 )
 
-// extReader reads the extensions of queue entries that a Java broker with enableConsumeQueueExt wrote. The one at hand stays, since entries
+// Extensions reads the extensions of queue entries that a Java broker with enableConsumeQueueExt wrote. The one at hand stays, since entries
 // come in the order in which they were written.
-type extReader struct {
-	root  fs.FS
+type Extensions struct {
+	Root  fs.FS // of the data directory
 	lists map[queueKey][]segment
 
 	file fs.File
@@ -24,13 +24,13 @@ type extReader struct {
 
 var errNoExt = errors.New("there is none")
 
-// tags is the tags code that an extension holds.
-func (x *extReader) tags(topic string, id int32, at int64) (int64, error) {
+// Tags is the tags code that an extension holds.
+func (x *Extensions) Tags(topic string, id int32, at int64) (int64, error) {
 	key := queueKey{topic, id}
 	dir := path.Join(extDir, topic, strconv.Itoa(int(id)))
 	list, ok := x.lists[key]
 	if !ok {
-		entries, err := fs.ReadDir(x.root, dir)
+		entries, err := fs.ReadDir(x.Root, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}
@@ -60,10 +60,10 @@ func (x *extReader) tags(topic string, id int32, at int64) (int64, error) {
 	return u.TagsCode, nil
 }
 
-func (x *extReader) read(name string, at, size int64) ([]byte, error) {
+func (x *Extensions) read(name string, at, size int64) ([]byte, error) {
 	if x.name != name {
-		x.close()
-		f, err := x.root.Open(name)
+		x.Close()
+		f, err := x.Root.Open(name)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +82,8 @@ func (x *extReader) read(name string, at, size int64) ([]byte, error) {
 	return x.buf[at-x.at:], nil
 }
 
-func (x *extReader) close() {
+// Close closes the file that was read last.
+func (x *Extensions) Close() {
 	if x.file != nil {
 		_ = x.file.Close()
 		x.file, x.name, x.buf = nil, "", x.buf[:0]

@@ -79,7 +79,7 @@ type queueTable struct {
 	all    []*queue
 	window int64 // bytes that are read at once, for each queue
 	known  int64 // end of the furthest record that any queue points at
-	ext    *extReader
+	ext    *Extensions
 }
 
 // windowMost is how much memory the entries of all queues have together.
@@ -87,7 +87,7 @@ const windowMost = 64 << 20
 
 // loadQueues lists the queues.
 func (r *run) loadQueues() error {
-	t := &queueTable{topics: map[string]*topicQueues{}, ext: &extReader{root: r.Root}}
+	t := &queueTable{topics: map[string]*topicQueues{}, ext: &Extensions{Root: r.Root}}
 	r.queues = t
 	for _, kind := range []struct {
 		dir   string
@@ -536,7 +536,7 @@ func (q *queue) compare(r *run, f *LogRecord, want expected) {
 	tags := e.TagsCode
 	if at, ext := e.ExtAddress(); ext && !q.batch {
 		var err error
-		if tags, err = r.queues.ext.tags(q.topic, q.id, at); err != nil {
+		if tags, err = r.queues.ext.Tags(q.topic, q.id, at); err != nil {
 			x := q.finding(QueueExt, Damage, q.n, fmt.Sprintf("its extension at %d: %v", at, err))
 			r.report(x)
 			return
@@ -581,7 +581,7 @@ func (t *queueTable) finish(r *run) {
 	for _, topic := range sorted(t.topics) {
 		t.finishLost(r, topic, t.topics[topic])
 	}
-	t.ext.close()
+	t.ext.Close()
 }
 
 func (q *queue) summary(r *run) {

@@ -106,6 +106,11 @@ func Quick(ctx context.Context, o Options) (*Result, error) {
 	return start(ctx, o, (*run).checkSmall, (*run).checkConfigs, (*run).loadQueues, (*run).loadIndex)
 }
 
+// Compaction looks at the compaction logs only.
+func Compaction(ctx context.Context, o Options) (*Result, error) {
+	return start(ctx, o, (*run).checkCompaction)
+}
+
 func start(ctx context.Context, o Options, steps ...func(*run) error) (*Result, error) {
 	if o.Log == nil {
 		sub, err := fs.Sub(o.Root, "commitlog")
