@@ -45,3 +45,7 @@ require (
 	pgregory.net/rapid v1.3.0 // indirect
 	stathat.com/c/consistent v1.0.0 // indirect
 )
+
+// The checker of linearizability that judges the histories of conformance/replication: not of our own making, so that a mistake in how we
+// think of replication is not made twice.
+require github.com/anishathalye/porcupine v1.3.1

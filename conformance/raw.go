@@ -148,8 +148,7 @@ const (
 
 // pullExt is the header of a pull with a subscription in it; more pairs win over it.
 func pullExt(group, topic string, queue int, offset int64, more ...any) map[string]string {
-	ext := wire.Ext("consumerGroup", group, "topic", topic, "queueId", queue, "queueOffset", offset, "maxMsgNums", 32,
-		"sysFlag", pullSub, "commitOffset", 0, "suspendTimeoutMillis", 0, "subscription", "*", "subVersion", 0, "expressionType", "TAG")
+	ext := wire.PullExt(group, topic, queue, offset)
 	for k, v := range wire.Ext(more...) {
 		ext[k] = v
 	}

@@ -1,16 +1,15 @@
 package conformance
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"apogee/compat/body"
+	"apogee/conformance/replication"
 	"apogee/conformance/wire"
 	"apogee/internal/testkit"
 	"apogee/remoting/code"
@@ -94,53 +93,22 @@ func (p *pair) send(n, size int) []int {
 	return codes
 }
 
-// logEnd is where a broker's log ends.
-func (p *pair) logEnd(s testkit.Server) (end int64, err error) {
-	b, err := wire.Dial(s.Addr())
-	if err != nil {
-		return -1, err
-	}
-	defer b.Close()
-	f, err := b.Call(int(code.GetBrokerRuntimeInfo), nil, nil)
-	if err != nil {
-		return -1, err
-	}
-	var kv body.KVTable
-	if err := json.Unmarshal(f.Body, &kv); err != nil {
-		return -1, fmt.Errorf("%v: %w", f, err)
-	}
-	return strconv.ParseInt(kv.Table["commitLogMaxOffset"], 10, 64)
-}
-
 // caughtUp waits until the slave's log is as long as the master's, and compares them byte by byte.
 func (p *pair) caughtUp(when string) {
 	var end int64
 	p.Until(40*time.Second, p.what+": "+when, func() (bool, string) {
 		var mErr, sErr error
 		var got int64
-		end, mErr = p.logEnd(p.master)
-		got, sErr = p.logEnd(p.slave)
+		end, mErr = replication.LogEnd(p.master)
+		got, sErr = replication.LogEnd(p.slave)
 		return mErr == nil && sErr == nil && got == end, fmt.Sprintf("the slave's log ends at %d (%v), the master's at %d (%v)", got, sErr, end, mErr)
 	})
 	p.Until(40*time.Second, p.what+": "+when+": acknowledged", func() (bool, string) {
 		info := p.haInfo(p.master)
 		return len(info.HAConnectionInfo) == 1 && info.HAConnectionInfo[0].SlaveAckOffset == end, fmt.Sprintf("%+v", info)
 	})
-	files, err := os.ReadDir(filepath.Join(testkit.StoreDir(p.slave), "commitlog"))
-	p.Must(err, "files of the slave")
-	for _, f := range files {
-		base, err := strconv.ParseInt(f.Name(), 10, 64)
-		if err != nil || base >= end {
-			continue
-		}
-		got, err := os.ReadFile(filepath.Join(testkit.StoreDir(p.slave), "commitlog", f.Name()))
-		p.Must(err, "read the slave's log")
-		want, err := os.ReadFile(filepath.Join(testkit.StoreDir(p.master), "commitlog", f.Name()))
-		p.Must(err, "read the master's log")
-		n := min(end-base, int64(len(want)))
-		if int64(len(got)) < n || !bytes.Equal(got[:n], want[:n]) {
-			p.Errorf("%s: %s: %s differs", p.what, when, f.Name())
-		}
+	if _, err := replication.SameLog(p.master, p.slave, end); err != nil {
+		p.Errorf("%s: %s: %v", p.what, when, err)
 	}
 	p.Until(20*time.Second, p.what+": "+when+": queues", func() (bool, string) {
 		m, s := p.queueEnds(p.master), p.queueEnds(p.slave)
@@ -245,7 +213,7 @@ func haStatus(t *T) {
 		p.follow(kind, nil)
 		p.send(10, 1000)
 		p.caughtUp("10 messages")
-		end, err := p.logEnd(p.master)
+		end, err := replication.LogEnd(p.master)
 		t.Must(err, "end of the master's log")
 		info = p.haInfo(p.master)
 		c := info.HAConnectionInfo[0]

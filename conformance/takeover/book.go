@@ -110,7 +110,7 @@ func (r reader) records(p place, from, to int64, f func(at int64, rec *wire.Reco
 	for at := from; at < to; {
 		var a *wire.Frame
 		err := wait(compactorLag(p), func() (err error) {
-			if a, err = r.c.Call(int(code.PullMessage), pullExt("takeover_reader", p.topic, p.queue, at), nil); err == nil && a.Code != int(code.Success) {
+			if a, err = r.c.Call(int(code.PullMessage), wire.PullExt("takeover_reader", p.topic, p.queue, at), nil); err == nil && a.Code != int(code.Success) {
 				err = fmt.Errorf("pull of %v at %d of %d: %v", p, at, to, a)
 			}
 			return err

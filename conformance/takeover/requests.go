@@ -44,8 +44,7 @@ func send(c *wire.Conn, topic string, queue, sysFlag int, batch bool, group, pro
 	if batch {
 		request = code.SendBatchMessage
 	}
-	return accepted(c.Call(int(request), wire.Ext("a", group, "b", topic, "c", "TBW102", "d", 4, "e", queue, "f", sysFlag, "g", time.Now().UnixMilli(),
-		"h", 0, "i", properties, "j", 0, "k", false, "m", batch), body))
+	return accepted(c.Call(int(request), wire.SendExt(group, topic, queue, sysFlag, properties, batch), body))
 }
 
 func accepted(f *wire.Frame, err error) (*wire.Frame, error) {
@@ -53,11 +52,6 @@ func accepted(f *wire.Frame, err error) (*wire.Frame, error) {
 		err = fmt.Errorf("%w: %v", errRefused, f)
 	}
 	return f, err
-}
-
-func pullExt(group, topic string, queue int, offset int64) map[string]string {
-	return wire.Ext("consumerGroup", group, "topic", topic, "queueId", queue, "queueOffset", offset, "maxMsgNums", 32,
-		"sysFlag", 4, "commitOffset", 0, "suspendTimeoutMillis", 0, "subscription", "*", "subVersion", 0, "expressionType", "TAG")
 }
 
 func popExt(group, topic string, n int, invisible int64, order bool) map[string]string {

@@ -381,7 +381,7 @@ func (p *phase) pull(c *wire.Conn, rnd *rand.Rand, group int) error {
 	if f.Code == int(code.Success) {
 		at = f.Int("offset")
 	}
-	f, err = c.Call(int(code.PullMessage), pullExt(key.group, key.topic, key.queue, at), nil)
+	f, err = c.Call(int(code.PullMessage), wire.PullExt(key.group, key.topic, key.queue, at), nil)
 	if err == nil && f.Code == int(code.PullOffsetMoved) { // what it is at went with the first segment
 		return p.commit(c, key, f.Int("nextBeginOffset"))
 	}

@@ -20,6 +20,7 @@ type Java struct {
 	Version string
 	// JVM options for brokers and name servers; "" takes small ones, that are quick to start.
 	BrokerOpts, NamesrvOpts string
+	Netns                   string // the network namespace to run everything in; "" is the one of the test
 }
 
 // smallJVM starts quickly and stays small; timings need others.
@@ -119,7 +120,8 @@ func (j *Java) Classes(program string) (string, error) {
 
 // Run runs one command of the script with a working directory of its own and returns what it printed.
 func (j *Java) Run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, j.Script, append([]string{dir}, args...)...)
+	line := within(j.Netns, append([]string{j.Script, dir}, args...)...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Env = append(os.Environ(), "ORACLE_BROKER_OPTS="+or(j.BrokerOpts, smallJVM), "ORACLE_NAMESRV_OPTS="+or(j.NamesrvOpts, smallJVM),
@@ -151,7 +153,7 @@ func (j *Java) Namesrv(dir string, conf Props) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return j.start(dir, "namesrv", Addr(port), conf)
+	return j.start(dir, "namesrv", port, conf)
 }
 
 // Broker implements Target. It takes seconds to open its ports; where somebody else has got one of them meanwhile, it is started again with others.
@@ -161,18 +163,18 @@ func (j *Java) Broker(dir, namesrv string, conf Props) (Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := j.start(dir, "broker", Addr(port), brokerBase(dir, namesrv, port).With(conf))
+		s, err := j.start(dir, "broker", port, brokerBase(dir, namesrv, port).With(conf))
 		if err == nil || tries == 1 || conf["listenPort"] != "" || !strings.Contains(err.Error(), "Address already in use") {
 			return s, err
 		}
 	}
 }
 
-func (j *Java) start(dir, kind, addr string, conf Props) (Server, error) {
+func (j *Java) start(dir, kind string, port int, conf Props) (Server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &javaServer{java: j, dir: dir, kind: kind, addr: addr, conf: conf}
+	s := &javaServer{java: j, dir: dir, kind: kind, addr: boundTo(conf, port), conf: conf}
 	return s, s.Restart(nil)
 }
 

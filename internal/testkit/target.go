@@ -38,7 +38,10 @@ type Server interface {
 func StoreDir(s Server) string { return filepath.Join(s.Dir(), "store") }
 
 // Apogee starts our own binary.
-type Apogee struct{ Bin string }
+type Apogee struct {
+	Bin   string
+	Netns string // the network namespace to run it in; "" is the one of the test
+}
 
 func (Apogee) Name() string { return "apogee" }
 
@@ -52,7 +55,7 @@ func (a Apogee) Namesrv(dir string, conf Props) (Server, error) {
 		"listenPort": strconv.Itoa(port), "bindAddress": "127.0.0.1",
 		"kvConfigPath": filepath.Join(dir, "namesrv", "kvConfig.json"), "configStorePath": filepath.Join(dir, "namesrv", "namesrv.properties"),
 	}
-	return a.start(dir, "namesrv", Addr(port), base.With(conf))
+	return a.start(dir, "namesrv", port, base.With(conf))
 }
 
 // Broker implements Target.
@@ -61,7 +64,7 @@ func (a Apogee) Broker(dir, namesrv string, conf Props) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.start(dir, "broker", Addr(port), brokerBase(dir, namesrv, port).With(conf))
+	return a.start(dir, "broker", port, brokerBase(dir, namesrv, port).With(conf))
 }
 
 func brokerBase(dir, namesrv string, port int) Props {
@@ -83,18 +86,27 @@ func portOf(conf Props, choose func() (int, error)) (int, error) {
 	return choose()
 }
 
-func (a Apogee) start(dir, command, addr string, conf Props) (Server, error) {
-	s := &apogeeServer{bin: a.Bin, dir: dir, command: command, addr: addr, conf: conf}
+func (a Apogee) start(dir, command string, port int, conf Props) (Server, error) {
+	s := &apogeeServer{of: a, dir: dir, command: command, addr: boundTo(conf, port), conf: conf}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	return s, s.Restart(nil)
 }
 
+// boundTo is where a server with these settings is reached.
+func boundTo(conf Props, port int) string {
+	if host := conf["bindAddress"]; host != "" {
+		return net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return Addr(port)
+}
+
 type apogeeServer struct {
-	bin, dir, command, addr string
-	conf                    Props
-	proc                    *Process
+	of                 Apogee
+	dir, command, addr string
+	conf               Props
+	proc               *Process
 }
 
 func (s *apogeeServer) Addr() string                 { return s.addr }
@@ -115,14 +127,23 @@ func (s *apogeeServer) Restart(more Props) error {
 	}
 	var err error
 	// HOME: files whose place no setting gives go there; ROCKETMQ_HOME would change where samples are looked for.
+	line := within(s.of.Netns, append([]string{s.of.Bin}, s.commandLine()...)...)
 	s.proc, err = Start(Command{
-		Path: s.bin, Args: s.commandLine(), Dir: s.dir, Ready: "boot success",
+		Path: line[0], Args: line[1:], Dir: s.dir, Ready: "boot success",
 		Env: []string{"HOME=" + s.dir, "ROCKETMQ_HOME=" + s.dir, "NAMESRV_ADDR=", "TZ=UTC"},
 	})
 	if err != nil {
 		return fmt.Errorf("start apogee %s: %w", s.command, err)
 	}
 	return nil
+}
+
+// within is a command line that runs another one in a network namespace, in the same process.
+func within(netns string, line ...string) []string {
+	if netns == "" {
+		return line
+	}
+	return append([]string{"ip", "netns", "exec", netns}, line...)
 }
 
 // WaitPort waits until something listens on addr.
