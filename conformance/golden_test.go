@@ -23,8 +23,9 @@ import (
 // differ is what the README of the golden directories allows: things that the reference had delivered by itself between opening and reading,
 // and what each of them delivers in the same way.
 func TestGoldenOverTheWire(t *testing.T) {
+	t.Parallel()
 	target := testTarget(t)
-	other, missing := counterpart(target)
+	other, missing := other(target)
 	for _, name := range []string{"clean", "crash", "torn", "segments", "defaults", "propcrc", "v4", "slave-async", "slave-sync"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -336,18 +337,21 @@ func (g *golden) queue(topic string, q *goldenQueue) {
 	if g.checks++; got < closed {
 		g.errorf("%s: ends at %d, want %d or more", name, got, closed)
 	}
-	grown := got != q.Max
 	g.messages(name, topic, q)
 	for _, row := range q.OffsetsByTime {
 		if g.old {
 			break // 4.9 looks into the queue file that was written to at that time, and so misses by up to a file; 5.5 does not
 		}
 		for bound, want := range map[string]*int64{"lower": row.Lower, "upper": row.Upper} {
-			if want == nil || grown && *want >= closed-1 { // at the end of a queue that goes on
+			if want == nil {
 				continue
 			}
 			f := mustTest(g.t, g.c, code.SearchOffsetByTimestamp,
 				wire.Ext("topic", topic, "queueId", q.QueueID, "timestamp", row.Timestamp, "boundaryType", bound), nil)
+			// At the end of a queue that goes on, maybe since a moment ago, it is another one.
+			if *want >= closed-1 && g.end1(code.GetMaxOffset, topic, q.QueueID) != q.Max {
+				continue
+			}
 			same(g, f.Int("offset"), *want, "%s: %s offset of time %d", name, bound, row.Timestamp)
 		}
 	}
