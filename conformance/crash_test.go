@@ -17,6 +17,7 @@ import (
 
 // TestKillUnderLoad kills the broker with SIGKILL while producers send, again and again, and looks for every acknowledged message.
 func TestKillUnderLoad(t *testing.T) {
+	t.Parallel()
 	target := needBinary(t)
 	rounds := 3
 	if long() {

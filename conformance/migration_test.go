@@ -20,7 +20,8 @@ import (
 // TestMigrationPage runs the commands of MIGRATION.md as they stand, on a directory that the reference has written. Its scripts, which are
 // not there, are stood in for by ones that start and stop the same classes.
 func TestMigrationPage(t *testing.T) {
-	java, err := testkit.FindJava()
+	t.Parallel()
+	java, err := findJava()
 	if err != nil {
 		t.Skipf("SKIPPED, no command of MIGRATION.md was run: %v; run it where Java is", err)
 	}

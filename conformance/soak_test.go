@@ -46,6 +46,7 @@ type soak struct {
 // started again. At the end each acknowledged message has been delivered, in order where that was promised and none before its time; no
 // transaction is undecided and no delayed message is left.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	length, least := *soakTime, 8*time.Second
 	if !long() { // some seconds and two or three kills, so that the whole is tried in each run of the tests
 		length, least = 12*time.Second, 3*time.Second

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"apogee/conformance/takeover"
-	"apogee/internal/testkit"
 )
 
 // TestTakeover has the two implementations take over a data directory from each other: bin/takeover-test, with 5 switches, or 50 with
 // APOGEE_LONG=1.
 func TestTakeover(t *testing.T) {
-	java, err := testkit.FindJava()
+	t.Parallel()
+	java, err := findJava()
 	if err != nil {
 		t.Skipf("SKIPPED, no directory went from one implementation to the other: %v; run it where Java is", err)
 	}

@@ -100,6 +100,7 @@ func (d *decider) checked() {
 // TestGoldenTransactions goes on with the half messages that the reference left undecided: each producer is asked, and what it
 // commits comes once. What was decided before stays so.
 func TestGoldenTransactions(t *testing.T) {
+	t.Parallel()
 	target := testTarget(t)
 	for _, name := range []string{"clean", "crash", "segments", "defaults"} {
 		t.Run(name, func(t *testing.T) {
@@ -187,8 +188,9 @@ func goOnWithGolden(t *testing.T, target testkit.Target, dir string, manifest []
 
 // TestTransactionsGoOnElsewhere has the two implementations go on where the other one stopped.
 func TestTransactionsGoOnElsewhere(t *testing.T) {
+	t.Parallel()
 	target := testTarget(t)
-	other, err := counterpart(target)
+	elsewhere, err := other(target)
 	if err != nil {
 		t.Skipf("SKIPPED, no half message went from one implementation to the other: %v; run it where both are", err)
 	}
@@ -198,7 +200,7 @@ func TestTransactionsGoOnElsewhere(t *testing.T) {
 	const topic, group = "TranOfBoth", "PGOfBoth"
 	var want []string
 	before := map[string]int{}
-	for i, impl := range []testkit.Target{target, other, target} {
+	for i, impl := range []testkit.Target{target, elsewhere, target} {
 		s, err := impl.Broker(dir, "127.0.0.1:1", conf)
 		if err != nil {
 			t.Fatal(err)

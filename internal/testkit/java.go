@@ -21,6 +21,8 @@ type Java struct {
 	// JVM options for brokers and name servers; "" takes small ones, that are quick to start.
 	BrokerOpts, NamesrvOpts string
 	Netns                   string // the network namespace to run everything in; "" is the one of the test
+	// Room bounds how many of its servers run at once: each has an element in it, and the start of one waits for a place. Nil for no bound.
+	Room chan struct{}
 }
 
 // smallJVM starts quickly and stays small; timings need others.
@@ -183,6 +185,7 @@ type javaServer struct {
 	dir, kind, addr string
 	conf            Props
 	pid             int
+	inRoom          bool
 }
 
 func (s *javaServer) Addr() string               { return s.addr }
@@ -205,7 +208,22 @@ func (s *javaServer) Output() string {
 	return string(text)
 }
 
+func (s *javaServer) enter() {
+	if s.java.Room != nil && !s.inRoom {
+		s.java.Room <- struct{}{}
+		s.inRoom = true
+	}
+}
+
+func (s *javaServer) leave() {
+	if s.inRoom {
+		s.inRoom = false
+		<-s.java.Room
+	}
+}
+
 func (s *javaServer) end(how string) error {
+	defer s.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if out, err := s.java.Run(ctx, s.dir, nil, how, s.kind); err != nil {
@@ -214,7 +232,13 @@ func (s *javaServer) end(how string) error {
 	return nil
 }
 
-func (s *javaServer) Restart(more Props) error {
+func (s *javaServer) Restart(more Props) (err error) {
+	s.enter()
+	defer func() {
+		if err != nil {
+			s.leave()
+		}
+	}()
 	s.conf = s.conf.With(more)
 	file := filepath.Join(s.dir, "in-"+s.kind+".conf")
 	if err := s.conf.WriteFile(file); err != nil {
