@@ -55,8 +55,8 @@ type Result struct {
 	Millis  int64  `json:"ms"`
 }
 
-// T is what a case works with. Its methods end the case like those of testing.T; they must be called on the case's goroutine,
-// except Errorf and Logf.
+// T is what a case works with. Its methods end the case like those of testing.T; they must be called on the case's goroutine, or that of a
+// part of it (atOnce), except Errorf and Logf.
 type T struct {
 	Target  testkit.Target // nil against a running cluster
 	shared  *cluster
@@ -131,6 +131,31 @@ func (t *T) Until(limit time.Duration, what string, f func() (bool, string)) {
 	}
 }
 
+// atOnce runs the parts of a case at the same time, since they wait most of it. Where one fails, the case ends with the last.
+func atOnce[P any](t *T, parts []P, run func(P)) {
+	var wg sync.WaitGroup
+	for _, part := range parts {
+		wg.Go(func() {
+			defer t.notePanic()
+			run(part)
+		})
+	}
+	wg.Wait()
+	t.mu.Lock()
+	failed := len(t.failed) > 0
+	t.mu.Unlock()
+	if failed {
+		runtime.Goexit()
+	}
+}
+
+// notePanic is deferred: a panic is a failure.
+func (t *T) notePanic() {
+	if p := recover(); p != nil {
+		t.Errorf("panic: %v\n%s", p, debug.Stack())
+	}
+}
+
 // Equal notes a failure unless got is want.
 func Equal[V comparable](t *T, what string, got, want V) {
 	if got != want {
@@ -158,11 +183,7 @@ func (t *T) run(c Case) Result {
 	go func() {
 		defer close(done)
 		defer t.runCleanups()
-		defer func() {
-			if p := recover(); p != nil {
-				t.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
+		defer t.notePanic()
 		c.Run(t)
 	}()
 	select {

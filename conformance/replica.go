@@ -136,7 +136,7 @@ func (p *pair) queueEnds(s testkit.Server) string {
 }
 
 func asyncReplication(t *T) {
-	for _, kind := range t.slaveKinds() {
+	atOnce(t, t.slaveKinds(), func(kind testkit.Target) {
 		p := t.newPair(testkit.Props{"brokerRole": "ASYNC_MASTER"})
 		p.send(5, 100)
 		p.follow(kind, nil)
@@ -153,7 +153,7 @@ func asyncReplication(t *T) {
 		p.caughtUp("after the master was killed")
 		t.Must(p.slave.Stop(), "stop the slave")
 		t.Must(p.master.Stop(), "stop the master")
-	}
+	})
 }
 
 // count is how many of the answers have a code.
@@ -167,8 +167,8 @@ func count(codes []int, want int32) (n int) {
 }
 
 func syncReplication(t *T) {
-	for _, kind := range t.slaveKinds() {
-		p := t.newPair(testkit.Props{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2", "slaveTimeout": "1500"})
+	atOnce(t, t.slaveKinds(), func(kind testkit.Target) {
+		p := t.newPair(testkit.Props{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2", "slaveTimeout": "3000"})
 		Equal(t, "answers of 12 without a slave", count(p.send(2, 10), code.FlushSlaveTimeout), 2)
 		b := t.dial(p.master.Addr())
 		f := b.trySend(message{topic: p.topic, body: []byte("nobody waits"), properties: wire.Properties("WAIT", "false")})
@@ -192,7 +192,7 @@ func syncReplication(t *T) {
 		Equal(t, p.what+": answers of 0 with it", count(p.send(5, 10), code.Success), 5)
 		t.Must(p.slave.Stop(), "stop the slave")
 		t.Must(p.master.Stop(), "stop the master")
-	}
+	})
 }
 
 // sum adds up numbers in a text.

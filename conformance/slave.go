@@ -169,7 +169,7 @@ func masterDown(t *T) {
 }
 
 func slaveMetadata(t *T) {
-	for _, of := range t.duos() {
+	atOnce(t, t.duos(), func(of [2]testkit.Target) {
 		p := t.duo(of, t.ownNamesrv(nil), nil)
 		m, s := t.dial(p.master.Addr()), t.dial(p.slave.Addr())
 		topic, gone, group := t.Name("Meta"), t.Name("Gone"), t.Name("G")
@@ -213,7 +213,7 @@ func slaveMetadata(t *T) {
 		s.ok(code.GetTopicConfig, wire.Ext("topic", topic), nil)
 		_ = p.slave.Stop()
 		_ = p.master.Stop()
-	}
+	})
 }
 
 // isThere waits until a slave has what slaveMetadata made.
@@ -258,7 +258,7 @@ func (t *T) actingPair(of [2]testkit.Target) (p *duo, other testkit.Server) {
 }
 
 func slaveActs(t *T) {
-	for _, of := range t.duos() {
+	atOnce(t, t.duos(), func(of [2]testkit.Target) {
 		p, other := t.actingPair(of)
 		m, s, o := t.dial(p.master.Addr()), t.dial(p.slave.Addr()), t.dial(other.Addr())
 		topic, group := t.Name("Acting"), t.Name("G")
@@ -324,7 +324,7 @@ func slaveActs(t *T) {
 		for _, server := range []testkit.Server{p.slave, p.master, other} {
 			_ = server.Stop()
 		}
-	}
+	})
 }
 
 // await1 sends a message and waits until it can be read. It does not pull it: see slaveMetadata.

@@ -34,6 +34,15 @@ func TestRunnerReportsEachOutcome(t *testing.T) {
 	}{
 		{Pass, "", func(*T) {}},
 		{Fail, "one; two", func(t *T) { t.Errorf("one"); t.Fatalf("two"); t.Errorf("three") }},
+		{Fail, "one", func(t *T) {
+			atOnce(t, []string{"one", "two"}, func(part string) {
+				if part == "one" {
+					t.Fatalf("%s", part)
+				}
+			})
+			panic("not reached")
+		}},
+		{Fail, "panic: oops", func(t *T) { atOnce(t, []string{"one"}, func(string) { panic("oops") }) }},
 		{Skip, "why", func(t *T) { t.Skipf("why"); t.Errorf("not reached") }},
 		{Fail, "panic: oops", func(*T) { panic("oops") }},
 		{Fail, "in clean-up", func(t *T) { t.Cleanup(func() { panic("in clean-up") }) }},

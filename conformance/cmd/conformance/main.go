@@ -45,7 +45,7 @@ func parse(args []string) (f flags, err error) {
 	set.BoolVar(&f.keep, "keep", false, "keep the servers' files and print where")
 	set.BoolVar(&f.readme, "write-readme", false, "run against both and put the table into README.md")
 	set.BoolVar(&f.quiet, "quiet", false, "no line for each case while running")
-	set.IntVar(&f.parallel, "parallel", 6, "cases at the same time")
+	set.IntVar(&f.parallel, "parallel", 0, "cases at the same time; 0: as many as the target can bear, since most of them wait")
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
@@ -91,6 +91,12 @@ func run(args []string) (bool, error) {
 				return false, err
 			}
 			o.Target = target
+		}
+		if o.Parallel == 0 {
+			o.Parallel = 6
+			if name == "apogee" { // which takes little; a case of Java's takes two JVMs
+				o.Parallel = 10
+			}
 		}
 		results, err := conformance.Run(ctx, o)
 		if err != nil {
