@@ -27,6 +27,7 @@ func cleaning(t *testing.T, change ...func(*Options)) (*rig, *Store) {
 		put(t, s, message("T", 0, strings.Repeat("x", 950)))
 	}
 	must(t, s.flush.flush())
+	must(t, s.flushQueues(true)) // so that the disk does not get fuller by itself
 	return r, s
 }
 

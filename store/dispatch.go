@@ -233,7 +233,7 @@ func (d *dispatcher) endDrain() {
 	if d.fresh > 0 {
 		d.entered.Store(d.entered.Load() + d.fresh)
 		d.fresh = 0
-		d.saver.notice(d.pending() >= pendingPress)
+		d.saver.notice(d.pending() >= pendingPress || d.saver.behind(d, d.pos.Load()))
 	}
 	d.s.index.notice()
 }
@@ -367,6 +367,7 @@ func (d *dispatcher) recordAt(phys int64, size int32) []byte {
 // start runs the dispatcher from an offset of the log; it follows commitLog.confirmed().
 func (d *dispatcher) start(from int64) {
 	d.pos.Store(from)
+	d.saver.whole.Store(from)
 	d.s.index.start(from)
 	d.done.Go(d.helper)
 	d.done.Go(func() { d.saver.loop(d) })

@@ -30,6 +30,8 @@ type saver struct {
 
 	noteAt time.Time // the ends of queues are not noted again before; the loop's own
 
+	whole atomic.Int64 // all entries of the log up to here are in files
+
 	each int64 // bytes of log after which few queues (syncTogether) are synced; set before the start
 }
 
@@ -41,6 +43,15 @@ type mark struct {
 
 // thoroughEach is saver.each: half a second of recovery.
 const thoroughEach = 1 << 30
+
+// filesWhole is how many files of the log may have entries that are in memory only. Java, when it takes over after a kill, reads no more
+// than the newest ten (commitLogRecoverMaxNum), empty ones included: what those do not tell has to be in the files of the queues.
+const filesWhole = 4
+
+// behind tells whether the log has more files than that since all entries were written.
+func (v *saver) behind(d *dispatcher, pos int64) bool {
+	return pos-v.whole.Load() >= filesWhole*d.s.options().MappedFileSizeCommitLog
+}
 
 // freshWait is how soon after a pass that made files the next one comes: where there are new queues there will be more, and a
 // stop that comes soon should not find thousands of them.
@@ -162,9 +173,10 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	list := d.unsaved
 	d.unsaved = v.spare[:0]
 	now := mark{extent{d.lastPhys, d.lastEnd}, d.lastTime} // all entries up to this record are in memory, on a list
+	pos := d.pos.Load()
 	d.letGo()
 
-	all := thorough || d.pending() >= pendingPress
+	all := thorough || d.pending() >= pendingPress || v.behind(d, pos)
 	due, keep := v.due[:0], list[:0]
 	for _, q := range list {
 		c := &q.cq
@@ -185,6 +197,9 @@ func (v *saver) pass(d *dispatcher, thorough bool, p pace) (fresh bool, err erro
 	d.letGo()
 	if thorough && errs == nil {
 		errs = w.complete()
+	}
+	if all && w.bad == 0 && len(w.rest()) == 0 {
+		v.whole.Store(pos)
 	}
 	clear(list)
 	clear(due)

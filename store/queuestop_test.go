@@ -236,3 +236,24 @@ func TestInParallelCallsEachOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestQueuesAreNotBehindByManyFiles: where files of the log are small, Java would not read all of those again whose entries a kill has cost.
+func TestQueuesAreNotBehindByManyFiles(t *testing.T) {
+	r := newRig(t)
+	s := r.open()
+	defer func() { must(t, s.Close()) }()
+	q := s.queues.getOrCreate("Topic", 0)
+	savedUpTo := func(phys int64) {
+		t.Helper()
+		eventually(t, func() bool {
+			at, _, _, ok := q.cq.unit(q.cq.saved.Load() - 1)
+			return ok && at >= phys
+		})
+	}
+	put(t, s, message("Topic", 0, "a queue's first file is made at once"))
+	savedUpTo(0)
+	for i := range 200 { // less than two pages of entries: they alone would wait for a minute
+		put(t, s, message("Topic", 0, fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000))))
+	}
+	savedUpTo(s.commit.end() - (filesWhole+2)*r.opts.MappedFileSizeCommitLog)
+}

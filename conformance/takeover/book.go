@@ -172,9 +172,10 @@ func (b *book) look(r reader, whole bool) error {
 		}
 	}
 	there, least := map[place]bool{}, b.run.ledger.ends()
+	patience := time.Now().Add(30 * time.Second) // for all of them
 	for _, p := range places {
 		there[p] = true
-		if err := b.queue(r, p, whole, least[p]); err != nil {
+		if err := b.queue(r, p, whole, least[p], patience); err != nil {
 			return err
 		}
 	}
@@ -189,9 +190,9 @@ func (b *book) look(r reader, whole bool) error {
 }
 
 // queue reads a queue, which should reach to least; it may take a while until it does.
-func (b *book) queue(r reader, p place, whole bool, least int64) error {
+func (b *book) queue(r reader, p place, whole bool, least int64, patience time.Time) error {
 	var first, end int64
-	err := wait(30*time.Second, func() (err error) {
+	err := wait(time.Until(patience), func() (err error) {
 		if first, end, err = r.ends(p); err == nil && end < least {
 			err = errBehind
 		}
