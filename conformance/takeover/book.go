@@ -231,7 +231,12 @@ func (b *book) queue(r reader, p place, whole bool, least int64, patience time.T
 		if at < q.end() {
 			b.run.report.Records++
 			b.run.report.Bytes += int64(len(rec.Raw))
-			if [16]byte(sum[:]) != q.sums[at-q.first] && !told {
+			was := &q.sums[at-q.first]
+			if *was == [16]byte{} { // one implementation had compacted it away, the other one has not
+				*was = [16]byte(sum[:])
+				b.run.ledger.arrived(p.topic, p.queue, rec)
+			}
+			if [16]byte(sum[:]) != *was && !told {
 				told = true
 				b.run.differ("%v at %d: another record than before, at %d of the log: %.60q", p, at, rec.Physical, rec.Body)
 			}

@@ -47,7 +47,8 @@ func (p *popped) settled() bool {
 const aBitEarly = 1500
 
 // delivered notes that a copy of a message was popped, and looks whether it may be: for the first time; or, in the retry topic, because
-// another one was not acknowledged in its time; or because a kill made the broker forget.
+// another one was not acknowledged in its time; or because a kill made the broker forget, or because the
+// answer to a pop was lost when it ended.
 func (l *ledger) delivered(id string, at spot, before, after, hidden int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,12 +67,22 @@ func (l *ledger) delivered(id string, at spot, before, after, hidden int64) {
 		l.run.differ("%v is popped once more from the same place: %s", p.message, strings.Join(p.story, "; "))
 	case at.topic != popTopic && p.revived(after):
 		l.back++
-	case at.topic != popTopic && l.run.killedBetween(p.sent, after):
+	case at.topic != popTopic && (l.run.cutBetween(p.sent, after) || p.overdue(l.run, after)):
 		l.twice++
 	case at.topic != popTopic || len(p.places) > 0:
 		l.run.differ("%v comes back, and should not: %s", p.message, strings.Join(p.story, "; "))
 	}
 	p.places[at] = &handed{at: before, hidden: after + hidden}
+}
+
+// overdue is whether the reference may have taken a copy that was acknowledged for one that was not.
+func (p *popped) overdue(r *run, now int64) bool {
+	for _, h := range p.places {
+		if r.overdue(h.at, h.hidden, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // revived finds the copy that has come back as another one.

@@ -126,6 +126,7 @@ type run struct {
 	book   *book
 	addr   string
 	kills  []int64 // when, in milliseconds
+	cuts   []int64 // kills, and stops under load
 	starts []start
 	began  time.Time
 	// indexed is the first phase whose messages must be found by key.

@@ -157,9 +157,11 @@ func (p *phase) work(ctx context.Context, how ending) (*tables, error) {
 		p.stopping.Store(true)
 		err = p.server.Kill()
 		p.kills = append(p.kills, time.Now().UnixMilli())
+		p.cuts = append(p.cuts, p.kills[len(p.kills)-1])
 	case busy:
 		p.stopping.Store(true)
 		err = p.server.Stop()
+		p.cuts = append(p.cuts, time.Now().UnixMilli())
 	}
 	close(stop)
 	wg.Wait()
