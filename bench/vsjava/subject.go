@@ -221,6 +221,9 @@ func cpuOf(addr string, others func(int) float64) (time.Duration, float64, error
 	return used, others(pid), err
 }
 
+// flushSlaveTimeout is the answer of a broker that has stored a message, and whose slave is not there yet.
+const flushSlaveTimeout = 12
+
 // firstSend tries to send one message until the broker takes it.
 func firstSend(ctx context.Context, broker string) (time.Time, error) {
 	o := bench.Options{
@@ -229,7 +232,7 @@ func firstSend(ctx context.Context, broker string) (time.Time, error) {
 	}
 	for {
 		res, err := bench.Send(ctx, o)
-		if err == nil && res.Messages > 0 {
+		if err == nil && (res.Messages > 0 || res.Errors[flushSlaveTimeout] > 0) {
 			return time.Now(), nil
 		}
 		select {
