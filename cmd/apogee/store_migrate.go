@@ -25,9 +25,10 @@ func migrateCommand() *cli.Command {
 			"copied as it is. With another, messages get other places in the log, because none may lie across two files, and with them\n" +
 			"  - message ids that hold a place (offsetMsgId): who has stored such an id does not find the message by it any more; by key it does\n" +
 			"  - replicas: a slave's log must have the offsets of its master's. Copy the master, and let slaves begin on empty directories;\n" +
-			"    directories of controller mode (epochFileCheckpoint) are refused\n" +
+			"    directories of controller mode (epochFileCheckpoint) are refused, with the way out of their group\n" +
 			"  - transactions that producers end just now: they are asked again, as after any restart\n" +
-			"Queues, index, delays, timers, half messages and the checkpoint are moved along. A record must fit into a file of the new size.\n\n" +
+			"Queues, index, delays, timers, half messages and the checkpoint are moved along. A record must fit into a file of the new size.\n" +
+			"Parts of the log that are noted as damaged (damaged.json) move as well, once apogee store repair --apply has wrapped them.\n\n" +
 			"The copy needs as much room as SRC, and takes as long as reading it three times. At the end the settings are printed that broker.conf\n" +
 			"must say for the copy.\n\n" +
 			"Exit code: 0 done, 2 not.\n\n" +

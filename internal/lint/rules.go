@@ -17,7 +17,7 @@ var importRules = []importRule{
 	{"store/record", nil},
 	{"store/inspect", []string{"store/vfs", "store/record"}},
 	{"store/foreign", []string{"store/vfs", "store/record"}},
-	{"store/migrate", []string{"store/vfs", "store/record", "store/foreign"}},
+	{"store/migrate", []string{"store/vfs", "store/record", "store/inspect", "store/foreign"}},
 	{"store/repair", []string{"store", "store/vfs", "store/record", "store/foreign"}},
 	{"store/verify", []string{"store/inspect", "store/record", "compat"}},
 	{"store/compare", []string{"store/verify", "store/inspect", "store/record", "compat"}},

@@ -131,6 +131,7 @@ func (w *logWriter) put(rec []byte, old int64, modified time.Time) error {
 		}
 	}
 	w.r.j.Pieces.note(old, w.next)
+	w.r.noteMoved(moved{old, w.next, n})
 	at := len(w.buf)
 	w.buf = append(w.buf, rec...)
 	w.r.place(w.buf[at:], w.next)
@@ -205,7 +206,7 @@ func (w *walker) close() {
 
 func (w *walker) modified() time.Time { return w.files[w.open].modified }
 
-var errDamaged = errors.New("no whole record; see apogee store verify, and repair")
+var errDamaged = errors.New("no whole record: run apogee store repair --apply on the source first")
 
 // next is the next record and its offset, nil at the end of the log. It is valid until the call after.
 func (w *walker) next() (rec []byte, off int64, err error) {

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"apogee/store/foreign"
+	"apogee/store/inspect"
 	"apogee/store/vfs"
 )
 
@@ -67,6 +68,7 @@ type run struct {
 	j       journal
 	log     []segment
 	logSize int64 // of the source's files
+	damaged []inspect.DamagedPart
 	queues  []queueDir
 	qsize   map[string]int64 // of the source's queue files, by tree
 	rep     Report
@@ -84,6 +86,7 @@ type journal struct {
 	To        int64   `json:"to"`       // where the next record goes
 	LogDone   bool    `json:"logDone"`
 	Pieces    mapping `json:"pieces"`
+	Damaged   []moved `json:"damaged,omitempty"`
 	Queues    int     `json:"queues"`
 	RestDone  bool    `json:"restDone"`
 	SourceEnd string  `json:"sourceEnd"` // of the last log file: name and time of its last change
@@ -145,12 +148,22 @@ func (r *run) checkSource() (lock io.Closer, err error) {
 		return lock, err
 	}
 	if r.rewrites() && r.exists(path.Join(r.Src, "epochFileCheckpoint")) {
-		return lock, errors.New("it belongs to a group of replicas with epochs (epochFileCheckpoint), whose log offsets cannot change; keep mappedFileSizeCommitLog")
+		return lock, errors.New("it belongs to a group of replicas with epochs (epochFileCheckpoint), whose log offsets cannot change: leave mappedFileSizeCommitLog as it is. " +
+			"Or leave the group: copy it without that setting, move epochFileCheckpoint, its backup and brokerIdentity out of the copy, and copy that with the new size; its other replicas begin anew, on empty directories")
 	}
-	if r.rewrites() && r.exists(path.Join(r.Src, damagedFile)) {
-		return lock, errors.New("parts of its log are damaged (damaged.json), and entries that lead there have no place in another log; keep mappedFileSizeCommitLog")
+	return lock, r.readDamaged()
+}
+
+// readDamaged reads which parts of the source's log are damaged.
+func (r *run) readDamaged() error {
+	text, err := vfs.ReadFile(r.FS, path.Join(r.Src, inspect.DamagedFile))
+	if errors.Is(err, fs.ErrNotExist) || !r.rewrites() {
+		return nil
 	}
-	return lock, nil
+	if err == nil {
+		r.damaged, err = inspect.ParseDamaged(text)
+	}
+	return err
 }
 
 func (r *run) exists(name string) bool {

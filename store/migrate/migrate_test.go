@@ -16,7 +16,9 @@ import (
 	"apogee/internal/leaktest"
 	"apogee/store"
 	"apogee/store/foreign"
+	"apogee/store/inspect"
 	"apogee/store/record"
+	"apogee/store/repair"
 	"apogee/store/vfs"
 )
 
@@ -71,6 +73,7 @@ func filled(t testing.TB) *vfs.Mem {
 		half = r.PhysicalOffset
 	}
 	must(t, s.Close())
+	_ = m.Remove("/src/queues.json.bak") // it is there where the first one had time to be replaced
 	for _, n := range []int{0, 1} {
 		must(t, m.Remove(fmt.Sprintf("/src/commitlog/%020d", n*16<<10)))
 	}
@@ -240,6 +243,39 @@ func TestCopyCutShort(t *testing.T) {
 	}
 }
 
+// Damaged parts that repair has wrapped move along: the copy serves what the source does, and leaves out the same.
+func TestDamagedParts(t *testing.T) {
+	m := filled(t)
+	f, err := m.Open("/src/commitlog/00000000000000032768")
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, 3000), 1000)
+	must(t, err)
+	_, err = f.WriteAt([]byte("??"), 9000)
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, 700), 16<<10-700) // up to the end of the file
+	must(t, err)
+	must(t, vfs.RemoveAll(m, "/src/consumequeue/T1"))
+	if _, err := repair.Run(repair.Options{Store: options(m, "/src"), Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := serves(t, m, options(nil, "/src"))
+	o := request(m)
+	o.LogFile = 20 << 10
+	_, err = Run(o)
+	must(t, err)
+	opts := options(nil, "/dst")
+	opts.MappedFileSizeCommitLog = o.LogFile
+	if got := serves(t, m, opts); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("serves\n%v\nwant\n%v", got, want)
+	}
+	text, err := vfs.ReadFile(m, "/dst/damaged.json")
+	must(t, err)
+	parts, err := inspect.ParseDamaged(text)
+	if err != nil || len(parts) < 2 {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	whole := filled(t)
 	for _, c := range []struct {
@@ -257,7 +293,17 @@ func TestRefusals(t *testing.T) {
 		{"epochs", func(t *testing.T, m *vfs.Mem, o *Options) {
 			file(t, m, "/src/epochFileCheckpoint", "1")
 			o.LogFile = 64 << 10
-		}, "epochs"},
+		}, "leave the group"},
+		{"damage that is not wrapped", func(t *testing.T, m *vfs.Mem, o *Options) {
+			file(t, m, "/src/damaged.json", `[{"from":16384,"to":98304}]`)
+			f, err := m.Open("/src/consumequeue/T1/0/00000000000000000000")
+			must(t, err)
+			for at := int64(0); at < 320; at += 20 { // to where nothing is
+				_, err = f.WriteAt([]byte{0, 0, 0, 0, 0, 1, 0x7f, 0xff, 0, 0, 0, 1}, at)
+				must(t, err)
+			}
+			o.LogFile = 64 << 10
+		}, "run apogee store repair"},
 		{"index of unknown size", func(_ *testing.T, _ *vfs.Mem, o *Options) { o.LogFile, o.HashSlots = 64<<10, 7 }, "maxHashSlotNum"},
 		{"other source", func(t *testing.T, m *vfs.Mem, _ *Options) { file(t, m, "/dst/migrate.json", `{"src":"/other"}`) }, "copy of /other"},
 		{"damaged record", func(t *testing.T, m *vfs.Mem, o *Options) {

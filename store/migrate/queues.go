@@ -99,6 +99,9 @@ func (r *run) copyQueue(q queueDir) error {
 		}
 		n := 0
 		for unit := unitOf[q.tree]; n < len(b) && validUnit(b[n:], unit); n += int(unit) {
+			if err := r.misled(int64(binary.BigEndian.Uint64(b[n:]))); err != nil {
+				return false, fmt.Errorf("queue %s/%s: %w", q.topic, q.id, err)
+			}
 			r.place20(b[n:])
 		}
 		r.rep.Entries += int64(n) / unitOf[q.tree]

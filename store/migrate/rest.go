@@ -10,11 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"apogee/store/inspect"
 	"apogee/store/vfs"
 )
-
-// damagedFile lists parts of the log that a store gives to nobody.
-const damagedFile = "damaged.json"
 
 // copyRest copies all that is neither log nor queue. What is not known, and may depend on log offsets, is left out and reported.
 func (r *run) copyRest() error {
@@ -36,7 +34,9 @@ func (r *run) copyRest() error {
 			err = r.copyFiles(name, nil)
 		case name == "checkpoint":
 			err = r.copyCheckpoint(info)
-		case name == damagedFile || name == "timerwheel" || strings.HasPrefix(name, "timerwheel.") && !strings.HasSuffix(name, ".tmp"),
+		case name == inspect.DamagedFile && r.rewrites():
+			err = r.copyDamaged(path.Join(r.Dst, name))
+		case name == inspect.DamagedFile || name == "timerwheel" || strings.HasPrefix(name, "timerwheel.") && !strings.HasSuffix(name, ".tmp"),
 			!info.Dir && (strings.HasPrefix(name, "epochFileCheckpoint") || strings.HasPrefix(name, "brokerIdentity")):
 			err = r.copyFile("files", path.Join(r.Src, name), path.Join(r.Dst, name), info, nil)
 		default:
@@ -55,7 +55,7 @@ func (r *run) copyRest() error {
 
 // leftOut reports what is not copied.
 func (r *run) leftOut(name string) {
-	if !slices.Contains([]string{"config", "compaction", "checkpoint", "timerlog", "timerwheel", damagedFile}, name) && !r.exists(path.Join(r.Dst, name)) {
+	if !slices.Contains([]string{"config", "compaction", "checkpoint", "timerlog", "timerwheel", inspect.DamagedFile}, name) && !r.exists(path.Join(r.Dst, name)) {
 		r.rep.NotCopied = append(r.rep.NotCopied, name)
 	}
 }
