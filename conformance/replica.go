@@ -20,7 +20,7 @@ var replicaCases = []Case{
 	{Area: "HA", Feature: "Async replication master/slave", Own: true, Run: asyncReplication, Limit: 6 * time.Minute},
 	{Area: "HA", Feature: "Sync replication", Own: true, Run: syncReplication, Limit: 6 * time.Minute},
 	{Area: "HA", Feature: "In-sync replicas settings", Own: true, Run: tooFewReplicas, Limit: 4 * time.Minute},
-	{Area: "HA", Feature: "haStatus runtime info", Own: true, Run: haStatus, Limit: 4 * time.Minute},
+	{Area: "HA", Feature: "haStatus runtime info", Own: true, Run: haStatus, Limit: 6 * time.Minute},
 }
 
 // pair is a master and one slave.
@@ -231,6 +231,9 @@ func haStatus(t *T) {
 		Equal(t, p.what+": slave's end", of.HAClientRuntimeInfo.MaxOffset, end)
 		if of.HAClientRuntimeInfo.LastReadTimestamp == 0 || of.HAClientRuntimeInfo.LastWriteTimestamp == 0 {
 			t.Errorf("%s: times %+v", p.what, of.HAClientRuntimeInfo)
+		}
+		if kind.Name() == t.Target.Name() {
+			p.haTools()
 		}
 		t.Must(p.slave.Stop(), "stop the slave")
 		p.Until(20*time.Second, p.what+": gone", func() (bool, string) {
