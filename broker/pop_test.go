@@ -68,6 +68,14 @@ func TestPopAndAck(t *testing.T) {
 	n.call(code.Success, code.AckMessage, ack(0), nil)
 	n.call(code.Success, code.AckMessage, ack(0), nil)
 	n.call(code.NoMessage, code.AckMessage, ack(4), nil)
+	madeUp := ack(0)
+	madeUp.ConsumerGroup = "made up"
+	n.call(code.Success, code.AckMessage, madeUp, nil)
+	for group, counted := range map[string]bool{"g": true, "made up": false} {
+		if _, ok := n.stats.View("GROUP_ACK_NUMS", "T@"+group); ok != counted {
+			t.Errorf("acks of group %s are counted: %v", group, ok)
+		}
+	}
 	r := n.call(code.Success, code.ChangeMessageInvisibleTime, &header.ChangeInvisibleTimeRequest{
 		ConsumerGroup: "g", Topic: "T", ExtraInfo: receipt(1), Offset: 1, InvisibleTime: 5000,
 	}, nil)

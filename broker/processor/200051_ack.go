@@ -55,12 +55,19 @@ func (p *Processor) serveAck(r *remoting.Request, mayBlock bool) {
 	}
 	d := p.newAcked(r)
 	d.expect()
-	p.Stats.Acked(h.Topic, h.ConsumerGroup, 1)
+	p.countAcked(h.Topic, h.ConsumerGroup, 1)
 	d.put(p.Pop.Ack(&pop.Ack{
 		Offset: h.Offset, Broker: receipt.Broker, Group: h.ConsumerGroup, PopTime: receipt.PopTime, Queue: h.QueueID,
 		StartOffset: receipt.StartOffset, Topic: h.Topic,
 	}, receipt.ReviveQueue, receipt.ReviveTime(), d))
 	d.all()
+}
+
+// countAcked counts for groups that there are: names that clients make up would fill the memory.
+func (p *Processor) countAcked(topic, group string, messages int) {
+	if _, ok := p.Groups.Get(group); ok {
+		p.Stats.Acked(topic, group, messages)
+	}
 }
 
 // popped tells whether a topic has a queue, or answers that it has not.
@@ -147,7 +154,7 @@ func (p *Processor) batchAckOne(d *acked, b *pop.BatchAckBody, e *pop.BatchAck) 
 		return
 	}
 	d.expect()
-	p.Stats.Acked(topic, e.Group, len(offsets))
+	p.countAcked(topic, e.Group, len(offsets))
 	d.put(p.Pop.Ack(&pop.Ack{
 		Offset: -1, Offsets: offsets, Broker: b.Broker, Group: e.Group, PopTime: e.PopTime, Queue: e.Queue, StartOffset: e.StartOffset, Topic: topic,
 	}, e.ReviveQueue, e.PopTime+e.Invisible, d))

@@ -58,8 +58,10 @@ func (p *Processor) serveChange(r *remoting.Request, mayBlock bool) {
 	d := p.newAcked(r)
 	d.header = &header.ChangeInvisibleTimeResponse{PopTime: now, InvisibleTime: h.InvisibleTime, ReviveQid: receipt.ReviveQueue}
 	d.expect()
-	p.Stats.Checked(h.Topic, h.ConsumerGroup)
-	p.Stats.Acked(h.Topic, h.ConsumerGroup, 1)
+	if _, ok := p.Groups.Get(h.ConsumerGroup); ok { // as in countAcked
+		p.Stats.Checked(h.Topic, h.ConsumerGroup)
+	}
+	p.countAcked(h.Topic, h.ConsumerGroup, 1)
 	d.put(p.Pop.Change(&pop.Ack{
 		Offset: h.Offset, Broker: receipt.Broker, Group: h.ConsumerGroup, PopTime: receipt.PopTime, Queue: h.QueueID,
 		StartOffset: receipt.StartOffset, Topic: h.Topic,
