@@ -91,14 +91,7 @@ func (s *Stats) samplePops(ms int64, due beats) {
 	}
 	for _, it := range s.pops.All() {
 		for i := range it.series {
-			c := it.counts(i)
-			if c.times == 0 {
-				continue
-			}
-			if it.series[i].Load() == nil {
-				it.series[i].Store(new(series))
-			}
-			it.series[i].Load().sample(ms, c, due)
+			sampleAt(&it.series[i], ms, it.counts(i), due)
 		}
 	}
 }

@@ -249,15 +249,19 @@ func (s *Stats) Sample(now time.Time) {
 // sample is called by one goroutine.
 func (it *Item) sample(ms int64, due beats) {
 	for i := range it.series {
-		c := it.counts(i)
-		if c.times == 0 {
-			continue
-		}
-		if it.series[i].Load() == nil {
-			it.series[i].Store(new(series))
-		}
-		it.series[i].Load().sample(ms, c, due)
+		sampleAt(&it.series[i], ms, it.counts(i), due)
 	}
+}
+
+// sampleAt makes a series when there is something to count.
+func sampleAt(at *atomic.Pointer[series], ms int64, c counts, due beats) {
+	if c.times == 0 {
+		return
+	}
+	if at.Load() == nil {
+		at.Store(new(series))
+	}
+	at.Load().sample(ms, c, due)
 }
 
 // Days are the totals of messages in and out since the start, as they stood at the last two midnights and stand now (BrokerStats).

@@ -33,11 +33,7 @@ func TestFollowerEntersAndDeliversNothing(t *testing.T) {
 			if got, n := v.queueOffset.Load(), v.Progress().Waiting; got != 2 || n != 1 {
 				t.Errorf("entered to %d, %d wait; want 2, and what the master has delivered left out", got, n)
 			}
-			time.Sleep(60 * time.Second)
-			synctest.Wait()
-			if got := s.delivered(); got != "" {
-				t.Errorf("delivered %s", got)
-			}
+			deliversIn(t, s, 60*time.Second, "")
 			var c checkpoint
 			if err := c.parse(v.Checkpoint()); err != nil || c.version.Counter != 7 || c.master != 2 || c.read != epoch+5000 {
 				t.Errorf("checkpoint %+v, %v", c, err)
@@ -61,19 +57,11 @@ func TestFollowerLeads(t *testing.T) {
 			s.send(t, "cancel", 25_000-since(), PropCancel, "cancelled")
 			time.Sleep(5 * time.Second)
 			v.Follow(false) // at 17 s: the master is gone
-			time.Sleep(30 * time.Second)
-			synctest.Wait()
-			if got, want := s.delivered(), "not entered@17020 entered@20000"; got != want {
-				t.Errorf("delivered %s, want %s", got, want)
-			}
+			deliversIn(t, s, 30*time.Second, "not entered@17020 entered@20000")
 			v.Follow(true) // it is back, with a checkpoint of before
 			s.send(t, "the master's", 1000)
 			take(t, v, masterAt(19_000, 4, 3))
-			time.Sleep(30 * time.Second)
-			synctest.Wait()
-			if got, want := s.delivered(), "not entered@17020 entered@20000"; got != want {
-				t.Errorf("delivered %s, want %s", got, want)
-			}
+			deliversIn(t, s, 30*time.Second, "not entered@17020 entered@20000")
 		})
 	})
 }
@@ -87,13 +75,19 @@ func TestFollowerThatWasBehindLeavesOutWhatTheMasterDelivered(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			take(t, v, masterAt(15_000, 2, 1))
 			v.Follow(false)
-			time.Sleep(60 * time.Second)
-			synctest.Wait()
-			if got, want := s.delivered(), "waits@40000"; got != want {
-				t.Errorf("delivered %s, want %s", got, want)
-			}
+			deliversIn(t, s, 60*time.Second, "waits@40000")
 		})
 	})
+}
+
+// deliversIn lets time pass, and wants this to have been delivered at its end.
+func deliversIn(t *testing.T, s *fakeStore, after time.Duration, want string) {
+	t.Helper()
+	time.Sleep(after)
+	synctest.Wait()
+	if got := s.delivered(); got != want {
+		t.Errorf("delivered %q, want %q", got, want)
+	}
 }
 
 func take(t *testing.T, v *Service, text []byte) {
