@@ -23,6 +23,7 @@ import (
 // after a clean stop and as after a kill with all of the log to be read. Whatever is not in the damaged part is served, byte by byte, at its
 // offset, and what is served in its place comes apart into records, so that no client loses what follows in the same answer.
 func TestWrappedDamage(t *testing.T) {
+	t.Parallel()
 	target := testTarget(t)
 	dir := filepath.Join(t.TempDir(), "broker")
 	conf := baseConf("wrapped-a").With(testkit.Props{"mappedFileSizeCommitLog": "1048576"})
@@ -46,7 +47,7 @@ func TestWrappedDamage(t *testing.T) {
 	}
 	repairStore(t, root, conf)
 
-	other, missing := counterpart(target)
+	other, missing := other(target)
 	for _, by := range []testkit.Target{target, other} {
 		if by == other && missing != nil {
 			t.Skipf("SKIPPED, Java was not shown a log with a wrapped hole: %v; it runs where Java is", missing)
@@ -59,6 +60,7 @@ func TestWrappedDamage(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s, %s: %v", by.Name(), how, err)
 			}
+			t.Cleanup(func() { _ = s.Stop() }) // should it not come to that below
 			for _, topic := range topics {
 				checkWrapped(t, by.Name()+", "+how+", "+topic, pullAll(t, s.Addr(), topic), before[topic], lost)
 			}
