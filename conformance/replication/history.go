@@ -192,6 +192,9 @@ func operationsOf(h *history, f final, promised func(*sent) bool) [][]porcupine.
 	for _, l := range h.looks {
 		if promised != nil { // what the replica has of it
 			l.ids = l.ids[:min(int64(len(l.ids)), max(0, int64(len(f[l.queue]))-l.at))]
+			if len(l.ids) == 0 {
+				continue
+			}
 		}
 		add(l.queue, l.reader, l.call, l.ret, seen{l.at, l.ids})
 	}

@@ -51,6 +51,11 @@ func TestJudge(t *testing.T) {
 			[]int32{1, 2},
 			onlyOK, "linearizable",
 		},
+		"read of what is far behind its end": {
+			history{sends: []*sent{acknowledged(1, 0, 0, 10), notCopied}, looks: []look{{at: 2, ids: []int32{3}, call: 60, ret: 70}}},
+			[]int32{1},
+			onlyOK, "linearizable",
+		},
 	} {
 		got, _, why := judge(&c.h, final{c.f}, c.promised, time.Minute)
 		if got != c.want || (got == "linearizable") != (len(why) == 0) {

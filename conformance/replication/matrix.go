@@ -108,6 +108,10 @@ func Run(ctx context.Context, o Options) ([]Row, error) {
 func (o *Options) run(ctx context.Context, i int) Row {
 	spec := o.Cells[i]
 	row := Row{Cell: spec}
+	if err := ctx.Err(); err != nil {
+		row.Skipped = err.Error()
+		return row
+	}
 	if o.Java == nil && (spec.Master == "java" || spec.Slave == "java") {
 		row.Skipped = "there is no Java"
 		return row
