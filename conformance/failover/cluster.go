@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"apogee/internal/testkit"
@@ -118,14 +119,9 @@ func (c *cluster) members() []*member {
 	return all
 }
 
-// masterOf is the address of a pair's master.
-func (c *cluster) masterOf(name string) string {
-	for _, p := range c.pairs {
-		if p.name == name {
-			return p.members[0].addr
-		}
-	}
-	return ""
+// pairOf is the pair of a broker.
+func (c *cluster) pairOf(m *member) *pair {
+	return c.pairs[slices.IndexFunc(c.pairs, func(p *pair) bool { return p.name == m.pair })]
 }
 
 // start starts all of them.

@@ -41,11 +41,11 @@ func TestSlaveActsAndMasterReturns(t *testing.T) {
 	}
 }
 
-// bin/failover-test -upgrade does this from Java to Apogee and back.
+// bin/failover-test -upgrade does this from Java to Apogee and back, with two pairs, so that there always is one that takes messages.
 func TestServersAreExchangedOneByOne(t *testing.T) {
 	t.Parallel()
 	a := apogee(t)
-	report, err := Upgrade(t.Context(), UpgradeOptions{From: a, To: a, Dir: t.TempDir(), Pairs: 2, Phase: 300 * time.Millisecond, Progress: t.Logf})
+	report, err := Upgrade(t.Context(), UpgradeOptions{From: a, To: a, Dir: t.TempDir(), Pairs: 1, Phase: 300 * time.Millisecond, Progress: t.Logf})
 	t.Logf("%v", report)
 	if err != nil {
 		t.Fatal(err)

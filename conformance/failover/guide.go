@@ -16,8 +16,9 @@ type guide struct {
 	lines   *lines
 	namesrv string
 
-	mu    sync.Mutex // guards shown
+	mu    sync.Mutex // guards what follows
 	shown map[string]shown
+	stale bool // the name server does not answer, or does not know the topic: what was known stays known, as it does for clients
 }
 
 // shown is how the route of the topic shows a broker name.
@@ -33,7 +34,10 @@ func (g *guide) run(ctx context.Context) {
 	for pause(ctx, 20*time.Millisecond) {
 		v, err := g.lines.json(g.namesrv, code.GetRouteInfoByTopic, wire.Ext("topic", topic, "acceptStandardJsonOnly", true))
 		if err != nil {
-			continue // what was known stays known
+			g.mu.Lock()
+			g.stale = true
+			g.mu.Unlock()
+			continue
 		}
 		now := map[string]shown{}
 		brokers, _ := wire.At(v, "brokerDatas").([]any)
@@ -55,7 +59,7 @@ func (g *guide) run(ctx context.Context) {
 			}
 		}
 		g.mu.Lock()
-		g.shown = now
+		g.shown, g.stale = now, false
 		g.mu.Unlock()
 	}
 }
@@ -66,9 +70,12 @@ func (g *guide) look(name string) shown {
 	return g.shown[name]
 }
 
-// whole tells whether a pair is shown as it should be, and the messages of what it lacks.
+// whole tells whether a pair is shown as it should be, and how it is shown.
 func (g *guide) whole(p *pair) (bool, string) {
 	s := g.look(p.name)
-	ok := len(s.addrs) == 2 && s.writable && s.addrs["0"] == p.members[0].addr && s.addrs["1"] == p.members[1].addr
-	return ok, fmt.Sprintf("the name server shows %v, writable %v", s.addrs, s.writable)
+	g.mu.Lock()
+	stale := g.stale
+	g.mu.Unlock()
+	ok := !stale && len(s.addrs) == 2 && s.writable && s.addrs["0"] == p.members[0].addr && s.addrs["1"] == p.members[1].addr
+	return ok, fmt.Sprintf("the name server shows %v, writable %v, stale %v", s.addrs, s.writable, stale)
 }

@@ -31,6 +31,7 @@ type KillReport struct {
 	Samples                    []*Sample
 	Kills                      int
 	Acked, Read, Twice, Failed int
+	Due, There                 int // offsets of consumers at the slave, when it took over
 	Took                       time.Duration
 	Findings                   []string
 }
@@ -65,6 +66,7 @@ func (r *KillReport) String() string {
 	fmt.Fprintf(&b, "%s: %d kills of the master under load, seed %d, in %v\n", r.Target, r.Kills, r.Seed, r.Took.Round(time.Second))
 	table(&b, r.Samples)
 	fmt.Fprintf(&b, "messages   %d acknowledged; %d read from master and slave and compared; %d sends were not answered or refused\n", r.Acked, r.Read, r.Failed)
+	fmt.Fprintf(&b, "offsets    %d of %d were at the slave when it took over\n", r.There, r.Due)
 	listed(&b, r.Findings)
 	return b.String()
 }
@@ -153,6 +155,11 @@ func (k *kills) round(ctx context.Context, i int) error {
 	if err := k.made.more(k.pair); err != nil {
 		return err
 	}
+	if i%10 == 9 { // offsets come to the slave more slowly than kills do
+		if err := k.settle(ctx, fmt.Sprintf("before kill %d", i+1)); err != nil {
+			return err
+		}
+	}
 	if !pause(ctx, k.Phase/2+time.Duration(k.rnd.Int64N(int64(k.Phase)+1))) {
 		return ctx.Err()
 	}
@@ -181,7 +188,17 @@ func (k *kills) round(ctx context.Context, i int) error {
 	add(sinceKillRoute, killed, shown)
 	add(sinceKillActs, killed, acts)
 	when := fmt.Sprintf("kill %d", i+1)
-	if err := k.made.has(ctx, k.book, slave, 0, killed.Add(-fresh(k.Target)), when); err != nil {
+	known := killed.Add(-fresh(k.Target))
+	if k.made.settled.After(known) {
+		known = k.made.settled
+	}
+	inv, err := k.made.look(slave.addr, slave.pair, known)
+	if err != nil {
+		return err
+	}
+	k.report.Due += inv.due
+	k.report.There += inv.due - len(inv.offsets)
+	if err := k.has(ctx, slave, 0, known, when); err != nil {
 		return err
 	}
 	// What the slave does in its place has to be taken back.
@@ -227,7 +244,7 @@ func (k *kills) round(ctx context.Context, i int) error {
 	k.Progress("%3d: read from the slave after %5.0f ms; master's ports open after %5.0f ms, it is read after %5.0f ms, and takes messages after %5.0f ms", i+1,
 		last(k.report.Samples[sinceKill]), last(k.report.Samples[sinceStartReady]), last(k.report.Samples[sinceStartReads]), last(k.report.Samples[sinceStartSends]))
 	// The file of offsets is as old as that of a killed broker may be; all else was on disk.
-	return errors.Join(k.made.has(ctx, k.book, master, 10*time.Second, killed.Add(-fresh(k.Target)), when+", back"), k.whole(ctx))
+	return errors.Join(k.has(ctx, master, 10*time.Second, known, when+", back"), k.whole(ctx))
 }
 
 func last(s *Sample) float64 { return s.MS[len(s.MS)-1] }

@@ -17,6 +17,7 @@ type made struct {
 	lines *lines
 
 	mu      sync.Mutex // guards what follows
+	settled time.Time  // what was committed before that is known to be at the slaves
 	names   []named
 	offsets map[offsetKey][]committed
 }
@@ -97,6 +98,9 @@ func (m *made) commit(addr string, k offsetKey, offset int64) error {
 func (m *made) forget(after time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if after.Before(m.settled) {
+		after = m.settled
+	}
 	for k, list := range m.offsets {
 		list = slices.DeleteFunc(list, func(c committed) bool { return c.at.After(after) })
 		if m.offsets[k] = list; len(list) == 0 {
@@ -125,8 +129,14 @@ func (m *made) due(pair string, before time.Time) (names []named, offsets map[of
 	return names, offsets
 }
 
-// missing is what a broker lacks of what was made before a time. An error is one of the connection.
-func (m *made) missing(addr, pair string, before time.Time) (lacks []string, err error) {
+// inventory is what a broker has, and lacks, of what was made before a time.
+type inventory struct {
+	names, offsets []string // that it lacks
+	due            int      // offsets
+}
+
+// look asks a broker. An error is one of the connection.
+func (m *made) look(addr, pair string, before time.Time) (*inventory, error) {
 	topics, err := m.lines.json(addr, code.GetAllTopicConfig, wire.Ext("topicSeq", 0, "maxTopicNum", 100000))
 	if err != nil {
 		return nil, err
@@ -136,39 +146,65 @@ func (m *made) missing(addr, pair string, before time.Time) (lacks []string, err
 		return nil, err
 	}
 	names, offsets := m.due(pair, before)
+	inv := &inventory{due: len(offsets)}
 	for _, e := range names {
 		if got := wire.Num(wire.At(topics, "topicConfigTable", e.topic, "readQueueNums")); got != fmt.Sprint(e.n) {
-			lacks = append(lacks, fmt.Sprintf("topic %s has %q queues, not %d", e.topic, got, e.n))
+			inv.names = append(inv.names, fmt.Sprintf("topic %s has %q queues, not %d", e.topic, got, e.n))
 		}
 		if got := wire.Num(wire.At(groups, "subscriptionGroupTable", e.group, "retryMaxTimes")); got != fmt.Sprint(e.n) {
-			lacks = append(lacks, fmt.Sprintf("group %s has %q retries, not %d", e.group, got, e.n))
+			inv.names = append(inv.names, fmt.Sprintf("group %s has %q retries, not %d", e.group, got, e.n))
 		}
 	}
 	for k, want := range offsets {
 		f, err := m.lines.ask(addr, code.QueryConsumerOffset, k.ext(), nil)
 		if err != nil {
-			return lacks, err
+			return nil, err
 		}
 		if f.Code != int(code.Success) || f.Int("offset") < want {
-			lacks = append(lacks, fmt.Sprintf("offset of %s in %s/%d is not %d: code %d, %s", k.group, k.topic, k.queue, want, f.Code, f.Ext["offset"]))
+			inv.offsets = append(inv.offsets, fmt.Sprintf("offset of %s in %s/%d is not %d: code %d, %s", k.group, k.topic, k.queue, want, f.Code, f.Ext["offset"]))
 		}
 	}
-	return lacks, nil
+	return inv, nil
+}
+
+// settle waits until the slaves have all that was made.
+func (r *rig) settle(ctx context.Context, when string) error {
+	now := time.Now()
+	for _, p := range r.cluster.pairs {
+		if err := r.has(ctx, p.members[1], 100*time.Second, now, when); err != nil {
+			return err
+		}
+	}
+	r.made.mu.Lock()
+	defer r.made.mu.Unlock()
+	r.made.settled = now
+	return nil
+}
+
+// blind tells whether a broker may lack offsets: a Java slave cannot read what a Java master tells of them while anybody pulls.
+func (c *cluster) blind(m *member) bool {
+	return m.id > 0 && m.now.Name() == "java" && c.pairOf(m).members[0].now.Name() == "java"
 }
 
 // has waits until a broker lacks nothing of what was made before a time; what it lacks then is a finding.
-func (m *made) has(ctx context.Context, b *book, who *member, limit time.Duration, before time.Time, when string) error {
+func (r *rig) has(ctx context.Context, who *member, limit time.Duration, before time.Time, when string) error {
 	var lacks []string
 	var failed error
 	_ = until(ctx, limit, "", func() (bool, string) {
-		lacks, failed = m.missing(who.addr, who.pair, before)
-		return failed == nil && len(lacks) == 0, ""
+		var inv *inventory
+		if inv, failed = r.made.look(who.addr, who.pair, before); failed != nil {
+			return false, ""
+		}
+		if lacks = inv.names; !r.cluster.blind(who) {
+			lacks = append(lacks, inv.offsets...)
+		}
+		return len(lacks) == 0, ""
 	})
 	if failed != nil {
 		return fmt.Errorf("%s: what the %v has: %w", when, who, failed)
 	}
 	for _, text := range lacks {
-		b.differ("%s: %v: %s", when, who, text)
+		r.book.differ("%s: %v: %s", when, who, text)
 	}
 	return nil
 }

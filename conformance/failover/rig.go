@@ -59,11 +59,8 @@ func (r *rig) begin(ctx context.Context, target testkit.Target) error {
 			return err
 		}
 		r.load.readers(r.ctx, p)
-		if err := r.made.has(ctx, r.book, p.members[1], 100*time.Second, time.Now(), "before"); err != nil {
-			return err
-		}
 	}
-	return nil
+	return r.settle(ctx, "before")
 }
 
 // quiet ends the clients.
@@ -107,7 +104,7 @@ func (r *rig) finish(ctx context.Context) error {
 			return err
 		}
 		for _, m := range p.members {
-			if err := errors.Join(drain(ctx, r.lines, r.book, p, m.addr), r.made.has(ctx, r.book, m, 100*time.Second, time.Now(), "at the end")); err != nil {
+			if err := errors.Join(drain(ctx, r.lines, r.book, p, m.addr), r.has(ctx, m, 100*time.Second, time.Now(), "at the end")); err != nil {
 				return err
 			}
 		}
