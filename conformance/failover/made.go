@@ -93,8 +93,8 @@ func (m *made) commit(addr string, k offsetKey, offset int64) error {
 	return nil
 }
 
-// forget forgets offsets that were committed after a time: a master that is killed had not written them, nor its slave fetched them. Clients
-// commit theirs again.
+// forget forgets offsets that were committed after a time: a master that is killed had not written them, nor its slave fetched them, and
+// what is committed at a slave while its master returns may come too late. Clients commit theirs again.
 func (m *made) forget(after time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
