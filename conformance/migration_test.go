@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"apogee/conformance/failover"
 	"apogee/conformance/wire"
 	"apogee/internal/testkit"
 	"apogee/remoting/code"
@@ -36,7 +37,7 @@ func TestMigrationPage(t *testing.T) {
 	m.addr = s.Addr()
 	m.fill()
 	before := m.look()
-	m.standIns(java, s)
+	m.folder, m.env = pageHost(t, java, m.dir, s.Dir())
 	m.run(there)
 	if now := m.look(); now != before {
 		t.Errorf("after the way there:\n%s\nwas\n%s", now, before)
@@ -54,33 +55,40 @@ const migratedTopic = "Migrated"
 type migration struct {
 	t         *testing.T
 	dir, addr string
+	folder    string // Apogee's
 	env       []string
 }
 
 // commands are those of the page: up to where Apogee runs, and those that lead back.
 func (m *migration) commands() (there, back string) {
+	there = strings.Join(append(pageCommands(m.t, "Before"), pageCommands(m.t, "There")...), "")
+	back = strings.Join(pageCommands(m.t, "Back"), "")
+	if strings.Count(there, "\n") < 8 || strings.Count(back, "\n") < 4 {
+		m.t.Fatalf("commands:\n%s\n%s", there, back)
+	}
+	return there, back
+}
+
+// pageCommands are the commands of a section of MIGRATION.md, block by block.
+func pageCommands(t *testing.T, section string) (blocks []string) {
+	t.Helper()
 	root, err := testkit.Root()
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(root, "MIGRATION.md"))
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	first, second, ok := strings.Cut(string(page), "\n## Back\n")
+	_, rest, ok := strings.Cut(string(page), "\n## "+section+"\n")
 	if !ok {
-		m.t.Fatal("the page has no way back")
+		t.Fatalf("the page has no section %q", section)
 	}
-	var out [2]string
-	for i, part := range []string{first, second} {
-		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(part, -1) {
-			out[i] += block[1]
-		}
+	text, _, _ := strings.Cut(rest, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, block[1])
 	}
-	if strings.Count(out[0], "\n") < 8 || strings.Count(out[1], "\n") < 4 {
-		m.t.Fatalf("commands:\n%s\n%s", out[0], out[1])
-	}
-	return out[0], out[1]
+	return blocks
 }
 
 func (m *migration) dial() *wire.Conn { return dialTest(m.t, m.addr) }
@@ -146,50 +154,112 @@ func (m *migration) look() string {
 	return b.String()
 }
 
-// standIns makes the folders that the page talks of: Apogee's, with its scripts, and that of Java.
-func (m *migration) standIns(java *testkit.Java, s testkit.Server) {
-	root, err := testkit.Root()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	for _, dir := range []string{"apogee/bin", "rocketmq/bin"} {
-		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
-			m.t.Fatal(err)
+// pageHost makes the folders that the page talks of, for a broker that the reference has in work: Apogee's, with its scripts, and that of Java,
+// whose scripts, which are not there, are stood in for. It returns Apogee's, and the environment.
+func pageHost(t *testing.T, java *testkit.Java, dir, work string) (folder string, env []string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
 		}
+	}
+	root, err := testkit.Root()
+	must(err)
+	folder = filepath.Join(dir, "apogee")
+	home := filepath.Join(dir, "rocketmq")
+	for _, bin := range []string{folder, home} {
+		must(os.MkdirAll(filepath.Join(bin, "bin"), 0o755))
 	}
 	for _, name := range []string{"apogee", "mqbroker", "mqshutdown"} {
-		if err := os.Symlink(filepath.Join(root, "bin", name), filepath.Join(m.dir, "apogee/bin", name)); err != nil {
-			m.t.Fatal(err)
-		}
+		must(os.Symlink(filepath.Join(root, "bin", name), filepath.Join(folder, "bin", name)))
 	}
-	work, home := s.Dir(), filepath.Join(m.dir, "rocketmq")
 	for name, text := range map[string]string{
 		"mqbroker":   fmt.Sprintf("#!/bin/sh\n%q %q start-broker \"$2\" && cat %q\n", java.Script, work, filepath.Join(work, "logs/broker.out")),
 		"mqshutdown": fmt.Sprintf("#!/bin/sh\n%q %q stop\n", java.Script, work),
+		"mqadmin":    fmt.Sprintf("#!/bin/sh\n%q %q admin \"$@\"\n", java.Script, work),
 	} {
-		if err := os.WriteFile(filepath.Join(home, "bin", name), []byte(text), 0o755); err != nil {
-			m.t.Fatal(err)
-		}
+		must(os.WriteFile(filepath.Join(home, "bin", name), []byte(text), 0o755))
 	}
-	m.env = append(os.Environ(), "CONF="+filepath.Join(work, "broker.conf.page"), "STORE="+testkit.StoreDir(s), "ROCKETMQ_HOME="+home,
-		"APOGEE_RUN_DIR="+filepath.Join(m.dir, "run"), "APOGEE_LOG_DIR="+filepath.Join(m.dir, "logs"), "NAMESRV_ADDR=")
 	conf, err := os.ReadFile(filepath.Join(work, "broker.conf"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(work, "broker.conf.page"), conf, 0o644)
+	must(err)
+	must(os.WriteFile(filepath.Join(work, "broker.conf.page"), conf, 0o644))
+	return folder, append(os.Environ(), "CONF="+filepath.Join(work, "broker.conf.page"), "STORE="+filepath.Join(work, "store"), "ROCKETMQ_HOME="+home,
+		"APOGEE_RUN_DIR="+filepath.Join(dir, "run"), "APOGEE_LOG_DIR="+filepath.Join(dir, "logs"), "NAMESRV_ADDR=")
+}
+
+// runPage runs commands in Apogee's folder.
+func runPage(ctx context.Context, folder string, env []string, commands string) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-eux", "-c", commands)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = folder, env, time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w:\n%s", err, out)
 	}
-	if err != nil {
+	return nil
+}
+
+// run runs commands of the page.
+func (m *migration) run(commands string) {
+	m.t.Helper()
+	if err := runPage(m.t.Context(), m.folder, m.env, commands); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-// run runs commands in Apogee's folder.
-func (m *migration) run(commands string) {
-	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 4*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-eux", "-c", commands)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = filepath.Join(m.dir, "apogee"), m.env, time.Second
-	if out, err := cmd.CombinedOutput(); err != nil {
-		m.t.Fatalf("%v:\n%s", err, out)
+// TestPairIsUpgradedUnderLoad runs the commands that the page has for a master and its slave while clients work. With one pair sends fail
+// while the master is away; bin/failover-test -upgrade has two.
+func TestPairIsUpgradedUnderLoad(t *testing.T) {
+	if !long() {
+		t.Skip("SKIPPED, no pair was upgraded with the commands of MIGRATION.md, which takes minutes: set APOGEE_LONG=1")
+	}
+	t.Parallel()
+	java, err := testkit.FindJava() // three JVMs belong together: there is no room for them one by one
+	if err != nil {
+		t.Skipf("SKIPPED, no pair was upgraded with the commands of MIGRATION.md: %v; run it where Java is", err)
+	}
+	blocks := pageCommands(t, "A master and its slaves, with no stop")
+	if len(blocks) != 3 {
+		t.Fatalf("the page has %d blocks of commands for pairs: %q", len(blocks), blocks)
+	}
+	dir := t.TempDir()
+	type host struct {
+		folder string
+		env    []string
+	}
+	hosts := map[string]host{}
+	t.Cleanup(func() {
+		for _, h := range hosts {
+			if err := runPage(context.Background(), h.folder, h.env, "bin/mqshutdown broker || true"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	report, err := failover.Upgrade(t.Context(), failover.UpgradeOptions{
+		From: java, To: needBinary(t), Dir: filepath.Join(dir, "cluster"), Pairs: 1, Phase: time.Second, Progress: t.Logf,
+		Exchange: func(ctx context.Context, e failover.Exchange) error {
+			h, ok := hosts[e.Addr]
+			if !ok {
+				h.folder, h.env = pageHost(t, java, filepath.Join(dir, fmt.Sprint("host", len(hosts))), e.Dir)
+				h.env = append(h.env, "NAMESRV_ADDR="+e.Namesrv, "MASTER="+e.Master)
+				hosts[e.Addr] = h
+			}
+			how := blocks[0]
+			if e.To == "java" {
+				how = blocks[2]
+			}
+			if err := runPage(ctx, h.folder, h.env, how); err != nil {
+				return err
+			}
+			return runPage(ctx, h.folder, h.env, blocks[1])
+		},
+	})
+	t.Logf("%v", report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(report.Findings); n > 0 || report.Acked == 0 {
+		t.Errorf("%d findings, %d messages acknowledged", n, report.Acked)
 	}
 }

@@ -197,5 +197,9 @@ func (s *producers) since(n int) (d time.Duration, failed int, why error) {
 	if len(list) == 0 {
 		return 0, 0, nil
 	}
-	return list[len(list)-1].until.Sub(list[0].at), len(list), list[0].err
+	end := list[len(list)-1].until
+	if end.IsZero() { // still failing
+		end = time.Now()
+	}
+	return end.Sub(list[0].at), len(list), list[0].err
 }
