@@ -1,7 +1,9 @@
 package store
 
 import (
+	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,9 +118,7 @@ func (d *dispatcher) wake() {
 		if !d.mu.TryLock() {
 			return // whoever has it looks again after letting go
 		}
-		got := d.drain(drainShare)
-		d.mu.Unlock()
-		switch got {
+		switch d.drainAndLetGo(drainShare) {
 		case drainMore:
 			d.callHelp()
 			return
@@ -150,6 +150,19 @@ const (
 	drainMore                 // its share is used up
 	drainStuck                // it cannot go on now; whoever can change that calls for help
 )
+
+// drainAndLetGo is drain for whoever has the right to dispatch. A panic is a defect, of ours or of who listens; whoever put the message would
+// survive it, and the right be lost: all later messages would be confirmed, and nobody could read them. So the store takes no more.
+func (d *dispatcher) drainAndLetGo(share int) (got drained) {
+	defer d.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			d.s.fail(fmt.Errorf("dispatch at %d of the log panicked: %v\n%s", d.pos.Load(), p, debug.Stack()))
+			got = drainStuck
+		}
+	}()
+	return d.drain(share)
+}
 
 // drain dispatches up to the confirmed offset, at most about share records.
 func (d *dispatcher) drain(share int) drained {
@@ -385,9 +398,7 @@ func (d *dispatcher) helper() {
 		}
 		for d.pos.Load() < d.s.commit.confirmed() && !d.quitting() {
 			d.mu.Lock()
-			got := d.drain(drainShare)
-			d.mu.Unlock()
-			if got == drainStuck {
+			if d.drainAndLetGo(drainShare) == drainStuck {
 				break
 			}
 		}

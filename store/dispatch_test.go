@@ -485,3 +485,21 @@ func TestRing(t *testing.T) {
 		r.free()
 	}
 }
+
+// TestPanicOfDispatchClosesTheStore: what nobody could read any more must not be confirmed.
+func TestPanicOfDispatchClosesTheStore(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.OnArrive = func([]Arrival) { panic("a listener's defect") } })
+	s := r.open()
+	defer func() { _ = s.Close() }()
+	func() {
+		defer func() { _ = recover() }()
+		s.PutWait(message("T", 0, "stored"))
+	}()
+	eventually(t, func() bool {
+		ok, why := s.Writable()
+		return !ok && strings.Contains(why, "a listener's defect")
+	})
+	if res := s.PutWait(message("T", 0, "refused")); res.Status == PutOK {
+		t.Error("a message is confirmed that nobody can read")
+	}
+}

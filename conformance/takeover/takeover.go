@@ -181,7 +181,8 @@ func (r *run) choose() {
 		"popFromRetryProbability": "50", "flushConsumerOffsetInterval": "1000", "enableMultiDispatch": chosen["enableLmq"],
 		// The reference gives up if it is asked to be hastier.
 		"transactionCheckInterval": "3000", "transactionTimeOut": "1000", "transactionOpBatchInterval": "200",
-		"serverChannelMaxIdleTimeSeconds": "3600", // a machine that stands still is no reason to close
+		"transactionCheckMax":             "1000000", // a producer that is not there while a broker stops does not answer
+		"serverChannelMaxIdleTimeSeconds": "3600",    // a machine that stands still is no reason to close
 		// Something for a compactor to do, often.
 		"compactionScheduleInternal": "2000", "compactionMappedFileSize": "65536", "compactionCqMappedFileSize": "4600",
 	}.With(chosen)

@@ -54,17 +54,18 @@ func (p *phase) finish(c *wire.Conn, m *message, ext map[string]string) error {
 	return err
 }
 
-// announce tells the broker that this connection belongs to the producer; once is enough for longer than a phase lasts.
+// announce tells the broker that this connection belongs to the producer, again and again: one of whom nothing is heard for two minutes is
+// closed, and a drain may take longer.
 func (p *phase) announce(c *wire.Conn) error {
 	p.mu.Lock()
-	said := p.told == c
-	p.told = c
-	p.mu.Unlock()
-	if said {
+	if p.told == c && time.Since(p.toldAt) < 20*time.Second {
+		p.mu.Unlock()
 		return nil
 	}
-	p.mu.Lock()
-	p.answered = 0
+	if p.told != c {
+		p.answered = 0
+	}
+	p.told, p.toldAt = c, time.Now()
 	p.mu.Unlock()
 	_, err := accepted(c.Call(int(code.HeartBeat), nil, fmt.Appendf(nil,
 		`{"clientID":"takeover-%d","consumerDataSet":[],"producerDataSet":[{"groupName":%q}]}`, p.number, pgGroup)))

@@ -57,7 +57,8 @@ type phase struct {
 	serial   int
 	ended    map[string]bool // half messages that were ended, by queue offset
 	told     *wire.Conn      // the connection that is known as the producer's
-	answered int             // questions on it
+	toldAt   time.Time
+	answered int // questions on it
 	faults   []error
 }
 
@@ -322,7 +323,8 @@ func (p *phase) sendLater(c *wire.Conn, rnd *rand.Rand) error {
 		if p.drained {
 			n = 0
 		}
-		m.level, ms, m.slack = true, []int64{1000, 5000, 10000}[n], 150
+		// Messages that are stored together share a reading of the clock, which on a busy machine may be old.
+		m.level, ms, m.slack = true, []int64{1000, 5000, 10000}[n], 700
 		properties = []string{"DELAY", fmt.Sprint(n + 1)}
 	case 2:
 		properties = []string{"TIMER_DELAY_MS", fmt.Sprint(ms)}
