@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -14,24 +13,6 @@ import (
 	"apogee/internal/testkit"
 	"apogee/store/foreign"
 )
-
-// unpackRocksDB is a directory whose queues, topics, groups and offsets a Java broker keeps in RocksDB.
-func unpackRocksDB(t *testing.T) (dir string, m manifest, conf testkit.Props) {
-	t.Helper()
-	file, err := testkit.Shared("golden", "rocksdb.json")
-	if err != nil {
-		t.Skipf("SKIPPED, no directory with RocksDB was opened: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", err)
-	}
-	dir = t.TempDir()
-	text, err := os.ReadFile(file)
-	if err := errors.Join(err, testkit.UnpackGolden("rocksdb", dir), json.Unmarshal(text, &m)); err != nil {
-		t.Fatal(err)
-	}
-	if conf, err = testkit.GoldenConf(dir); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "store"), m, conf
-}
 
 // names lists all that is below a folder, with sizes and times.
 func names(t *testing.T, root string) string {
@@ -55,7 +36,7 @@ func names(t *testing.T, root string) string {
 
 // A directory whose queues and settings are in RocksDB is refused before anything is written there, and the refusal names all of them.
 func TestRocksDBDirectoryIsRefused(t *testing.T) {
-	dir, _, conf := unpackRocksDB(t)
+	dir, _, conf := unpacked(t, "rocksdb")
 	before := names(t, dir)
 	b := newBroker(t, dir, goldenSettings+conf.Text())
 	err := b.Start()
@@ -80,7 +61,7 @@ var stepLine = regexp.MustCompile(`^ +(?:\d+\. )?((?:mqadmin|mkdir) .*)$`)
 
 // The steps that a refusal prints, done to the letter with Java's tool, end in a directory that serves what the Java broker served.
 func TestRocksDBStepsLeadOut(t *testing.T) {
-	dir, m, conf := unpackRocksDB(t)
+	dir, m, conf := unpacked(t, "rocksdb")
 	java, err := testkit.FindJava()
 	if err != nil {
 		t.Skipf("SKIPPED, the steps were not done: %v", err)

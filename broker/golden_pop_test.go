@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -38,27 +36,13 @@ func (n *node) messages(topic string, queue int32, from int64) (out []record.Mes
 func TestGoldenPop(t *testing.T) {
 	for _, name := range []string{"clean", "crash"} {
 		t.Run(name, func(t *testing.T) {
-			file, err := testkit.Shared("golden", name+".json")
-			if err != nil {
-				t.Skipf("SKIPPED, no check point of Java's was revived: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", err)
-			}
-			dir := t.TempDir()
-			if err := testkit.UnpackGolden(name, dir); err != nil {
-				t.Fatal(err)
-			}
+			var m struct{ ReadAt int64 }
+			dir := testkit.Golden(t, name, &m)
 			conf, err := testkit.GoldenConf(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			store := filepath.Join(dir, "store")
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var m struct{ ReadAt int64 }
-			if err := json.Unmarshal(text, &m); err != nil {
-				t.Fatal(err)
-			}
 			began := time.Now()
 			made := func() time.Time { return time.UnixMilli(m.ReadAt).Add(time.Since(began)) }
 			now := startNodeAt(t, store, goldenSettings+conf.Text(), made)

@@ -5,9 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"testing"
@@ -49,27 +46,8 @@ type manifest struct {
 func TestGoldenDirectories(t *testing.T) {
 	for _, name := range []string{"clean", "crash", "segments", "defaults", "v4"} {
 		t.Run(name, func(t *testing.T) {
-			file, err := testkit.Shared("golden", name+".json")
-			if err != nil {
-				t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-			}
-			dir := t.TempDir()
-			if err := testkit.UnpackGolden(name, dir); err != nil {
-				t.Fatal(err)
-			}
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var m manifest
-			if err := json.Unmarshal(text, &m); err != nil {
-				t.Fatal(err)
-			}
-			conf, err := testkit.GoldenConf(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := startGolden(t, filepath.Join(dir, "store"), conf)
+			dir, m, conf := unpacked(t, name)
+			n := startGolden(t, dir, conf)
 			n.sameTables(&m)
 			n.sameOffsets(&m)
 			for topic, q := range m.Topics {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,16 +20,9 @@ import (
 // unpacked is a directory that a Java broker wrote, with what it served from it.
 func unpacked(t *testing.T, name string) (dir string, m manifest, conf testkit.Props) {
 	t.Helper()
-	file, err := testkit.Shared("golden", name+".json")
+	dir = testkit.Golden(t, name, &m)
+	conf, err := testkit.GoldenConf(dir)
 	if err != nil {
-		t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-	}
-	dir = t.TempDir()
-	text, err := os.ReadFile(file)
-	if err := errors.Join(err, testkit.UnpackGolden(name, dir), json.Unmarshal(text, &m)); err != nil {
-		t.Fatal(err)
-	}
-	if conf, err = testkit.GoldenConf(dir); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(dir, "store"), m, conf

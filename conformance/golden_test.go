@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,21 +28,16 @@ func TestGoldenOverTheWire(t *testing.T) {
 	for _, name := range []string{"clean", "crash", "torn", "segments", "defaults", "propcrc", "v4", "slave-async", "slave-sync"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			err := testkit.UnpackGolden(name, dir)
-			if errors.Is(err, testkit.ErrMissing) {
-				t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := readManifest(t, name, dir)
+			m := &goldenManifest{old: name == "v4"}
+			dir := testkit.Golden(t, name, m)
+			m.end = lastRecordEnd(t, filepath.Join(dir, "store", "commitlog"))
 			m.compare(t, target, dir)
 			if missing != nil {
 				t.Skipf("SKIPPED, %s did not go on to Java and back: %v; it was compared with what %s serves from it", name, missing, target.Name())
 			}
 			between := other
 			if java, ok := other.(*testkit.Java); ok && m.old {
+				var err error
 				if between, err = java.Release("4.9.7"); err != nil {
 					t.Skipf("SKIPPED, %s did not go back to the release that wrote it: %v", name, err)
 				}
@@ -137,24 +131,6 @@ func same[V comparable](g *golden, got, want V, format string, args ...any) {
 	if g.checks++; got != want {
 		g.errorf("%s: got %v, want %v", fmt.Sprintf(format, args...), got, want)
 	}
-}
-
-// readManifest reads the manifest of an archive that was just unpacked into dir.
-func readManifest(t *testing.T, name, dir string) *goldenManifest {
-	path, err := testkit.Shared("golden", name+".json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &goldenManifest{old: name == "v4"}
-	if err := json.Unmarshal(text, m); err != nil {
-		t.Fatal(err)
-	}
-	m.end = lastRecordEnd(t, filepath.Join(dir, "store", "commitlog"))
-	return m
 }
 
 // compare starts a broker on the directory, compares what it serves, and stops it.

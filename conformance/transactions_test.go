@@ -1,10 +1,7 @@
 package conformance
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -105,21 +102,8 @@ func TestGoldenTransactions(t *testing.T) {
 	for _, name := range []string{"clean", "crash", "segments", "defaults"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			if err := testkit.UnpackGolden(name, dir); errors.Is(err, testkit.ErrMissing) {
-				t.Skipf("SKIPPED, no half message of Java's was gone on with: %v", err)
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			path, err := testkit.Shared("golden", name+".json")
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			goOnWithGolden(t, target, dir, text)
+			var m goldenHalves
+			goOnWithGolden(t, target, testkit.Golden(t, name, &m), &m)
 		})
 	}
 }
@@ -133,11 +117,7 @@ type goldenHalves struct {
 	}
 }
 
-func goOnWithGolden(t *testing.T, target testkit.Target, dir string, manifest []byte) {
-	var m goldenHalves
-	if err := json.Unmarshal(manifest, &m); err != nil {
-		t.Fatal(err)
-	}
+func goOnWithGolden(t *testing.T, target testkit.Target, dir string, m *goldenHalves) {
 	say := map[string]string{} // what each producer said
 	var topic, group string
 	for _, q := range m.Topics[halfTopic].Queues {

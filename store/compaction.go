@@ -132,12 +132,12 @@ const (
 func newCompactor(s *Store) *compactor {
 	c := &compactor{s: s, root: path.Join(s.options().RootDir, compactionDir), ping: make(chan struct{}, 1)}
 	c.logs, c.positions = map[queueKey]*compactionLog{}, map[string]int64{}
-	c.logSize, c.cqSize = compactionSizes(s.options().CompactionMappedFileSize, s.options().CompactionCqMappedFileSize)
+	c.logSize, c.cqSize = CompactionSizes(s.options().CompactionMappedFileSize, s.options().CompactionCqMappedFileSize)
 	return c
 }
 
-// compactionSizes are the sizes of the files: the queue's is cut to whole entries, the log's to a multiple of that (CompactionLog).
-func compactionSizes(log, cq int64) (logSize, cqSize int64) {
+// CompactionSizes are the sizes of the files: the queue's is cut to whole entries, the log's to a multiple of that (CompactionLog).
+func CompactionSizes(log, cq int64) (logSize, cqSize int64) {
 	cqSize = max(cq/batchUnitSize, 2) * batchUnitSize
 	switch n, rest := log/cqSize, log%cqSize; {
 	case n < 5:

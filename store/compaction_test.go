@@ -68,7 +68,7 @@ func TestCompactionSizes(t *testing.T) {
 		{97 * 9200, 9200, 98 * 9200, 9200}, // as Java has it: without a remainder one more
 		{7*9200 + 5000, 9200, 8 * 9200, 9200},
 	} {
-		if log, cq := compactionSizes(c.log, c.cq); log != c.wantLog || cq != c.wantCq {
+		if log, cq := CompactionSizes(c.log, c.cq); log != c.wantLog || cq != c.wantCq {
 			t.Errorf("%d, %d: %d and %d, want %d and %d", c.log, c.cq, log, cq, c.wantLog, c.wantCq)
 		}
 	}

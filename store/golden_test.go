@@ -84,17 +84,8 @@ type golden struct {
 
 func openGolden(t *testing.T, name string) *golden {
 	t.Helper()
-	path, err := testkit.Shared("golden", name+".json")
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-	}
-	check(t, err)
-	text, err := os.ReadFile(path)
-	check(t, err)
 	g := &golden{opts: store.Defaults(), old: name == "v4"}
-	check(t, json.Unmarshal(text, &g.want))
-	dir := t.TempDir()
-	check(t, testkit.UnpackGolden(name, dir))
+	dir := testkit.Golden(t, name, &g.want)
 	conf, err := os.ReadFile(filepath.Join(dir, "broker.conf"))
 	check(t, err)
 	file, err := properties.Parse("broker.conf", conf)

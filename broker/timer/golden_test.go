@@ -1,7 +1,6 @@
 package timer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,16 +38,8 @@ type goldenTimers struct {
 
 func openGolden(t *testing.T, name string) *goldenTimers {
 	t.Helper()
-	file, err := testkit.Shared("golden", name+".json")
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, nothing was delivered that Java had left in %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-	}
-	must(t, err)
-	g := &goldenTimers{t: t, dir: t.TempDir(), grown: make(chan struct{}, 1)}
-	text, err := os.ReadFile(file)
-	must(t, err)
-	must(t, json.Unmarshal(text, &g.want))
-	must(t, testkit.UnpackGolden(name, g.dir))
+	g := &goldenTimers{t: t, grown: make(chan struct{}, 1)}
+	g.dir = testkit.Golden(t, name, &g.want)
 	root := filepath.Join(g.dir, "store")
 	c, err := loadCheckpoint(vfs.OS(), root)
 	must(t, err)

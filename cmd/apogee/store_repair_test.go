@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,14 +14,7 @@ import (
 // golden unpacks a directory that a Java broker wrote.
 func golden(t *testing.T, name string) (dir, conf string) {
 	t.Helper()
-	dir = t.TempDir()
-	err := testkit.UnpackGolden(name, dir)
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, %s was not repaired: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir = testkit.Golden(t, name, nil)
 	return filepath.Join(dir, "store"), filepath.Join(dir, "broker.conf")
 }
 

@@ -3,6 +3,7 @@ package testkit
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,4 +105,41 @@ func GoldenConf(dir string) (Props, error) {
 	delete(conf, "listenPort")
 	delete(conf, "haListenPort")
 	return conf, nil
+}
+
+// TB is what a *testing.T can do here; this package is part of programs too.
+type TB interface {
+	Helper()
+	TempDir() string
+	Skipf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// Golden unpacks a golden directory for a test, which is skipped where there are none, and reads its manifest into one unless that is nil.
+func Golden(t TB, name string, manifest any) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	err := UnpackGolden(name, dir)
+	if errors.Is(err, ErrMissing) {
+		t.Skipf("SKIPPED, nothing was done with what a Java broker left in %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
+	}
+	if err == nil && manifest != nil {
+		err = readManifest(name, manifest)
+	}
+	if err != nil {
+		t.Fatalf("golden directory %s: %v", name, err)
+	}
+	return dir
+}
+
+func readManifest(name string, manifest any) error {
+	path, err := Shared("golden", name+".json")
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, manifest)
 }

@@ -2,7 +2,6 @@ package compare_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,19 +11,6 @@ import (
 	"apogee/store/compare"
 	"apogee/store/verify"
 )
-
-func unpack(t *testing.T, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := testkit.UnpackGolden(name, dir)
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, nothing was compared: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "store")
-}
 
 func diff(t *testing.T, a, b string) (*compare.Result, []compare.Difference) {
 	t.Helper()
@@ -41,7 +27,7 @@ func diff(t *testing.T, a, b string) (*compare.Result, []compare.Difference) {
 func TestDirectoryWithItself(t *testing.T) {
 	for _, name := range []string{"clean", "segments", "v4", "torn"} {
 		t.Run(name, func(t *testing.T) {
-			dir := unpack(t, name)
+			dir := filepath.Join(testkit.Golden(t, name, nil), "store")
 			res, list := diff(t, dir, dir)
 			if !res.Same || len(list) > 0 || res.A.Messages < 400 || res.A.Messages != res.B.Messages || name == "clean" && res.A.Timers == 0 {
 				t.Errorf("%+v: %+v", res, list)
@@ -52,14 +38,14 @@ func TestDirectoryWithItself(t *testing.T) {
 
 // TestOtherPlaces compares what the killed broker left with the same but for a torn end: 50 entries of queues are missing there.
 func TestOtherPlaces(t *testing.T) {
-	res, list := diff(t, unpack(t, "crash"), unpack(t, "torn"))
+	res, list := diff(t, filepath.Join(testkit.Golden(t, "crash", nil), "store"), filepath.Join(testkit.Golden(t, "torn", nil), "store"))
 	if res.Same || len(list) != 2 || list[0].What != "queue" || list[0].Name != "Hot_s11/0" || res.A.Messages != res.B.Messages+50 {
 		t.Errorf("%+v: %+v", res, list)
 	}
 }
 
 func TestDifferences(t *testing.T) {
-	dir := unpack(t, "clean")
+	dir := filepath.Join(testkit.Golden(t, "clean", nil), "store")
 	for _, tc := range []struct {
 		what   string
 		change func(dir string) error
@@ -80,7 +66,7 @@ func TestDifferences(t *testing.T) {
 		{"timers", func(dir string) error { return os.RemoveAll(filepath.Join(dir, "timerlog")) }, "timers", 5},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			other := unpack(t, "clean")
+			other := filepath.Join(testkit.Golden(t, "clean", nil), "store")
 			if err := tc.change(other); err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"apogee/compat/body"
 	"apogee/compat/fastjson"
+	"apogee/store"
 	"apogee/store/inspect"
 	"apogee/store/record"
 )
@@ -93,7 +94,7 @@ func (p *patient) others() error {
 			p.add(OK, "timer wheel", "", "%d slots", inspect.TimerSlots)
 		}
 	}
-	logSize, cqSize := compactionSizes(p.Conf.CompactionMappedFileSize, p.Conf.CompactionCqMappedFileSize)
+	logSize, cqSize := store.CompactionSizes(p.Conf.CompactionMappedFileSize, p.Conf.CompactionCqMappedFileSize)
 	for _, kind := range []struct {
 		dir, key string
 		size     int64
@@ -117,19 +118,6 @@ func (p *patient) sameTimers(files []entry) {
 	}
 	if len(files) > 0 {
 		p.add(OK, "timer log", "", "%d files of %d bytes", len(files), p.Timer)
-	}
-}
-
-// compactionSizes are the sizes of the files, as docs/format/compaction.md has them.
-func compactionSizes(log, cq int64) (logSize, cqSize int64) {
-	cqSize = max(cq/inspect.BatchEntrySize, 2) * inspect.BatchEntrySize
-	switch n, rest := log/cqSize, log%cqSize; {
-	case n < 5:
-		return 5 * cqSize, cqSize
-	case rest > 0 && rest < cqSize/2:
-		return n * cqSize, cqSize
-	default:
-		return (n + 1) * cqSize, cqSize
 	}
 }
 

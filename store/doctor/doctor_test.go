@@ -53,19 +53,6 @@ func examine(t *testing.T, dir string, change func(set func(key, value string), 
 	return r
 }
 
-func unpack(t *testing.T, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := testkit.UnpackGolden(name, dir)
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, nothing was examined: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func of(r *doctor.Report, status doctor.Status) (names []string) {
 	for _, c := range r.Checks {
 		if c.Status == status && !slices.Contains(names, c.Name) {
@@ -90,7 +77,7 @@ func TestGoldenDirectories(t *testing.T) {
 		{"rocksdb", "Java broker of 5.4", false, "other storage", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := examine(t, unpack(t, tc.name), nil)
+			r := examine(t, testkit.Golden(t, tc.name, nil), nil)
 			if r.Safe != tc.safe || !strings.Contains(r.Writer, tc.writer) || !strings.Contains(strings.Join(of(r, doctor.Bad), ","), tc.bad) {
 				t.Errorf("%+v", r)
 			}
@@ -106,7 +93,7 @@ func TestGoldenDirectories(t *testing.T) {
 
 // TestSettingsThatDoNotFit examines one directory with configurations that it was not written with.
 func TestSettingsThatDoNotFit(t *testing.T) {
-	dir := unpack(t, "clean")
+	dir := testkit.Golden(t, "clean", nil)
 	for _, tc := range []struct {
 		key, value string
 		status     doctor.Status
@@ -154,7 +141,7 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		},
 		"timer wheel": func(root string) error { return os.Truncate(root+"/timerwheel", 10) },
 	} {
-		dir := unpack(t, "clean")
+		dir := testkit.Golden(t, "clean", nil)
 		if err := do(filepath.Join(dir, "store")); err != nil {
 			t.Fatal(err)
 		}

@@ -39,10 +39,7 @@ func TestRecognize(t *testing.T) {
 
 // TestEveryFileOfJava recognises each file of a golden directory, where it lies and by itself, and reads all of it.
 func TestEveryFileOfJava(t *testing.T) {
-	dir := t.TempDir()
-	if err := testkit.UnpackGolden("clean", dir); err != nil {
-		t.Skipf("SKIPPED, no file of Java's was read: %v", err)
-	}
+	dir := testkit.Golden(t, "clean", nil)
 	count := map[inspect.FileKind]int{}
 	err := filepath.Walk(filepath.Join(dir, "store"), func(name string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() || strings.Contains(name, "rocksdbstore") {

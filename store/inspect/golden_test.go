@@ -3,8 +3,6 @@ package inspect_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,22 +31,8 @@ type manifest struct {
 func TestGoldenDirectories(t *testing.T) {
 	for _, name := range []string{"clean", "crash", "segments", "defaults", "v4"} {
 		t.Run(name, func(t *testing.T) {
-			path, err := testkit.Shared("golden", name+".json")
-			if errors.Is(err, testkit.ErrMissing) {
-				t.Skipf("SKIPPED, nothing was compared with what Java served from %s: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", name, err)
-			}
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var want manifest
-			if err := json.Unmarshal(text, &want); err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			if err := testkit.UnpackGolden(name, dir); err != nil {
-				t.Fatal(err)
-			}
+			dir := testkit.Golden(t, name, &want)
 			s, err := inspect.Open(os.DirFS(filepath.Join(dir, "store")), nil)
 			if err != nil {
 				t.Fatal(err)

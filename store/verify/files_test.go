@@ -7,13 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"apogee/internal/testkit"
 	"apogee/store/inspect"
 	"apogee/store/verify"
 )
 
 // TestFlippedBitsElsewhere flips bits of the files that are not log, queue or index.
 func TestFlippedBitsElsewhere(t *testing.T) {
-	dir := unpack(t, "clean")
+	dir := filepath.Join(testkit.Golden(t, "clean", nil), "store")
 	f := &flipper{t: t, dir: dir}
 	const firstTimers = "timerlog/00000000000000000000"
 	for _, at := range []int64{3, 8, 11, 14, 15 /* cancels */, 22, 26, 31, 34, 39, 43} {
@@ -80,7 +81,7 @@ func TestFlippedBitsElsewhere(t *testing.T) {
 
 // TestFilesThatAreWrong takes away, empties and cuts files.
 func TestFilesThatAreWrong(t *testing.T) {
-	dir := unpack(t, "clean")
+	dir := filepath.Join(testkit.Golden(t, "clean", nil), "store")
 	for _, tc := range []struct {
 		what, file string
 		do         func(name string) error

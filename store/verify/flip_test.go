@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"testing"
 
+	"apogee/internal/testkit"
 	"apogee/store/record"
 	"apogee/store/verify"
 )
@@ -114,7 +115,7 @@ const firstLog = "commitlog/00000000000000000000"
 
 // TestFlippedBits flips single bits of log, queues and index of a directory of Java's and looks for them.
 func TestFlippedBits(t *testing.T) {
-	dir := unpack(t, "clean")
+	dir := filepath.Join(testkit.Golden(t, "clean", nil), "store")
 	for _, timers := range []string{"timerwheel", "timerlog", "config/timercheck"} { // their checks take longest, and are not asked for here
 		if err := os.RemoveAll(filepath.Join(dir, timers)); err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,20 +14,6 @@ import (
 	"apogee/store"
 	"apogee/store/verify"
 )
-
-// unpack unpacks a golden directory, or skips.
-func unpack(t *testing.T, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := testkit.UnpackGolden(name, dir)
-	if errors.Is(err, testkit.ErrMissing) {
-		t.Skipf("SKIPPED, nothing was looked at: %v; it runs where the golden directories are, beside the repository or in APOGEE_SHARED", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "store")
-}
 
 // look verifies a directory, and collects what is found.
 func look(t testing.TB, dir string) (*verify.Result, []verify.Finding) {
@@ -79,7 +64,7 @@ func TestGoldenDirectories(t *testing.T) {
 		{"rocksdb", 393, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			res, list := look(t, unpack(t, tc.name))
+			res, list := look(t, filepath.Join(testkit.Golden(t, tc.name, nil), "store"))
 			if got := kinds(list); !slices.Equal(got, tc.want) {
 				t.Errorf("found %q, want %q: %+v", got, tc.want, list)
 			}
@@ -97,7 +82,7 @@ func TestGoldenDirectories(t *testing.T) {
 func TestAfterRecovery(t *testing.T) {
 	for _, name := range []string{"crash", "torn"} {
 		t.Run(name, func(t *testing.T) {
-			dir := unpack(t, name)
+			dir := filepath.Join(testkit.Golden(t, name, nil), "store")
 			reopen(t, dir, nil)
 			if res, list := look(t, dir); !res.Sound() || res.Records != 1228 {
 				t.Errorf("found %+v in %+v", list, res)
