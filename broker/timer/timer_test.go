@@ -280,6 +280,7 @@ func TestCancels(t *testing.T) {
 				s.send(t, "cancel", 5000, PropCancel, CancelKey("A", "a", withTopic))
 				s.send(t, "cancel", 5000, PropCancel, "nobody")
 				s.send(t, "cancel", 7000, PropCancel, CancelKey("A", "b", withTopic)) // of another time
+				time.Sleep(gathering)
 				synctest.Wait()
 				if got := string(v.Metrics()); !strings.Contains(got, `"A":{"count":-1,`) {
 					t.Errorf("metrics %s", got)
