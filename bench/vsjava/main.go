@@ -78,12 +78,13 @@ func run(args []string) error {
 		if old, err = readReport(s.from); err != nil {
 			return err
 		}
+		old.keepOnly(append(every(), steadySection))
 		if !s.measures {
 			return old.deliver(&s)
 		}
 	}
 	if names := s.names(); len(names) == 0 {
-		return fmt.Errorf("no section has such a name; there are:\n%s", strings.Join((&settings{only: regexp.MustCompile("")}).names(), "\n"))
+		return fmt.Errorf("no section has such a name; there are:\n%s", strings.Join(every(), "\n"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -127,7 +128,7 @@ func run(args []string) error {
 		x.warn("ended early: %v", err)
 	}
 	if s.steady > 0 {
-		x.report.stamp("steady")
+		x.report.stamp(steadySection)
 	}
 	return errors.Join(err, x.failed(), x.whole().deliver(&s))
 }
@@ -155,6 +156,12 @@ func (s *session) whole() *report {
 	}
 	return s.report.mergedInto(s.old)
 }
+
+// steadySection is the section of -steady.
+const steadySection = "steady"
+
+// every section that -run chooses from.
+func every() []string { return (&settings{only: regexp.MustCompile("")}).names() }
 
 // names are the sections that the flags choose.
 func (s *settings) names() []string {

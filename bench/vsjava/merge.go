@@ -129,6 +129,20 @@ func mergeLists[T any, P piece[T]](old, fresh []T, done map[string]bool, part in
 	return out
 }
 
+// keepOnly drops what belongs to a section that there is no longer: nothing would ever replace it.
+func (r *report) keepOnly(sections []string) {
+	r.Rows, r.Latency, r.Flat = keep(r.Rows, sections), keep(r.Latency, sections), keep(r.Flat, sections)
+	r.Steady, r.Loads, r.Notes = keep(r.Steady, sections), keep(r.Loads, sections), keep(r.Notes, sections)
+	r.dropUnusedParts()
+}
+
+func keep[T any, P piece[T]](list []T, sections []string) []T {
+	return slices.DeleteFunc(list, func(x T) bool {
+		s := P(&x).tagged().Section
+		return s != "" && !slices.Contains(sections, s)
+	})
+}
+
 // dropUnusedParts forgets runs of which nothing is left. The first one of which something is left is then the report's own.
 func (r *report) dropUnusedParts() {
 	all := append([]origin{r.origin}, r.Parts...)

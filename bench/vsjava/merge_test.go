@@ -47,6 +47,21 @@ func costs(r *report) (out []string) {
 	return out
 }
 
+func TestSectionsThatAreNoMore(t *testing.T) {
+	r := reportOf("two", 2, "pull").mergedInto(reportOf("one", 1, "send", "tail"))
+	r.keepOnly([]string{"pull", "tail"})
+	if want := []string{"tail 1.00 one", "pull 2.00 two"}; !slices.Equal(costs(r), want) {
+		t.Errorf("%q, want %q", costs(r), want)
+	}
+	r.keepOnly([]string{"pull"})
+	if want := []string{"pull 2.00 two"}; !slices.Equal(costs(r), want) || len(r.Parts) > 0 || r.Commit != "two" {
+		t.Errorf("%q of %q and %d parts, want %q", costs(r), r.Commit, len(r.Parts), want)
+	}
+	if text := r.markdown(); strings.Contains(text, "send") {
+		t.Errorf("send is still there:\n%s", text)
+	}
+}
+
 func TestMergeReplacesWhatWasMeasuredAnew(t *testing.T) {
 	old := reportOf("one", 1, "send", "pull", "tail")
 	got := reportOf("two", 2, "pull", "tail").mergedInto(old)
