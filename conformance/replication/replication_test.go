@@ -56,7 +56,7 @@ func TestPairs(t *testing.T) {
 // TestPairsWithJava runs a cell of each way round that Java and Apogee can be a pair.
 func TestPairsWithJava(t *testing.T) {
 	if os.Getenv("APOGEE_LONG") == "1" {
-		t.Skip("TestPairs runs all of these")
+		t.Skip("SKIPPED, no cell is run here: with APOGEE_LONG=1 TestPairs runs the whole matrix, these cells too, and says loudly if Java is missing")
 	}
 	java, err := testkit.FindJava()
 	if err != nil {

@@ -166,7 +166,7 @@ func (j *Java) Broker(dir, namesrv string, conf Props) (Server, error) {
 			return nil, err
 		}
 		s, err := j.start(dir, "broker", port, brokerBase(dir, namesrv, port).With(conf))
-		if err == nil || tries == 1 || conf["listenPort"] != "" || !strings.Contains(err.Error(), "Address already in use") {
+		if err == nil || tries == 1 || conf["listenPort"] != "" || !portTaken(err) {
 			return s, err
 		}
 	}
@@ -249,11 +249,17 @@ func (s *javaServer) Restart(more Props) (err error) {
 		_, port, _ := strings.Cut(s.addr, ":")
 		args = []string{"start-namesrv", port, file}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Second)
-	defer cancel()
-	out, err := s.java.Run(ctx, s.dir, nil, args...)
+	err = onItsPorts(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 150*time.Second)
+		defer cancel()
+		out, err := s.java.Run(ctx, s.dir, nil, args...)
+		if err != nil {
+			return fmt.Errorf("start java %s: %w\n%s", s.kind, err, out)
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("start java %s: %w\n%s", s.kind, err, out)
+		return err
 	}
 	text, err := os.ReadFile(filepath.Join(s.dir, "pids", s.kind+".pid"))
 	if err != nil {

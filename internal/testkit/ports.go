@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,20 @@ func free(port int) bool {
 	}
 	return l.Close() == nil
 }
+
+// onItsPorts starts a server whose ports are settled. They are of the range that connections get theirs from, so while it was down somebody
+// may have one for a moment: it is tried again then.
+func onItsPorts(start func() error) error {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		err := start()
+		if err == nil || time.Now().After(end) || !portTaken(err) {
+			return err
+		}
+	}
+}
+
+// portTaken tells whether a server says that it could not open a port, which Go and Java say in nearly the same words.
+func portTaken(err error) bool { return strings.Contains(err.Error(), "ddress already in use") }
 
 // Addr is a port of the loopback address as text.
 func Addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -125,12 +125,14 @@ func (s *apogeeServer) Restart(more Props) error {
 	if err := s.conf.WriteFile(s.file()); err != nil {
 		return err
 	}
-	var err error
 	// HOME: files whose place no setting gives go there; ROCKETMQ_HOME would change where samples are looked for.
 	line := within(s.of.Netns, append([]string{s.of.Bin}, s.commandLine()...)...)
-	s.proc, err = Start(Command{
-		Path: line[0], Args: line[1:], Dir: s.dir, Ready: "boot success",
-		Env: []string{"HOME=" + s.dir, "ROCKETMQ_HOME=" + s.dir, "NAMESRV_ADDR=", "TZ=UTC"},
+	err := onItsPorts(func() (err error) {
+		s.proc, err = Start(Command{
+			Path: line[0], Args: line[1:], Dir: s.dir, Ready: "boot success",
+			Env: []string{"HOME=" + s.dir, "ROCKETMQ_HOME=" + s.dir, "NAMESRV_ADDR=", "TZ=UTC"},
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("start apogee %s: %w", s.command, err)

@@ -144,3 +144,25 @@ func TestMissingGoldenIsSaid(t *testing.T) {
 		t.Errorf("error %v, want ErrMissing", err)
 	}
 }
+
+func TestAPortThatIsTakenForAMomentIsWaitedFor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	err = onItsPorts(func() error {
+		tries++
+		again, err := net.Listen("tcp", l.Addr().String())
+		if err != nil {
+			return errors.Join(fmt.Errorf("start: %w", err), l.Close())
+		}
+		return again.Close()
+	})
+	if err != nil || tries != 2 {
+		t.Errorf("%v after %d tries", err, tries)
+	}
+	if err := onItsPorts(func() error { tries++; return errors.New("no such file") }); err == nil || tries != 3 {
+		t.Errorf("another error: %v after %d tries", err, tries)
+	}
+}
