@@ -109,19 +109,9 @@ func (p *phase) hidden(rnd *rand.Rand) int64 {
 // popOnce pops once. Some messages are acknowledged, some stay out, and of some the time is changed.
 func (p *phase) popOnce(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err error) {
 	hidden := p.hidden(rnd)
-	before := time.Now().UnixMilli()
-	f, err := c.Call(int(code.PopMessage), popExt(popGroup, popTopic, 1+rnd.IntN(8), hidden, false), nil)
-	if err != nil || f.Code == int(code.PollingTimeout) || f.Code == int(code.PollingFull) {
+	f, recs, before, after, err := p.call(c, popExt(popGroup, popTopic, 1+rnd.IntN(8), hidden, false))
+	if err != nil || len(recs) == 0 {
 		return 0, err
-	}
-	if f, err = accepted(f, nil); err != nil {
-		return 0, err
-	}
-	after := time.Now().UnixMilli()
-	recs, err := wire.Records(f.Body)
-	if err != nil {
-		p.differ("popped: %v", err)
-		return 0, nil
 	}
 	handles := make([]handle, len(recs))
 	for i := range recs {
@@ -137,6 +127,24 @@ func (p *phase) popOnce(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err e
 		}
 	}
 	return len(recs), nil
+}
+
+// call pops, and tells when it was asked and answered. There may be no messages.
+func (p *phase) call(c *wire.Conn, ext map[string]string) (f *wire.Frame, recs []wire.Record, before, after int64, err error) {
+	before = time.Now().UnixMilli()
+	f, err = c.Call(int(code.PopMessage), ext, nil)
+	if err != nil || f.Code == int(code.PollingTimeout) || f.Code == int(code.PollingFull) {
+		return nil, nil, 0, 0, err
+	}
+	if f, err = accepted(f, nil); err != nil {
+		return nil, nil, 0, 0, err
+	}
+	after = time.Now().UnixMilli()
+	if recs, err = wire.Records(f.Body); err != nil {
+		p.differ("popped: %v", err)
+		return nil, nil, 0, 0, nil
+	}
+	return f, recs, before, after, nil
 }
 
 func (p *phase) decide(c *wire.Conn, rnd *rand.Rand, id string, h handle, ackAll bool) error {

@@ -27,19 +27,9 @@ func (p *phase) popTurns(c *wire.Conn, rnd *rand.Rand) error {
 // popTurn pops once. As a rule all is acknowledged; otherwise only some of the first are, and the queue has to wait.
 func (p *phase) popTurn(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err error) {
 	hidden := 3000 + rnd.Int64N(3000)
-	before := time.Now().UnixMilli()
-	f, err := c.Call(int(code.PopMessage), popExt(turnGroup, turnTopic, 1+rnd.IntN(8), hidden, true), nil)
-	if err != nil || f.Code == int(code.PollingTimeout) || f.Code == int(code.PollingFull) {
-		return 0, err
-	}
-	if f, err = accepted(f, nil); err != nil {
-		return 0, err
-	}
-	after := time.Now().UnixMilli()
-	recs, err := wire.Records(f.Body)
+	f, recs, before, after, err := p.call(c, popExt(turnGroup, turnTopic, 1+rnd.IntN(8), hidden, true))
 	if err != nil {
-		p.differ("popped in order: %v", err)
-		return 0, nil
+		return 0, err
 	}
 	for len(recs) > 0 {
 		queue := recs[0].QueueID

@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -55,11 +54,7 @@ type settings struct {
 
 func run(args []string) int {
 	var s settings
-	set := flag.NewFlagSet("failover-test", flag.ContinueOnError)
-	set.Usage = func() {
-		fmt.Fprint(set.Output(), help)
-		set.PrintDefaults()
-	}
+	set := testkit.NewFlags("failover-test", help)
 	set.IntVar(&s.kills, "kills", 50, "`how often` the master is killed")
 	set.BoolVar(&s.official, "official", false, "have a consumer of the Go client go along, and wait for it")
 	set.BoolVar(&s.upgrade, "upgrade", false, "exchange servers in place of killing them")
@@ -69,14 +64,8 @@ func run(args []string) int {
 	set.DurationVar(&s.phase, "phase", 2*time.Second, "how long all is well before a kill or an exchange, on average")
 	set.StringVar(&s.dir, "dir", "", "`folder` for the files, which stay; by default a temporary one, which is deleted unless there are findings")
 	set.StringVar(&s.json, "json", "", "`file` for the report with all measurements")
-	switch err := set.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	case set.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "failover-test: unexpected argument %q; -h explains\n", set.Arg(0))
-		return 2
+	if code, ok := testkit.ParseFlags(set, args); !ok {
+		return code
 	}
 	temporary := s.dir == ""
 	report, findings, err := s.start()

@@ -4,8 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -50,24 +48,14 @@ func main() {
 }
 
 func run(args []string) int {
-	set := flag.NewFlagSet("replication-test", flag.ContinueOnError)
-	set.Usage = func() {
-		fmt.Fprint(set.Output(), help)
-		set.PrintDefaults()
-	}
+	set := testkit.NewFlags("replication-test", help)
 	which := set.String("run", ".*", "`expression` of the cells to run, as java-apogee-sync-kill-master; it has to fit the whole name")
 	rounds := set.Int("rounds", 2, "`how often` the fault happens in a cell")
 	load := set.Duration("load", 2*time.Second, "how long clients work before, in and after each fault")
 	together := set.Int("together", 1, "`cells` at the same time")
 	dir := set.String("dir", "", "`folder` for the files; by default a temporary one. What a cell leaves stays there if it has findings")
-	switch err := set.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	case set.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "replication-test: unexpected argument %q; -h explains\n", set.Arg(0))
-		return 2
+	if code, ok := testkit.ParseFlags(set, args); !ok {
+		return code
 	}
 	o := replication.Options{Dir: *dir, Load: *load, Rounds: *rounds, Together: *together, Progress: func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)

@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -40,24 +38,14 @@ func main() {
 }
 
 func run(args []string) int {
-	set := flag.NewFlagSet("takeover-test", flag.ContinueOnError)
-	set.Usage = func() {
-		fmt.Fprint(set.Output(), help)
-		set.PrintDefaults()
-	}
+	set := testkit.NewFlags("takeover-test", help)
 	switches := set.Int("switches", 5, "`how often` the other one takes over")
 	seed := set.Uint64("seed", uint64(time.Now().UnixNano())%1e9, "what is done; by default another one each time, which is printed")
 	phase := set.Duration("phase", 3*time.Second, "how long each works, on average")
 	with := set.String("with", "java", "who takes turns with Apogee: java or apogee")
 	dir := set.String("dir", "", "`folder` for the files, which stay; by default a temporary one, which is deleted unless there are differences")
-	switch err := set.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	case set.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "takeover-test: unexpected argument %q; -h explains\n", set.Arg(0))
-		return 2
+	if code, ok := testkit.ParseFlags(set, args); !ok {
+		return code
 	}
 	o := takeover.Options{Seed: *seed, Switches: *switches, Phase: *phase, Dir: *dir, Progress: func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)
