@@ -204,7 +204,8 @@ func (l *ledger) onTime(m *message, c copyOf, at string) {
 	}
 	l.latest = max(l.latest, c.store-due)
 	if m.recalled == yes && !l.run.overdue(m.sent, m.due, c.store) {
-		l.run.differ("%s: %v was recalled, and came", at, m)
+		l.run.differ("%s: %v was recalled, and came: sent at %d, due after %d ms, stored again after %d ms; starts: %s", at, m, m.sent, m.due-m.sent,
+			c.store-m.sent, l.run.startsAfter(m.sent))
 	}
 }
 
@@ -372,13 +373,22 @@ func (r *run) cutBetween(from, to int64) bool {
 	return slices.ContainsFunc(r.cuts, func(at int64) bool { return at >= from && at <= to })
 }
 
+// startsAfter tells which brokers were started, and ready, how long after a time.
+func (r *run) startsAfter(from int64) string {
+	var out []string
+	for _, s := range r.starts {
+		out = append(out, fmt.Sprintf("%s %+d to %+d ms", s.impl, s.began-from, s.at-from))
+	}
+	return strings.Join(out, ", ")
+}
+
 // overdue is whether the reference has started between two times with something that was due by then, or soon after. What it finds overdue in
 // its timers it delivers at once and with many threads: timers without a look at what cancels them; and check points of pops before the
 // acks that belong to them, which then come too late.
 func (r *run) overdue(from, due, to int64) bool {
 	const catchesUp = 30000 // ms, on a busy machine
 	return slices.ContainsFunc(r.starts, func(s start) bool {
-		return s.impl == "java" && s.at > from && s.at <= to && due < s.at+catchesUp
+		return s.impl == "java" && s.at > from && s.began <= to && due < s.at+catchesUp // it delivers before it can be asked
 	})
 }
 

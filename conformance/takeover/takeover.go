@@ -109,11 +109,11 @@ func (e ending) String() string {
 	return [...]string{"stopped", "stopped under load", "killed under load"}[e]
 }
 
-// start is the moment when a broker was ready.
+// start is when a broker was started, and when it was ready; both in milliseconds.
 type start struct {
-	at   int64
-	impl string
-	when time.Time
+	began, at int64
+	impl      string
+	when      time.Time
 }
 
 // run is one run.
@@ -279,7 +279,7 @@ func (r *run) expire(store string) error {
 // compared with.
 func (r *run) phase(ctx context.Context, i int, server testkit.Server, before *tables, started time.Duration) (*tables, error) {
 	p := &phase{run: r, number: i, impl: r.impl(i).Name(), ready: time.Now().UnixMilli(), server: server}
-	r.starts = append(r.starts, start{p.ready, p.impl, time.Now()})
+	r.starts = append(r.starts, start{p.ready - started.Milliseconds(), p.ready, p.impl, time.Now()})
 	var err error
 	if p.c, err = dial(r.addr); err != nil {
 		return nil, err
