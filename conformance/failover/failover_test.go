@@ -1,7 +1,9 @@
 package failover
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,35 @@ func TestQuantiles(t *testing.T) {
 	for q, want := range map[float64]float64{0.5: 50, 0.99: 99, 1: 100} {
 		if got := s.quantile(q); got != want {
 			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}
+
+// Runs add up in a file, each target's apart.
+func TestKillsAddUp(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out.json")
+	for i, target := range []string{"apogee", "java", "apogee"} {
+		k, err := OpenKillResults(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Sample{What: measured[sinceKill]}
+		s.add(time.Duration(i+1) * time.Second)
+		if err := k.Add(&KillReport{Target: target, Kills: 1, Acked: 10, Runs: []string{fmt.Sprint("run", i)}, Samples: []*Sample{s}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := OpenKillResults(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := k.Markdown()
+	for _, want := range []string{
+		"| apogee, 2 kills | java, 1 kills |", measured[sinceKill] + " | 1000 / 3000 / 3000 | 2000 / 2000 / 2000 |",
+		"apogee: 20 messages acknowledged", "Run run0; run2.",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
 		}
 	}
 }

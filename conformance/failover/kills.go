@@ -21,13 +21,14 @@ type KillOptions struct {
 	Phase    time.Duration // how long all is well between two kills, on average
 	Official bool          // a consumer of the Go client too, which is waited for
 	Conf     testkit.Props // settings of the brokers besides the usual ones
+	Origin   string        // of the report: what is run, and at which commit
 	Progress func(format string, args ...any)
 }
 
 // KillReport is what was measured and found.
 type KillReport struct {
 	Target                     string
-	Seed                       uint64
+	Runs                       []string // what was run, and at which commit
 	Samples                    []*Sample
 	Kills                      int
 	Acked, Read, Twice, Failed int
@@ -64,7 +65,7 @@ var measured = []string{
 
 func (r *KillReport) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d kills of the master under load, seed %d, in %v\n", r.Target, r.Kills, r.Seed, r.Took.Round(time.Second))
+	fmt.Fprintf(&b, "%s: %d kills of the master under load, in %v: %s\n", r.Target, r.Kills, r.Took.Round(time.Second), strings.Join(r.Runs, "; "))
 	table(&b, r.Samples)
 	fmt.Fprintf(&b, "messages   %d acknowledged; %d read from master and slave and compared; %d sends were not answered or refused\n", r.Acked, r.Read, r.Failed)
 	fmt.Fprintf(&b, "offsets    %d of %d were at the slave when it took over\n", r.There, r.Due)
@@ -104,7 +105,7 @@ func fresh(targets ...testkit.Target) time.Duration {
 // Kills runs to its end, or until ctx is over. An error means that it could not go on; findings are in the report.
 func Kills(ctx context.Context, o KillOptions) (*KillReport, error) {
 	k := &kills{KillOptions: o, rnd: rand.New(rand.NewPCG(o.Seed, 9))}
-	k.report = KillReport{Target: o.Target.Name(), Seed: o.Seed}
+	k.report = KillReport{Target: o.Target.Name(), Runs: []string{o.Origin}}
 	for _, what := range measured {
 		k.report.Samples = append(k.report.Samples, &Sample{What: what})
 	}
@@ -113,6 +114,9 @@ func Kills(ctx context.Context, o KillOptions) (*KillReport, error) {
 	k.report.Took = time.Since(began)
 	if k.rig != nil {
 		k.report.Findings = k.book.found()
+	}
+	if err != nil { // what was acknowledged has not been looked for
+		k.report.Findings = append(k.report.Findings, "it ended early: "+err.Error())
 	}
 	if !o.Official {
 		k.report.Samples = k.report.Samples[:officialOn]

@@ -27,6 +27,20 @@ const slowDisk = "slow-disk"
 
 func (f Fault) String() string { return faults[f].name }
 
+// MarshalText is the name, for files: numbers change with the list.
+func (f Fault) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads a name.
+func (f *Fault) UnmarshalText(name []byte) error {
+	for i := range faults {
+		if faults[i].name == string(name) {
+			*f = Fault(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("there is no fault %q", name)
+}
+
 // kill kills one of the two, and starts it again a little later.
 func (c *cell) kill(who role) error {
 	if err := c.brokers[who].Kill(); err != nil {

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,12 +21,15 @@ type Cell struct {
 	Fault         Fault
 }
 
-func (c Cell) String() string {
+func (c Cell) String() string { return fmt.Sprintf("%s-%s", c.pair(), c.Fault) }
+
+// pair is what the cells have in common that differ in the fault only.
+func (c Cell) pair() string {
 	mode := "async"
 	if c.Sync {
 		mode = "sync"
 	}
-	return fmt.Sprintf("%s-%s-%s-%s", c.Master, c.Slave, mode, c.Fault)
+	return fmt.Sprintf("%s-%s-%s", c.Master, c.Slave, mode)
 }
 
 // Matrix is all cells.
@@ -51,12 +55,15 @@ type Options struct {
 	Load     time.Duration // how long clients work before, in and after each fault
 	Rounds   int           // faults in a cell, one after the other
 	Together int           // cells at the same time
+	Origin   string        // of the rows: what was run, and at which commit
 	Progress func(format string, args ...any)
+	Ended    func(Row) error // is told of each cell as it ends; may be nil
 }
 
 // Row is what came of a cell.
 type Row struct {
 	Cell
+	Origin  string
 	Skipped string // why; "" if it was run
 	Hosts   string // what they were
 	Slow    string // what made disks slow
@@ -82,11 +89,12 @@ type Row struct {
 // OK tells whether nothing is wrong with a cell that was run.
 func (r *Row) OK() bool { return r.Skipped == "" && len(r.Findings) == 0 }
 
-// Run runs all cells. An error means that the machine has no room for them; what is wrong with the brokers is in the rows.
+// Run runs all cells. An error means that it was stopped, or that Ended failed; what is wrong with the brokers is in the rows.
 func Run(ctx context.Context, o Options) ([]Row, error) {
 	rows := make([]Row, len(o.Cells))
 	var wg sync.WaitGroup
-	var mu sync.Mutex // of Progress
+	var mu sync.Mutex // of Progress, Ended and what that says
+	var failed error
 	turn := make(chan struct{}, max(o.Together, 1))
 	for i := range o.Cells {
 		turn <- struct{}{}
@@ -99,15 +107,18 @@ func Run(ctx context.Context, o Options) ([]Row, error) {
 			for _, f := range rows[i].Findings {
 				o.Progress("  FINDING: %s", f)
 			}
+			if o.Ended != nil {
+				failed = errors.Join(failed, o.Ended(rows[i]))
+			}
 		})
 	}
 	wg.Wait()
-	return rows, ctx.Err()
+	return rows, errors.Join(ctx.Err(), failed)
 }
 
 func (o *Options) run(ctx context.Context, i int) Row {
 	spec := o.Cells[i]
-	row := Row{Cell: spec}
+	row := Row{Cell: spec, Origin: o.Origin}
 	if err := ctx.Err(); err != nil {
 		row.Skipped = err.Error()
 		return row

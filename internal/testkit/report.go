@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,21 @@ func (d Delivery) Deliver() error {
 		return err
 	}
 	return putIntoFile(filepath.Join(root, "README.md"), d.Section, d.Text)
+}
+
+// Earlier reads what an earlier run has delivered into a file of JSON. Where there is none, value stays as it is.
+func Earlier(path string, value any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, value)
+	}
+	if err != nil {
+		return fmt.Errorf("results %s: %w", path, err)
+	}
+	return nil
 }
 
 func putIntoFile(path, section, text string) error {

@@ -33,6 +33,9 @@ Examples:
   bin/failover-test -upgrade              from Java to Apogee and back
   bin/failover-test -upgrade -pairs 1 -with apogee
 
+The file of -json has all measurements. Kills are added to those that earlier runs have left there, Apogee's and Java's apart;
+-write-readme makes a table of them.
+
 Flags:
 `
 
@@ -47,7 +50,9 @@ func main() {
 type settings struct {
 	kills, pairs      int
 	upgrade, official bool
+	readme            bool
 	with, dir, json   string
+	origin            string // what is run, and at which commit
 	seed              uint64
 	phase             time.Duration
 }
@@ -64,17 +69,18 @@ func run(args []string) int {
 	set.DurationVar(&s.phase, "phase", 2*time.Second, "how long all is well before a kill or an exchange, on average")
 	set.StringVar(&s.dir, "dir", "", "`folder` for the files, which stay; by default a temporary one, which is deleted unless there are findings")
 	set.StringVar(&s.json, "json", "", "`file` for the report with all measurements")
+	set.BoolVar(&s.readme, "write-readme", false, "put the table of kills that the file of -json has into README.md; with -kills 0 nothing is run")
 	if code, ok := testkit.ParseFlags(set, args); !ok {
 		return code
 	}
+	said := testkit.CommandLine("bin/failover-test", args, map[string]bool{"dir": true, "json": true, "write-readme": false})
+	s.origin = fmt.Sprintf("`%s` at commit %s", said, testkit.Commit())
 	temporary := s.dir == ""
 	report, findings, err := s.start()
 	if report != nil {
 		fmt.Printf("\n%v", report)
-		if s.json != "" {
-			err = errors.Join(err, testkit.Delivery{Value: report, JSON: s.json}.Deliver())
-		}
 	}
+	err = errors.Join(err, s.deliver(report))
 	switch {
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "failover-test: %v\n", err)
@@ -91,8 +97,34 @@ func run(args []string) int {
 	return 1
 }
 
+// deliver writes the files.
+func (s *settings) deliver(report fmt.Stringer) error {
+	if s.json == "" {
+		return nil
+	}
+	if s.upgrade {
+		return testkit.Delivery{Value: report, JSON: s.json}.Deliver()
+	}
+	results, err := failover.OpenKillResults(s.json)
+	if err != nil {
+		return err
+	}
+	if r, ok := report.(*failover.KillReport); ok {
+		if err := results.Add(r); err != nil {
+			return err
+		}
+	}
+	if s.readme {
+		return testkit.Delivery{Text: results.Markdown(), Section: "failover"}.Deliver()
+	}
+	return nil
+}
+
 // start runs what is asked for.
 func (s *settings) start() (report fmt.Stringer, findings int, err error) {
+	if !s.upgrade && s.kills == 0 {
+		return nil, 0, nil
+	}
 	bin, err := testkit.Binary()
 	if err != nil {
 		return nil, 0, err
@@ -124,7 +156,7 @@ func (s *settings) start() (report fmt.Stringer, findings int, err error) {
 		return r, len(r.Findings), err
 	}
 	r, err := failover.Kills(ctx, failover.KillOptions{
-		Target: other, Dir: s.dir, Kills: s.kills, Seed: s.seed, Phase: s.phase, Official: s.official, Progress: progress,
+		Target: other, Dir: s.dir, Kills: s.kills, Seed: s.seed, Phase: s.phase, Official: s.official, Origin: s.origin, Progress: progress,
 	})
 	return r, len(r.Findings), err
 }
