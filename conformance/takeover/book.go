@@ -36,7 +36,7 @@ type spot struct {
 type pages struct {
 	first    int64
 	sums     [][16]byte // zero: there was nothing, or it is compacted away
-	physical []int64
+	physical []int64    // in the commit log, or, of a compacted queue, in a log of its own
 }
 
 func (q *pages) end() int64 { return q.first + int64(len(q.sums)) }
@@ -172,10 +172,10 @@ func (b *book) look(r reader, whole bool) error {
 		}
 	}
 	there, least := map[place]bool{}, b.run.ledger.ends()
-	patience := time.Now().Add(30 * time.Second) // for all of them
+	left := patienceOf(30 * time.Second) // for all of them
 	for _, p := range places {
 		there[p] = true
-		if err := b.queue(r, p, whole, least[p], patience); err != nil {
+		if err := b.queue(r, p, whole, least[p], left); err != nil {
 			return err
 		}
 	}
@@ -190,11 +190,14 @@ func (b *book) look(r reader, whole bool) error {
 }
 
 // queue reads a queue, which should reach to least; it may take a while until it does.
-func (b *book) queue(r reader, p place, whole bool, least int64, patience time.Time) error {
+func (b *book) queue(r reader, p place, whole bool, least int64, left *patience) error {
 	var first, end int64
-	err := wait(time.Until(patience), func() (err error) {
+	err := left.wait(func() (err error) {
+		was := end
 		if first, end, err = r.ends(p); err == nil && end < least {
-			err = errBehind
+			if err = errBehind; end > was {
+				*left = max(*left, *patienceOf(10 * time.Second)) // it comes
+			}
 		}
 		return err
 	})
@@ -289,9 +292,12 @@ func (b *book) newest(p place, q *pages, seen map[int64]bool) {
 	}
 }
 
-// cut forgets what is before an offset of the log, and returns how many messages that were.
+// cut forgets what is before an offset of the commit log, and returns how many messages that were. What is compacted stays: it has been copied.
 func (b *book) cut(begin int64) (n int) {
-	for _, q := range b.queues {
+	for p, q := range b.queues {
+		if p.topic == keyedTopic {
+			continue
+		}
 		i := 0
 		for i < len(q.physical) && q.physical[i] < begin {
 			i++
@@ -339,12 +345,26 @@ func (r reader) tables() (*tables, error) {
 	return t, nil
 }
 
-// wait asks again until there is no error, for a while: a broker that has just started may answer with one.
-func wait(limit time.Duration, f func() error) error {
-	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+// patience is how often something is asked again. Questions are counted, not time: a machine that stands still for a while has not waited,
+// and one that is busy takes longer over each.
+type patience int
+
+const betweenAsks = 20 * time.Millisecond
+
+func patienceOf(d time.Duration) *patience {
+	p := patience(d / betweenAsks)
+	return &p
+}
+
+// wait asks again until there is no error, or no patience left: a broker that has just started may answer with one.
+func (p *patience) wait(f func() error) error {
+	for ; ; *p-- {
 		err := f()
-		if err == nil || time.Now().After(end) {
+		if err == nil || *p <= 0 {
 			return err
 		}
+		time.Sleep(betweenAsks)
 	}
 }
+
+func wait(limit time.Duration, f func() error) error { return patienceOf(limit).wait(f) }
