@@ -52,12 +52,13 @@ func environment(t *T) {
 	}
 	bin, err := testkit.Binary()
 	t.Must(err, "build")
-	port, err := testkit.BrokerPort()
+	ports, err := testkit.HoldBrokerPorts()
 	t.Must(err, "port")
+	t.Cleanup(ports.Release)
 	dir := filepath.Join(t.tempDir(), "env")
 	t.Must(os.MkdirAll(dir, 0o755), "make a folder")
 	conf := baseConf("env-a").With(testkit.Props{
-		"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
+		"listenPort": ports.Text(), "haListenPort": ports.Replicas(), "brokerIP1": "127.0.0.1",
 		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store"),
 	})
 	file := filepath.Join(dir, "broker.conf")
@@ -68,7 +69,7 @@ func environment(t *T) {
 	})
 	t.Must(err, "start a broker with NAMESRV_ADDR")
 	t.Cleanup(p.Kill)
-	c := &cluster{namesrv: ns.Addr(), broker: testkit.Addr(port), brokerName: "env-a"}
+	c := &cluster{namesrv: ns.Addr(), broker: testkit.Addr(ports.Port()), brokerName: "env-a"}
 	t.Must(c.ready(), "registration at the address of the environment")
 	Equal(t, "rocketmqHome", configText(t.dial(c.broker))["rocketmqHome"], dir)
 	t.Must(p.Stop(), "stop")
@@ -116,14 +117,16 @@ func scripts(t *T) {
 	root, err := testkit.Root()
 	t.Must(err, "find the scripts")
 	dir := t.tempDir()
-	nsPort, err := testkit.Port()
+	nsPort, err := testkit.HoldPort()
 	t.Must(err, "port")
-	port, err := testkit.BrokerPort()
+	t.Cleanup(nsPort.Release)
+	ports, err := testkit.HoldBrokerPorts()
 	t.Must(err, "port")
+	t.Cleanup(ports.Release)
 	nsConf, conf := filepath.Join(dir, "namesrv.conf"), filepath.Join(dir, "broker.conf")
-	t.Must(testkit.Props{"listenPort": fmt.Sprint(nsPort), "bindAddress": "127.0.0.1", "kvConfigPath": filepath.Join(dir, "kv.json")}.WriteFile(nsConf), "write")
+	t.Must(testkit.Props{"listenPort": nsPort.Text(), "bindAddress": "127.0.0.1", "kvConfigPath": filepath.Join(dir, "kv.json")}.WriteFile(nsConf), "write")
 	t.Must(baseConf("script-a").With(testkit.Props{
-		"listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1), "brokerIP1": "127.0.0.1",
+		"listenPort": ports.Text(), "haListenPort": ports.Replicas(), "brokerIP1": "127.0.0.1",
 		"bindAddress": "127.0.0.1", "storePathRootDir": filepath.Join(dir, "store"), "namesrvAddr": "127.0.0.1:1",
 	}).WriteFile(conf), "write")
 	env := []string{"HOME=" + dir, "NAMESRV_ADDR=", "APOGEE_RUN_DIR=" + filepath.Join(dir, "run")}
@@ -147,7 +150,7 @@ func scripts(t *T) {
 		script, want string
 		args         []string
 	}{
-		{"mqnamesrv", "listenPort=" + fmt.Sprint(nsPort), []string{"-c", nsConf, "-p"}},
+		{"mqnamesrv", "listenPort=" + nsPort.Text(), []string{"-c", nsConf, "-p"}},
 		{"mqbroker", "brokerName=script-a", []string{"-c", conf, "-p"}},
 		{"mqbroker", "brokerName=script-a", []string{"-c", conf, "-m"}},
 		{"mqbroker", "namesrvAddr=127.0.0.1:2", []string{"-c", conf, "-n", "127.0.0.1:2", "-p"}},
@@ -165,17 +168,17 @@ func scripts(t *T) {
 	ns, err := testkit.Start(testkit.Command{Path: filepath.Join(root, "bin", "mqnamesrv"), Args: []string{"-c", nsConf}, Dir: dir, Env: env, Ready: "boot success"})
 	t.Must(err, "mqnamesrv")
 	t.Cleanup(ns.Kill)
-	br, err := testkit.Start(testkit.Command{Path: filepath.Join(root, "bin", "mqbroker"), Args: []string{"-c", conf, "-n", testkit.Addr(nsPort)}, Dir: dir, Env: env, Ready: "boot success"})
+	br, err := testkit.Start(testkit.Command{Path: filepath.Join(root, "bin", "mqbroker"), Args: []string{"-c", conf, "-n", testkit.Addr(nsPort.Port())}, Dir: dir, Env: env, Ready: "boot success"})
 	t.Must(err, "mqbroker")
 	t.Cleanup(br.Kill)
-	want := fmt.Sprintf("The broker[script-a, 127.0.0.1:%d] boot success. serializeType=JSON", port)
+	want := fmt.Sprintf("The broker[script-a, 127.0.0.1:%d] boot success. serializeType=JSON", ports.Port())
 	if !strings.Contains(br.Output(), want) {
 		t.Errorf("no %q in the output of mqbroker: %.300s", want, br.Output())
 	}
 	if !strings.Contains(ns.Output(), "The Name Server boot success. serializeType=JSON") {
 		t.Errorf("output of mqnamesrv: %.300s", ns.Output())
 	}
-	c := &cluster{namesrv: testkit.Addr(nsPort), broker: testkit.Addr(port), brokerName: "script-a"}
+	c := &cluster{namesrv: testkit.Addr(nsPort.Port()), broker: testkit.Addr(ports.Port()), brokerName: "script-a"}
 	t.Must(c.ready(), "registration")
 	t.sendSync(t.producer(c), message1("FromScripts", "x"))
 	// mqshutdown stops the servers of its own installation: here, those whose pid files are in this case's folder.

@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,11 +28,27 @@ func (t *T) javaProgramOf(release *testkit.Java, name string, args ...string) st
 	t.Must(err, "make the program")
 	ctx, cancel := context.WithDeadline(context.Background(), t.ctxEnd)
 	defer cancel()
-	out, err := release.Run(ctx, filepath.Join(t.tempDir(), "java"+release.Version+"-"+name), []string{"ORACLE_CLASSPATH=" + classes}, append([]string{"java", name}, args...)...)
+	dir := filepath.Join(t.tempDir(), "java"+release.Version+"-"+name)
+	out, err := release.Run(ctx, dir, []string{"ORACLE_CLASSPATH=" + classes}, append([]string{"java", name}, args...)...)
 	if err != nil || !strings.Contains(out, "ALL PASSED") {
-		t.Fatalf("%s, Java client %s: %v\n%s", name, release.Version, err, out[max(0, len(out)-2500):])
+		t.Fatalf("%s, Java client %s: %v\n%s", name, release.Version, err, out[max(0, len(out)-2500):]+complaints(dir))
 	}
 	return out
+}
+
+// complaints is what the client has logged last that is not as it should be.
+func complaints(dir string) string {
+	files, _ := filepath.Glob(filepath.Join(dir, "home", "logs", "rocketmqlogs", "*.log"))
+	var out []string
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, " WARN ") || strings.Contains(line, " ERROR ") {
+				out = append(out, fmt.Sprintf("%s: %.300s", filepath.Base(file), line))
+			}
+		}
+	}
+	return strings.Join(out[max(0, len(out)-20):], "")
 }
 
 // javaClients runs a small program of ours with the official Java client, of the present release and of the last one of the old line.

@@ -55,14 +55,15 @@ func replicaConf(name string) testkit.Props {
 // newPair starts a master; slaves are started later.
 func (t *T) newPair(conf testkit.Props) *pair {
 	name := strings.ReplaceAll(t.Name("group"), "_", "-")
-	port, err := testkit.BrokerPort()
+	ports, err := testkit.HoldBrokerPorts()
 	t.Must(err, "ports")
-	conf = replicaConf(name).With(testkit.Props{"listenPort": fmt.Sprint(port)}).With(conf)
+	t.Cleanup(ports.Release)
+	conf = replicaConf(name).With(testkit.Props{"listenPort": ports.Text()}).With(conf)
 	ns := t.ownNamesrv(nil)
 	m, err := t.Target.Broker(filepath.Join(t.tempDir(), name+"-m"), ns.Addr(), conf)
 	t.Must(err, "start the master")
 	t.Cleanup(func() { _ = m.Stop() })
-	p := &pair{T: t, master: m, namesrv: ns.Addr(), haAddr: testkit.Addr(port + 1), topic: t.Name("T")}
+	p := &pair{T: t, master: m, namesrv: ns.Addr(), haAddr: testkit.Addr(ports.Port() + 1), topic: t.Name("T")}
 	b := t.dial(m.Addr())
 	defer b.Close()
 	b.topic(p.topic, topicConf{read: 4})

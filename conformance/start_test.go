@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,27 +14,29 @@ import (
 // The bounds only catch what is wrong by far: the figures belong to bin/bench-vs-java, on an idle machine.
 func TestStartAndIdleMemory(t *testing.T) {
 	bin := needBinary(t).Bin
-	nsPort, err := testkit.Port()
+	nsPort, err := testkit.HoldPort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := testkit.BrokerPort()
+	defer nsPort.Release()
+	ports, err := testkit.HoldBrokerPorts()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer ports.Release()
 	dir := t.TempDir()
 	began := time.Now()
 	p, err := testkit.Start(testkit.Command{Path: bin, Dir: dir, Env: []string{"HOME=" + dir, "APOGEE_RUN_DIR=" + dir}, Args: []string{
-		"standalone", "--data", filepath.Join(dir, "data"), "--namesrv-port", fmt.Sprint(nsPort), "--broker-port", fmt.Sprint(port),
+		"standalone", "--data", filepath.Join(dir, "data"), "--namesrv-port", nsPort.Text(), "--broker-port", ports.Text(),
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Kill()
-	if err := testkit.WaitPort(testkit.Addr(port), 20*time.Second); err != nil {
+	if err := testkit.WaitPort(testkit.Addr(ports.Port()), 20*time.Second); err != nil {
 		t.Fatalf("%v\n%s", err, p.Output())
 	}
-	c := dialTest(t, testkit.Addr(port))
+	c := dialTest(t, testkit.Addr(ports.Port()))
 	defer c.Close()
 	m := message{topic: "FirstTopic"}
 	f, err := c.Call(int(code.SendMessageV2), m.short(), []byte("first"))

@@ -18,11 +18,12 @@ const (
 
 // member is one server of a cluster: a broker, or the name server.
 type member struct {
-	pair string // the broker's name; "" of the name server
-	id   int    // the broker's; 0 is the master
-	addr string
-	dir  string // its store is in the folder store of it
-	conf testkit.Props
+	pair  string // the broker's name; "" of the name server
+	id    int    // the broker's; 0 is the master
+	addr  string
+	dir   string // its store is in the folder store of it
+	conf  testkit.Props
+	ports *testkit.Ports // held while it is down, too
 
 	namesrv string
 	now     testkit.Target // what it is
@@ -65,16 +66,16 @@ type cluster struct {
 	pairs []*pair
 }
 
-// newCluster chooses ports; nothing runs yet.
+// newCluster takes ports; nothing runs yet.
 func newCluster(dir string, pairs int, more testkit.Props) (*cluster, error) {
-	member := func(name string, id int, dir string, choose func() (int, error)) (*member, error) {
-		port, err := choose()
+	member := func(name string, id int, dir string, hold func() (*testkit.Ports, error)) (*member, error) {
+		ports, err := hold()
 		if err != nil {
 			return nil, err
 		}
-		return &member{pair: name, id: id, addr: testkit.Addr(port), dir: dir, conf: testkit.Props{"listenPort": strconv.Itoa(port)}}, nil
+		return &member{pair: name, id: id, ports: ports, addr: testkit.Addr(ports.Port()), dir: dir, conf: testkit.Props{"listenPort": ports.Text()}}, nil
 	}
-	ns, err := member("", 0, filepath.Join(dir, "namesrv"), testkit.Port)
+	ns, err := member("", 0, filepath.Join(dir, "namesrv"), testkit.HoldPort)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func newCluster(dir string, pairs int, more testkit.Props) (*cluster, error) {
 	for i := range pairs {
 		p := &pair{name: "pair-" + string(rune('a'+i))}
 		for id := range p.members {
-			m, err := member(p.name, id, filepath.Join(dir, fmt.Sprint(p.name, "-", id)), testkit.BrokerPort)
+			m, err := member(p.name, id, filepath.Join(dir, fmt.Sprint(p.name, "-", id)), testkit.HoldBrokerPorts)
 			if err != nil {
 				return nil, err
 			}

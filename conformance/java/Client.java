@@ -132,6 +132,7 @@ public class Client extends Driver {
       await("two deliveries", 60, () -> got.contains("later0") && got.contains("later1"));
       check(when.get(0) - at >= 800, "delivered after " + (when.get(0) - at) + " ms");
       DefaultLitePullConsumer dead = new DefaultLitePullConsumer("jg_dead" + tag);
+      patient(dead);
       dead.setNamesrvAddr(ns);
       dead.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
       await("a dead letter", 60, () -> {
@@ -148,6 +149,7 @@ public class Client extends Driver {
     step("lite pull consumer, subscribed and assigned", () -> {
       for (int i = 0; i < 12; i++) p.send(new Message("JLite" + tag, "T", bytes("l" + i)));
       DefaultLitePullConsumer c = new DefaultLitePullConsumer("jg_lite" + tag);
+      patient(c);
       c.setNamesrvAddr(ns);
       c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
       c.subscribe("JLite" + tag, "*");
@@ -157,6 +159,7 @@ public class Client extends Driver {
       c.commitSync();
       c.shutdown();
       DefaultLitePullConsumer a = new DefaultLitePullConsumer("jg_assign" + tag);
+      patient(a);
       a.setNamesrvAddr(ns);
       a.start();
       Collection<MessageQueue> qs = a.fetchMessageQueues("JLite" + tag);

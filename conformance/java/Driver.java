@@ -3,6 +3,7 @@
 import java.nio.charset.StandardCharsets;
 import java.util.Collection;
 import java.util.concurrent.Callable;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
@@ -46,6 +47,7 @@ abstract class Driver {
     DefaultMQProducer p = new DefaultMQProducer(group);
     p.setNamesrvAddr(ns);
     p.setSendMsgTimeout(15000);
+    patient(p);
     p.start();
     return p;
   }
@@ -55,8 +57,12 @@ abstract class Driver {
     DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
     c.setNamesrvAddr(ns);
     c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    patient(c);
     return c;
   }
+
+  // A heartbeat or a question for a route that takes over 3 s on a busy machine would be tried again half a minute later only.
+  static void patient(ClientConfig c) { c.setMqClientApiTimeout(15000); }
 
   static MessageListenerConcurrently into(Collection<String> box) {
     return (msgs, ctx) -> {

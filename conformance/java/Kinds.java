@@ -42,6 +42,7 @@ public class Kinds extends Driver {
     sent.put(batchTopic + "b" + next, next);
 
     DefaultMQProducer auto = new DefaultMQProducer("a_" + batchTopic);
+    patient(auto);
     auto.setNamesrvAddr(ns);
     auto.setInstanceName("auto_" + batchTopic);
     auto.setAutoBatch(true);

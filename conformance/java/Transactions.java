@@ -36,6 +36,7 @@ public class Transactions extends Driver {
 
   static void work(String ns, String name) throws Exception {
     TransactionMQProducer p = new TransactionMQProducer("PG_" + name);
+    patient(p);
     p.setNamesrvAddr(ns);
     p.setTransactionListener(new TransactionListener() {
       // A body says what to do: first/when asked.
@@ -54,6 +55,7 @@ public class Transactions extends Driver {
       return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
     });
     DefaultMQProducer first = new DefaultMQProducer("First_" + name);
+    patient(first);
     first.setNamesrvAddr(ns);
     first.start();
     first.createTopic("TBW102", name, 2, new HashMap<>());

@@ -120,11 +120,11 @@ func (c *cell) start() error {
 		return err
 	}
 	c.namesrv = ns
-	port, err := testkit.BrokerPort()
+	ports, err := testkit.HoldBrokerPorts() // the network has its own; here it keeps cells apart
 	if err != nil {
 		return err
 	}
-	role := testkit.Props{"brokerRole": "ASYNC_MASTER", "listenPort": fmt.Sprint(port), "haListenPort": fmt.Sprint(port + 1)}
+	role := testkit.Props{"brokerRole": "ASYNC_MASTER", "listenPort": ports.Text(), "haListenPort": ports.Replicas()}
 	if c.Sync {
 		role = role.With(testkit.Props{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2", "slaveTimeout": "1500"})
 	}
@@ -143,7 +143,7 @@ func (c *cell) start() error {
 	if err := c.tellTopics(); err != nil {
 		return err
 	}
-	conf, err := c.network.slaveConf(fmt.Sprintf("%s:%d", c.network.host(master).addr, port+1))
+	conf, err := c.network.slaveConf(fmt.Sprintf("%s:%d", c.network.host(master).addr, ports.Port()+1))
 	if err != nil {
 		return err
 	}

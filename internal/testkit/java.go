@@ -151,38 +151,34 @@ func (j *Java) Name() string { return "java" }
 
 // Namesrv implements Target.
 func (j *Java) Namesrv(dir string, conf Props) (Server, error) {
-	port, err := portOf(conf, Port)
+	ports, err := portsOf(conf, HoldPort)
 	if err != nil {
 		return nil, err
 	}
-	return j.start(dir, "namesrv", port, conf)
+	return j.start(dir, "namesrv", ports, conf)
 }
 
-// Broker implements Target. It takes seconds to open its ports; where somebody else has got one of them meanwhile, it is started again with others.
+// Broker implements Target.
 func (j *Java) Broker(dir, namesrv string, conf Props) (Server, error) {
-	for tries := 3; ; tries-- {
-		port, err := portOf(conf, BrokerPort)
-		if err != nil {
-			return nil, err
-		}
-		s, err := j.start(dir, "broker", port, brokerBase(dir, namesrv, port).With(conf))
-		if err == nil || tries == 1 || conf["listenPort"] != "" || !portTaken(err) {
-			return s, err
-		}
+	ports, err := portsOf(conf, HoldBrokerPorts)
+	if err != nil {
+		return nil, err
 	}
+	return j.start(dir, "broker", ports, brokerBase(dir, namesrv, ports).With(conf))
 }
 
-func (j *Java) start(dir, kind string, port int, conf Props) (Server, error) {
+func (j *Java) start(dir, kind string, ports *Ports, conf Props) (Server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &javaServer{java: j, dir: dir, kind: kind, addr: boundTo(conf, port), conf: conf}
+	s := &javaServer{java: j, dir: dir, kind: kind, ports: ports, addr: boundTo(conf, ports.Port()), conf: conf}
 	return s, s.Restart(nil)
 }
 
 type javaServer struct {
 	java            *Java
 	dir, kind, addr string
+	ports           *Ports // held as long as it may be started again
 	conf            Props
 	pid             int
 	inRoom          bool

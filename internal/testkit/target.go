@@ -47,30 +47,30 @@ func (Apogee) Name() string { return "apogee" }
 
 // Namesrv implements Target.
 func (a Apogee) Namesrv(dir string, conf Props) (Server, error) {
-	port, err := portOf(conf, Port)
+	ports, err := portsOf(conf, HoldPort)
 	if err != nil {
 		return nil, err
 	}
 	base := Props{
-		"listenPort": strconv.Itoa(port), "bindAddress": "127.0.0.1",
+		"listenPort": ports.Text(), "bindAddress": "127.0.0.1",
 		"kvConfigPath": filepath.Join(dir, "namesrv", "kvConfig.json"), "configStorePath": filepath.Join(dir, "namesrv", "namesrv.properties"),
 	}
-	return a.start(dir, "namesrv", port, base.With(conf))
+	return a.start(dir, "namesrv", ports, base.With(conf))
 }
 
 // Broker implements Target.
 func (a Apogee) Broker(dir, namesrv string, conf Props) (Server, error) {
-	port, err := portOf(conf, BrokerPort)
+	ports, err := portsOf(conf, HoldBrokerPorts)
 	if err != nil {
 		return nil, err
 	}
-	return a.start(dir, "broker", port, brokerBase(dir, namesrv, port).With(conf))
+	return a.start(dir, "broker", ports, brokerBase(dir, namesrv, ports).With(conf))
 }
 
-func brokerBase(dir, namesrv string, port int) Props {
+func brokerBase(dir, namesrv string, ports *Ports) Props {
 	p := Props{
 		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
-		"listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1),
+		"listenPort": ports.Text(), "haListenPort": ports.Replicas(),
 		"storePathRootDir": filepath.Join(dir, "store"), "storePathCommitLog": filepath.Join(dir, "store", "commitlog"),
 	}
 	if namesrv != "" {
@@ -79,15 +79,17 @@ func brokerBase(dir, namesrv string, port int) Props {
 	return p
 }
 
-func portOf(conf Props, choose func() (int, error)) (int, error) {
+// portsOf are the ports of a server with these settings, which are somebody else's to hold if there is one in the settings.
+func portsOf(conf Props, hold func() (*Ports, error)) (*Ports, error) {
 	if text := conf["listenPort"]; text != "" {
-		return strconv.Atoi(text)
+		port, err := strconv.Atoi(text)
+		return &Ports{first: port}, err
 	}
-	return choose()
+	return hold()
 }
 
-func (a Apogee) start(dir, command string, port int, conf Props) (Server, error) {
-	s := &apogeeServer{of: a, dir: dir, command: command, addr: boundTo(conf, port), conf: conf}
+func (a Apogee) start(dir, command string, ports *Ports, conf Props) (Server, error) {
+	s := &apogeeServer{of: a, dir: dir, command: command, ports: ports, addr: boundTo(conf, ports.Port()), conf: conf}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -105,6 +107,7 @@ func boundTo(conf Props, port int) string {
 type apogeeServer struct {
 	of                 Apogee
 	dir, command, addr string
+	ports              *Ports // held as long as it may be started again
 	conf               Props
 	proc               *Process
 }

@@ -88,18 +88,43 @@ func TestOutputKeepsBothEnds(t *testing.T) {
 	}
 }
 
-func TestBrokerPortHasFreeNeighbours(t *testing.T) {
-	port, err := BrokerPort()
+// TestPortsAreHeld has a server listen on what is held, on one address and on all, twice, while nobody else can hold it or gets it unasked.
+func TestPortsAreHeld(t *testing.T) {
+	ports, err := HoldBrokerPorts()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []int{port - 2, port, port + 1} {
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p))
-		if err != nil {
-			t.Logf("port %d was taken meanwhile: %v", p, err)
-			continue
+	defer ports.Release()
+	mine := map[int]bool{}
+	for _, d := range []int{-2, 0, 1} {
+		p := ports.Port() + d
+		mine[p] = true
+		for _, host := range []string{"127.0.0.1", "", "127.0.0.1"} {
+			l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p)))
+			if err != nil {
+				t.Errorf("listen on what is held: %v", err)
+				continue
+			}
+			_ = l.Close()
 		}
-		_ = l.Close()
+		if err := (&Ports{first: p, held: []*os.File{nil}}).hold(0); err == nil {
+			t.Errorf("port %d is held twice", p)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for range 200 { // connections get theirs from the same range, in no order
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if port := c.LocalAddr().(*net.TCPAddr).Port; mine[port] {
+			t.Errorf("a connection got port %d", port)
+		}
+		_ = c.Close()
 	}
 }
 
