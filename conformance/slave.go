@@ -279,8 +279,9 @@ func slaveActs(t *T) {
 			delays, err2 := os.ReadFile(filepath.Join(testkit.StoreDir(p.master), "config", "delayOffset.json"))
 			return err == nil && err2 == nil && strings.Contains(string(offsets), topic+"@"+group) && len(delays) > 0, fmt.Sprint(err, err2)
 		})
-		m.send(message{topic: topic, body: []byte("delayed"), properties: wire.Properties("DELAY", "3", "UNIQ_KEY", "ud")})
-		m.send(message{topic: topic, body: []byte("timed"), properties: wire.Properties("TIMER_DELAY_SEC", "11", "UNIQ_KEY", "ut")})
+		// Late enough for a busy machine to have killed the master before.
+		m.send(message{topic: topic, body: []byte("delayed"), properties: wire.Properties("DELAY", "4", "UNIQ_KEY", "ud")})
+		m.send(message{topic: topic, body: []byte("timed"), properties: wire.Properties("TIMER_DELAY_SEC", "31", "UNIQ_KEY", "ut")})
 		m.half(topic, "PG", "UH")
 		p.replicated(60 * time.Second)
 		active := func(r *raw) string {
@@ -300,7 +301,7 @@ func slaveActs(t *T) {
 		s.ok(code.UpdateConsumerOffset, wire.Ext("consumerGroup", group, "topic", topic, "queueId", 0, "commitOffset", 77), nil)
 		// What is due comes, at the broker that can store it.
 		var got string
-		t.Until(60*time.Second, "delayed and timed message at the other broker", func() (bool, string) {
+		t.Until(90*time.Second, "delayed and timed message at the other broker", func() (bool, string) {
 			got = bodiesOf(o.records(topic, 0, 0))
 			return strings.Contains(got, "delayed") && strings.Contains(got, "timed"), got
 		})
