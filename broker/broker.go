@@ -285,6 +285,7 @@ func (b *Broker) timerOptions(c *Config) timer.Options {
 			s := b.store.Stats()
 			return s.MinPhysical, s.MaxPhysical, s.Flushed
 		},
+		Dispatched: b.store.Dispatched,
 		Switches: func() timer.Switches {
 			c := b.live.Get()
 			return timer.Switches{StopEnqueue: c.TimerStopEnqueue, StopDequeue: c.TimerStopDequeue, SkipUnknown: c.TimerSkipUnknown}

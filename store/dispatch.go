@@ -445,6 +445,12 @@ func (d *dispatcher) stop(timeout time.Duration) (behind int64) {
 	return behind
 }
 
+// Dispatched is how far messages of the log can be read from their queues, and how far they are acknowledged, which may be a little further.
+func (s *Store) Dispatched() (upTo, acknowledged int64) {
+	acknowledged = s.commit.confirmed()
+	return s.dispatch.pos.Load(), acknowledged
+}
+
 // behind is how much of the confirmed log has no queue entries.
 func (d *dispatcher) behind() int64 { return max(d.s.commit.confirmed()-d.pos.Load(), 0) }
 

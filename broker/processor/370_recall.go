@@ -27,7 +27,8 @@ const (
 //   - 16 unless recallMessageEnable, 11 at a slave, 14 before startAcceptSendRequestTimeStamp or if the broker is not writeable and recalls are no exception
 //   - 17 if the topic is missing
 //   - 604 for what is no handle, one of another topic or broker, and a time that has passed or is timerMaxDelaySec away
-//   - 1 if the store refuses the cancellation; 0 with the unique key, also if it waits for the disk in vain
+//   - 1 if the store refuses the cancellation; 604 if its time had come when it was stored, and so it may be too late
+//   - 0 with the unique key, also if it waits for the disk in vain
 //
 // Every answer carries MSG_REGION. It waits for the disk: it runs in the send lane.
 func (p *Processor) recall(r *remoting.Request) {
@@ -84,6 +85,9 @@ func (p *Processor) recallMessage(r *remoting.Request, v *sendView, h *header.Re
 		return "", refusal{code.SystemError, "recall failed, execute error"}
 	}
 	p.Stats.Put(m.Topic, 1, res.NextOffset-res.PhysicalOffset)
+	if p.Timers.Passed(v.timers.Slot(at)) {
+		return "", refusal{code.IllegalOperation, "recall failed, timestamp invalid"}
+	}
 	return handle.UniqKey, refusal{}
 }
 

@@ -92,6 +92,8 @@ type Transactions interface {
 type Timers interface {
 	// Full tells whether the slot of a time takes no more messages for now.
 	Full(out int64, limit int) bool
+	// Passed tells whether a cancellation that has just been stored may come too late for the slot of a time.
+	Passed(out int64) bool
 	// Checkpoint and Metrics are what Java's slaves read.
 	Checkpoint() []byte
 	Metrics() []byte

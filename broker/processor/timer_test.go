@@ -19,10 +19,12 @@ import (
 // fakeTimers has one slot that is full.
 type fakeTimers struct {
 	full   int64
+	passed bool
 	forgot string
 }
 
 func (f *fakeTimers) Full(out int64, limit int) bool { return out == f.full && limit == 10 }
+func (f *fakeTimers) Passed(int64) bool              { return f.passed }
 func (f *fakeTimers) Checkpoint() []byte             { return make([]byte, 56) }
 func (f *fakeTimers) Metrics() []byte                { return []byte(`{"timingCount":{}}`) }
 func (f *fakeTimers) Forget(topic string)            { f.forgot = topic }
@@ -153,6 +155,7 @@ func TestRecall(t *testing.T) {
 	for name, c := range map[string]struct {
 		topic, handle string
 		change        func(*config.Broker)
+		passed        bool // when the cancellation has been stored
 		code          int32
 		remark        string
 		cancels       string
@@ -169,17 +172,18 @@ func TestRecall(t *testing.T) {
 		"other broker":     {topic: "tA", handle: handle("tA broker-b 1700000004001 KEY"), code: 604, remark: "recall failed, broker service not available"},
 		"past":             {topic: "tA", handle: handle("tA broker-a 1700000000500 KEY"), code: 604, remark: "recall failed, timestamp invalid"},
 		"far":              {topic: "tA", handle: handle("tA broker-a 1700259200500 KEY"), code: 604, remark: "recall failed, timestamp invalid"},
+		"time has come":    {topic: "tA", handle: good, passed: true, code: 604, remark: "recall failed, timestamp invalid"},
 		"no timer":         {topic: "tA", handle: good, change: func(c *config.Broker) { c.TimerWheel = false }, code: 1, remark: "recall failed, execute error"},
 		"without a handle": {topic: "tA", code: 1, remark: "the custom field <recallHandle> is null"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, _ := timedRig(t, func(b *config.Broker) {
+			g, timers := timedRig(t, func(b *config.Broker) {
 				b.Recall = true
 				if c.change != nil {
 					c.change(b)
 				}
 			})
-			if name == "no timer" {
+			if timers.passed = c.passed; name == "no timer" {
 				g.Timers = nil
 			}
 			f := header.Fields{{Key: "producerGroup", Value: "pg"}, {Key: "topic", Value: c.topic}}
@@ -191,8 +195,8 @@ func TestRecall(t *testing.T) {
 				t.Fatalf("answer %v, want %d %q", a, c.code, c.remark)
 			}
 			if c.code != 0 {
-				if len(g.store.log) != 0 {
-					t.Error("something was stored all the same")
+				if (len(g.store.log) != 0) != c.passed {
+					t.Errorf("%d messages were stored", len(g.store.log))
 				}
 				return
 			}

@@ -39,7 +39,7 @@ const maxKeptItems = 1 << 16
 // deliverDue works on the slot that is due; false if there is none.
 func (s *Service) deliverDue(sw *Switches) (busy bool, err error) {
 	if s.due == nil {
-		if s.next >= s.write {
+		if s.next >= s.settled {
 			return false, nil
 		}
 		if err := s.open(s.next); err != nil {

@@ -29,7 +29,7 @@ func (s *Service) catchingUp() bool {
 // enter reads the timer topic on; false if its end is reached.
 func (s *Service) enter(sw *Switches) (more bool, err error) {
 	if s.repeat.searching() {
-		s.findRolled()
+		s.lookAhead()
 		return true, nil
 	}
 	off, now := s.queueOffset.Load(), s.now()
@@ -43,8 +43,11 @@ func (s *Service) enter(sw *Switches) (more bool, err error) {
 	switch s.res.Status {
 	case store.Found:
 		err := s.enterAll(sw)
-		if s.full = errors.Is(err, errFull); s.full { // delivery goes on, and makes room
+		switch s.full = errors.Is(err, errFull); {
+		case s.full: // delivery goes on, and makes room
 			return false, nil
+		case errors.Is(err, errAhead):
+			return true, nil
 		}
 		return true, err
 	case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull, store.MessageWasRemoving, store.NoMatchedMessage:
@@ -158,6 +161,9 @@ func (s *Service) enterOne(rec []byte, sw *Switches) error {
 		if t.cancels != nil {
 			s.opts.Log.Warn("cancellation comes too late", "key", string(t.cancels), "out", t.out)
 			return nil
+		}
+		if cancelled, err := s.cancelledLate(&h, &t, out); cancelled || err != nil {
+			return err
 		}
 		return s.put(rec, never, false, sw)
 	}

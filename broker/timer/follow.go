@@ -116,6 +116,7 @@ func (s *Service) goTo(read int64) {
 // master has delivered what was due.
 func (s *Service) lead() {
 	f := &s.following
+	s.look = look{}
 	s.repeat.catchUp = s.opts.Store.MaxOffset(Topic, 0)
 	if f.known && s.repeat.until < f.master.queue && f.master.queue > s.queueOffset.Load() {
 		s.repeat.until, s.repeat.read = f.master.queue, s.wheel.floor(f.master.read)

@@ -392,7 +392,7 @@ func (s *Service) rebuild(read, done, until int64) error {
 	begin := max(0, s.opts.Store.MinOffset(Topic, 0))
 	s.repeat = repeat{
 		until: until, read: done, catchUp: s.opts.Store.MaxOffset(Topic, 0),
-		search: begin, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, rolled: make(map[origin]int),
+		search: begin, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, rolled: make(map[origin]int), cancels: make(map[string]int64),
 	}
 	if until == 0 {
 		s.repeat.read = 0

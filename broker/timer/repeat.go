@@ -1,6 +1,7 @@
 package timer
 
 import (
+	"errors"
 	"hash/maphash"
 	"math"
 	"strconv"
@@ -16,11 +17,13 @@ type repeat struct {
 	read    int64          // ms: a message whose slot is before this was delivered; 0: not known
 	catchUp int64          // queue offset up to which everything is entered before anything is delivered, so that cancellations are known
 
-	// When the timer is made anew, what was rolled is known by the message that was put for it: when it was entered, and so in which slot
-	// it was, is written nowhere.
-	search int64 // queue offset from which on such messages are looked for, up to catchUp
-	seeds  [2]maphash.Seed
-	rolled map[origin]int // how many there are; nil: none are looked for
+	// What is up to catchUp may have to be looked at before it is entered. When the timer is made anew, what was rolled is known by the message
+	// that was put for it: when it was entered, and so in which slot it was, is written nowhere. And what comes too late for its slot, since
+	// whoever was here before had passed that without it, is not delivered if it was cancelled.
+	search  int64 // queue offset of the next message to look at
+	seeds   [2]maphash.Seed
+	rolled  map[origin]int   // how many there are; nil: none are looked for
+	cancels map[string]int64 // slots by key; nil: none are looked for
 }
 
 // origin is what a rolled message has in common with what was put for it, and how often the former was rolled.
@@ -29,11 +32,13 @@ type origin struct {
 	rolls int64
 }
 
-// searching tells whether messages are still to be looked for that were put for rolled ones.
-func (r *repeat) searching() bool { return r.rolled != nil && r.search < r.catchUp }
+// searching tells whether messages are still to be looked at.
+func (r *repeat) searching() bool {
+	return (r.rolled != nil || r.cancels != nil) && r.search < r.catchUp
+}
 
-// findRolled reads some messages of the timer topic and notes which of them were put for rolled ones.
-func (s *Service) findRolled() {
+// lookAhead reads some messages of the timer topic and notes which of them were put for rolled ones, or cancel what is late.
+func (s *Service) lookAhead() {
 	r := &s.repeat
 	s.req = store.GetRequest{Topic: Topic, Offset: r.search, MaxCount: enterCount, MaxBytes: math.MaxInt32}
 	s.opts.Store.Get(&s.req, &s.res)
@@ -46,9 +51,7 @@ func (s *Service) findRolled() {
 			}
 			var h record.Header
 			if record.Parse(region[:size], &h) == nil {
-				if rolls := rollsOf(h.Properties); rolls > 0 {
-					r.rolled[r.origin(&h, rolls-1)]++
-				}
+				s.noteAhead(&h)
 			}
 			region = region[size:]
 		}
@@ -58,6 +61,37 @@ func (s *Service) findRolled() {
 		return
 	}
 	r.search = r.catchUp // there is nothing to go on to
+}
+
+func (s *Service) noteAhead(h *record.Header) {
+	r := &s.repeat
+	if rolls := rollsOf(h.Properties); rolls > 0 && r.rolled != nil {
+		r.rolled[r.origin(h, rolls-1)]++
+	}
+	var t timed
+	if r.cancels == nil || t.parse(h.Properties) != nil || t.cancels == nil {
+		return
+	}
+	if out := s.wheel.floor(t.out); out < s.read && (h.QueueOffset >= r.until || out >= r.read) { // else both are done with
+		r.cancels[string(t.cancels)] = out
+	}
+}
+
+// errAhead says that there is something to be looked at before a message can be dealt with.
+var errAhead = errors.New("messages further ahead are to be looked at first")
+
+// cancelledLate tells whether a message that is too late for its slot was cancelled.
+func (s *Service) cancelledLate(h *record.Header, t *timed, out int64) (bool, error) {
+	r := &s.repeat
+	if h.QueueOffset >= r.catchUp || t.uniq == nil {
+		return false, nil
+	}
+	if r.cancels == nil {
+		r.cancels, r.search = make(map[string]int64), h.QueueOffset+1
+		return false, errAhead
+	}
+	at, ok := r.cancels[s.cancelKey(t)]
+	return ok && at == out, nil
 }
 
 // wasRolled tells whether a message was put for this one. Each of them stands for one.

@@ -66,6 +66,10 @@ type Options struct {
 	// a power cut repeats deliveries but loses none.
 	Ends func() (begin, end, flushed int64)
 
+	// Dispatched reports how far what is in the commit log can be read from its topics, and how far it is acknowledged, which may be a little
+	// further. nil: it never is.
+	Dispatched func() (upTo, acknowledged int64)
+
 	Switches func() Switches // nil: none
 }
 
@@ -98,9 +102,12 @@ type Service struct {
 	queueOffset atomic.Int64 // of the next message to enter
 	first       atomic.Int64 // time of the first slot that is not delivered; math.MaxInt64 without any
 	caughtUp    atomic.Int64 // when all that was stored by then was entered
+	looked      atomic.Int64 // the time of the last look at the topic's end
 
 	// All that follows belongs to the run loop.
 	write    int64 // the present time, in steps, never going back
+	look     look
+	settled  int64 // slots before it can be delivered: what was acknowledged by then is entered, cancellations too
 	read     int64 // what is entered for a time before this is delivered at once
 	next     int64 // time of the first slot from read on; math.MaxInt64 without any
 	due      *dueSlot
@@ -147,6 +154,9 @@ func Open(opts Options) (*Service, error) {
 	}
 	if opts.RollWindow < 2 || opts.RollWindow > slotsTotal-blankSlots {
 		opts.RollWindow = slotsTotal - blankSlots
+	}
+	if opts.Dispatched == nil {
+		opts.Dispatched = func() (upTo, acknowledged int64) { return 0, 0 }
 	}
 	if opts.Switches == nil {
 		opts.Switches = func() Switches { return Switches{} }
@@ -359,16 +369,50 @@ func (s *Service) gather(sleep *time.Timer) bool {
 	}
 }
 
-// advance moves the hand to the present time. Between read and there may be slots that are due.
+// advance moves the hand to the present time, or as near as is known what waits there. Between read and there may be slots that are due.
 func (s *Service) advance() {
 	s.write = max(s.write, s.wheel.floor(s.now()))
-	if s.due == nil && s.next >= s.write && s.read < s.write && !s.holding() {
-		s.read = s.write
+	s.followUp()
+	if s.due == nil && s.next >= s.settled && s.read < s.settled && !s.holding() {
+		s.read = s.settled
 	}
 	if s.due == nil {
 		s.readTime.Store(min(s.read, s.write))
 	}
 }
+
+// look is a look at the end of the timer topic. When everything up to there is entered, slots before the time of the look may be delivered. A
+// machine that stood still, or many messages at once, would otherwise have a message delivered that was recalled long before its time.
+type look struct {
+	at    int64 // when; 0: none is under way
+	end   int64 // of what was acknowledged by then
+	queue int64 // end of the topic's queue, with all of that in it; -1 until it is
+}
+
+// followUp goes on with a look, or begins one.
+func (s *Service) followUp() {
+	l := &s.look
+	if l.at == 0 {
+		if s.write <= s.settled {
+			return
+		}
+		s.looked.Store(s.write) // first: what is acknowledged later may not be seen
+		*l = look{at: s.write, queue: -1}
+		_, l.end = s.opts.Dispatched()
+	}
+	if l.queue < 0 {
+		if upTo, _ := s.opts.Dispatched(); upTo < l.end {
+			return
+		}
+		l.queue = s.opts.Store.MaxOffset(Topic, 0)
+	}
+	if s.queueOffset.Load() >= l.queue || s.full || s.opts.Switches().StopEnqueue {
+		s.settled, l.at = l.at, 0
+	}
+}
+
+// Passed tells whether a cancellation that has just been stored may come too late for a slot.
+func (s *Service) Passed(out int64) bool { return s.looked.Load() > out }
 
 // holding tells whether slots that are past may still get messages: what was there at the start is entered first, and nothing is passed
 // over while delivery is switched off, or somebody else delivers.
@@ -391,6 +435,8 @@ func (s *Service) wait() time.Duration {
 		at = min(at, now+pausedSleep.Milliseconds())
 	case s.due != nil:
 		return 0
+	case s.next != math.MaxInt64 && s.look.at > 0: // dispatch is behind
+		at = min(at, max(s.next+s.opts.Precision, now+1))
 	case s.next != math.MaxInt64:
 		at = min(at, s.next+s.opts.Precision)
 	}
