@@ -218,7 +218,7 @@ func (d *dispatcher) enterBatch(q *queue, h *record.Header, tags int64) {
 	if !c.putBatch(&u, &d.heap) {
 		return
 	}
-	d.noteEntry(q)
+	d.noteEntry(q, u.phys)
 	d.report(q, u.end(), u.phys, u.size, tags, u.time)
 }
 

@@ -153,7 +153,7 @@ func TestManyQueuesAreWorthMoreLog(t *testing.T) {
 		{0, syncTogether, 200},
 		{syncTogether, 10 * syncTogether, 1100},
 	} {
-		v.unsynced, d.unsaved = make([]*queue, c.written), make([]*queue, c.waiting)
+		v.unsynced, d.unsaved = make([]*queue, c.written), make([]unsaved, c.waiting)
 		if got := v.worth(d); got != c.want {
 			t.Errorf("%d written, %d waiting: %d, want %d", c.written, c.waiting, got, c.want)
 		}

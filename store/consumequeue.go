@@ -135,6 +135,11 @@ func (c *consumeQueue) forget(heap *chunkHeap) {
 	heap.put(ch, c.reading.Load() != 0)
 }
 
+// fileless tells whether the queue has no file yet. Where it has entries in files, that need not be looked at.
+func (c *consumeQueue) fileless() bool {
+	return c.saved.Load() <= c.min.Load() && c.files.last() == nil
+}
+
 // served tells whether the queue is of the kind that is dispatched and read.
 func (c *consumeQueue) served() bool { return c.files != nil }
 

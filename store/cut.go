@@ -124,9 +124,7 @@ func (s *Store) cutLocked(off int64, last mark) error {
 	if err := c.write(); err != nil {
 		return err
 	}
-	if d.saver.done.rec.end > off {
-		d.saver.done = mark{}
-	}
+	d.saver.cut(d, off)
 	d.pos.Store(min(d.pos.Load(), off))
 	if d.lastEnd > off {
 		d.lastPhys, d.lastEnd, d.lastTime = last.rec.start, last.rec.end, last.time

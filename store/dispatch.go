@@ -33,7 +33,7 @@ type dispatcher struct {
 	lastPhys int64      // start of the last record dispatched
 	lastEnd  int64      // its end, 0 for none
 	lastTime int64      // its store time
-	unsaved  []*queue   // with entries that are not in files
+	unsaved  []unsaved  // in the order of their first entries that are not in files
 	fresh    int64      // entries made by this drain
 	arrivals []Arrival
 	logFile  *mappedFile // held during a drain, for the arrivals' records
@@ -291,7 +291,7 @@ func (d *dispatcher) enter(q *queue, unit, phys int64, size int32, tags, storeTi
 	if next != unit+1 { // Java calls it a bug in its log; the entry stands where its record does not say
 		d.s.log.Error("queue offset of a record is not the next one", "topic", q.topic, "queue", q.id, "off", phys, "says", unit, "next", next-1)
 	}
-	d.noteEntry(q)
+	d.noteEntry(q, phys)
 	d.report(q, next, phys, size, tags, storeTime)
 }
 
@@ -311,17 +311,17 @@ func (d *dispatcher) fill(q *queue, unit, phys int64) {
 		if _, added := c.put(u, part.start, int32(size), 0, &d.heap); !added {
 			return
 		}
+		d.noteEntry(q, part.start)
 		part.start++
-		d.noteEntry(q)
 	}
 }
 
-// noteEntry counts an entry, and has the saver look at its queue.
-func (d *dispatcher) noteEntry(q *queue) {
+// noteEntry counts an entry of the record at phys, and has the saver look at its queue.
+func (d *dispatcher) noteEntry(q *queue, phys int64) {
 	d.fresh++
 	if c := &q.cq; !c.listed.Load() {
 		c.listed.Store(true)
-		d.unsaved = append(d.unsaved, q)
+		d.unsaved = append(d.unsaved, unsaved{q, phys})
 	}
 }
 
@@ -380,7 +380,7 @@ func (d *dispatcher) recordAt(phys int64, size int32) []byte {
 // start runs the dispatcher from an offset of the log; it follows commitLog.confirmed().
 func (d *dispatcher) start(from int64) {
 	d.pos.Store(from)
-	d.saver.whole.Store(from)
+	d.saver.start(d, from)
 	d.s.index.start(from)
 	d.done.Go(d.helper)
 	d.done.Go(func() { d.saver.loop(d) })

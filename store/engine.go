@@ -314,7 +314,7 @@ func (s *Store) Close() error {
 		if s.failure.Load() == nil {
 			errs = errors.Join(errs, s.compact.finish())
 		}
-		errs = errors.Join(errs, s.flushQueuesAt(true, hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write(), s.writeDamaged())
+		errs = errors.Join(errs, s.flushQueuesAt(everything(), hurried(s, writeMost)), s.flushIndex(), s.commit.alloc.discard(), s.checkpoint.write(), s.writeDamaged())
 		if p := s.failure.Load(); p != nil {
 			errs = errors.Join(errs, *p)
 		}

@@ -36,14 +36,15 @@ var errGivenUp = errors.New("consume queues left unwritten, which the next start
 // writing is the part of a pass that writes, and what has come of it.
 type writing struct {
 	d     *dispatcher
-	due   []*queue
+	due   []unsaved
 	pace  pace
 	began time.Time
 	next  atomic.Int64 // of due
 
 	mu      sync.Mutex // guards all below; a leaf
 	written []*queue   // that nobody has waiting for a sync yet
-	failed  []*queue
+	failed  []unsaved
+	lowest  int64 // since, of what has failed
 	bad     int
 	errs    error // of the first few: a full disk would have as many as there are queues
 	told    time.Time
@@ -78,8 +79,8 @@ func (w *writing) run(buf []byte) error {
 func (w *writing) work(buf []byte) {
 	for w.next.Load() < int64(len(w.due)) && !w.pace.over() {
 		from := w.next.Add(writingShare) - writingShare
-		for _, q := range w.due[min(from, int64(len(w.due))):min(from+writingShare, int64(len(w.due)))] {
-			w.save(q, buf)
+		for _, u := range w.due[min(from, int64(len(w.due))):min(from+writingShare, int64(len(w.due)))] {
+			w.save(u, buf)
 		}
 		if w.pace.tells {
 			w.tell(min(from+writingShare, int64(len(w.due))))
@@ -87,8 +88,8 @@ func (w *writing) work(buf []byte) {
 	}
 }
 
-func (w *writing) save(q *queue, buf []byte) {
-	c := &q.cq
+func (w *writing) save(u unsaved, buf []byte) {
+	q, c := u.q, &u.q.cq
 	c.listed.Store(false) // before save looks at max
 	n, err := c.save(&w.d.heap, buf)
 	w.d.written.Add(n)
@@ -108,8 +109,9 @@ func (w *writing) save(q *queue, buf []byte) {
 	if w.bad++; w.bad <= errorsTold {
 		w.errs = errors.Join(w.errs, fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err))
 	}
+	w.lowest = min(w.lowest, u.since)
 	if c.listed.CompareAndSwap(false, true) {
-		w.failed = append(w.failed, q)
+		w.failed = append(w.failed, u)
 	}
 }
 
@@ -124,7 +126,7 @@ func (w *writing) tell(done int64) {
 }
 
 // rest is what has not been taken up.
-func (w *writing) rest() []*queue { return w.due[min(w.next.Load(), int64(len(w.due))):] }
+func (w *writing) rest() []unsaved { return w.due[min(w.next.Load(), int64(len(w.due))):] }
 
 // complete is an error if there is a rest.
 func (w *writing) complete() error {
