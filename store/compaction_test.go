@@ -324,6 +324,31 @@ func TestCompactionFailures(t *testing.T) {
 	}
 }
 
+// Whoever takes over after a kill copies only what is behind the checkpoint: it does not pass what is in no compaction log.
+func TestTheCheckpointWaitsForCompactionLogs(t *testing.T) {
+	r := compactionRig(t, syncFlush)
+	var refuse atomic.Bool
+	refuse.Store(true)
+	r.opts.FS = vfs.Faulty(r.mem, func(op vfs.Op, name string) error {
+		if refuse.Load() && op == vfs.OpCreate && strings.Contains(name, compactionDir) {
+			return errors.New("refused")
+		}
+		return nil
+	})
+	s := r.open()
+	put(t, s, keyed("a", "1"))
+	at := put(t, s, keyed("a", "2")).PhysicalOffset
+	if err := s.flushQueues(true); err == nil || s.checkpoint.logicsPhysicalOffset.Load() == at {
+		t.Errorf("%v, checkpoint at %d", err, s.checkpoint.logicsPhysicalOffset.Load())
+	}
+	refuse.Store(false)
+	must(t, s.flushQueues(true))
+	if got := s.checkpoint.logicsPhysicalOffset.Load(); got != at || compacted(t, s) != "0:1 1:2" {
+		t.Errorf("checkpoint at %d, want %d; %s", got, at, compacted(t, s))
+	}
+	must(t, s.Close())
+}
+
 // TestCompactedOffsets asks for the offsets of what is left, as pops do.
 func TestCompactedOffsets(t *testing.T) {
 	r := compactionRig(t)

@@ -296,6 +296,9 @@ func (c *compactor) finishSwap(l *compactionLog) error {
 	var plan swapPlan
 	switch text, err := vfs.ReadFile(c.s.fs, path.Join(compacting, swapMark)); {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := c.finishJavaSwap(l); err != nil {
+			return err
+		}
 		return forget()
 	case err != nil:
 		return err

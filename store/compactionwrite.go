@@ -43,8 +43,19 @@ func (c *compactor) loop(ctx context.Context) {
 
 // finish ends the work of a store that closes: all that is in the queues is copied, and on disk.
 func (c *compactor) finish() error {
-	c.copyAll(goOn)
-	return errors.Join(c.sync(), c.persist())
+	return errors.Join(c.follow(), c.persist())
+}
+
+// follow brings every log up to its queue, and makes it durable. Whoever takes over reads the commit log only from the checkpoint on, and a
+// Java broker copies nothing else.
+func (c *compactor) follow() error {
+	var errs error
+	for _, l := range c.all() {
+		if err := c.copyOne(l, goOn); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("compaction log of %s/%d: %w", l.topic, l.id, err))
+		}
+	}
+	return errors.Join(errs, c.sync())
 }
 
 // copyAll brings every log up to its queue.

@@ -268,7 +268,7 @@ func (v *saver) pass(d *dispatcher, t task, p pace) (fresh bool, err error) {
 
 	v.flag(d.s, w.bad > 0)
 	if t.sync && errs == nil {
-		if errs = v.sync(d); errs == nil {
+		if errs = errors.Join(v.sync(d), d.s.compact.follow()); errs == nil {
 			v.reached(whole)
 		}
 	}
