@@ -186,7 +186,7 @@ func (b *book) look(r reader, whole bool) error {
 	}
 	b.lookFor()
 	b.run.ledger.weigh()
-	return nil
+	return b.run.ledger.tooEarly(r)
 }
 
 // queue reads a queue, which should reach to least; it may take a while until it does.

@@ -239,7 +239,11 @@ func (p *phase) end(how ending, after *tables) error {
 			p.indexed = p.number + 1 // it deletes index files that may be damaged, and indexes only what it recovers
 		}
 	}
-	if _, err := os.Stat(filepath.Join(store, "abort")); (err == nil) != (how == killed) {
+	switch _, err := os.Stat(filepath.Join(store, "abort")); {
+	case (err == nil) == (how == killed):
+	case err == nil && p.impl == "java": // it does not wait for long until all is dispatched, and says so by leaving the file
+		p.Progress("%2d %-6s was stopped, and has left the file abort", p.number, p.impl)
+	default:
 		p.differ("after phase %d (%s, %s) the file abort: %v", p.number, p.impl, how, err)
 	}
 	if !last {

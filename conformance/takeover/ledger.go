@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"apogee/conformance/wire"
+	"apogee/remoting/code"
 )
 
 // kind is what has to become of a message.
@@ -40,10 +42,10 @@ type message struct {
 	body      [32]byte
 	stored    known
 	phase     int
-	level     bool  // delayed by level; otherwise by a timer
 	sent      int64 // milliseconds
 	due       int64 // never before that
 	slack     int64 // but a timer's slot may begin this much earlier
+	delay     int64 // by level: so long after it was stored; 0 for a timer
 	recalled  known
 	decision  int // of a half message
 	ended     known
@@ -92,6 +94,15 @@ type ledger struct {
 	back     int
 	twice    int
 	latest   int64
+	early    []early
+}
+
+// early is a message that came before its time, if it was stored when it was sent. What is stored together shares a reading of the clock, which
+// on a busy machine may be old: the broker is asked when it was stored.
+type early struct {
+	*message
+	copyOf
+	at string
 }
 
 func newLedger(r *run) *ledger {
@@ -172,7 +183,7 @@ func (l *ledger) arrived(topic string, queue int, rec *wire.Record) {
 	}
 	m.copies = append(m.copies, c)
 	if m.kind == later {
-		l.onTime(m, c, at)
+		l.onTime(m, c, at, rec.Properties["TIMER_ENQUEUE_MS"] == neverEntered)
 	}
 }
 
@@ -191,22 +202,49 @@ func (l *ledger) lightArrived(name string, rec *wire.Record) {
 	}
 }
 
-// onTime looks at the time of a delivery.
-func (l *ledger) onTime(m *message, c copyOf, at string) {
-	if c.store < m.due-m.slack {
+// neverEntered is what a broker says of a timer that was too late for the wheel.
+const neverEntered = "9223372036854775807"
+
+// onTime looks at the time of a delivery. late says that the message was not in the wheel.
+func (l *ledger) onTime(m *message, c copyOf, at string, late bool) {
+	switch {
+	case c.store >= m.due-m.slack:
+	case m.delay > 0:
+		l.early = append(l.early, early{m, c, at})
+	default:
 		l.run.differ("%s: %v came %d ms before its time", at, m, m.due-c.store)
 	}
-	due := m.due
-	for _, s := range l.run.starts { // it was late if the broker was up
-		if s.at <= c.store {
-			due = max(m.due, s.at)
+	if by := l.run.by(c.store); by.at <= c.store { // it was late if the broker was up
+		l.latest = max(l.latest, c.store-max(m.due, by.at))
+	}
+	if m.recalled == yes && !l.run.recalledInVain(m, c.store, late) {
+		l.run.differ("%s: %v was recalled, and came: sent at %d, due after %d ms, stored again after %d ms (late: %t); starts: %s", at, m, m.sent,
+			m.due-m.sent, c.store-m.sent, late, l.run.startsAfter(m.sent))
+	}
+}
+
+// tooEarly looks at what came before its time: when it was stored counts.
+func (l *ledger) tooEarly(r reader) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.early {
+		if e.physical == 0 { // there was no answer that says where it is
+			continue
+		}
+		f, err := r.ask(code.ViewMessageByID, wire.Ext("offset", e.physical))
+		if err != nil {
+			return err
+		}
+		recs, err := wire.Records(f.Body)
+		if err != nil || len(recs) != 1 {
+			return fmt.Errorf("%v, at %d of the log: %d records, %w", e.message, e.physical, len(recs), err)
+		}
+		if due := recs[0].StoreTime + e.delay; e.store < due-e.slack {
+			l.run.differ("%s: %v came %d ms before its time", e.at, e.message, due-e.store)
 		}
 	}
-	l.latest = max(l.latest, c.store-due)
-	if m.recalled == yes && !l.run.overdue(m.sent, m.due, c.store) {
-		l.run.differ("%s: %v was recalled, and came: sent at %d, due after %d ms, stored again after %d ms; starts: %s", at, m, m.sent, m.due-m.sent,
-			c.store-m.sent, l.run.startsAfter(m.sent))
-	}
+	l.early = nil
+	return nil
 }
 
 // ends is how far each queue reaches at least.
@@ -283,11 +321,10 @@ func (l *ledger) weigh() {
 	}
 }
 
-// apart looks for a kill between any two copies; or just after a timer was sent: the reference enters once more what came after its last
-// checkpoint, even where it has entered it before.
+// apart looks for a kill between any two copies, or whatever else may have doubled a timer.
 func (l *ledger) apart(m *message) {
 	for i := 1; i < len(m.copies); i++ {
-		if !l.run.killedBetween(m.copies[i-1].store, m.copies[i].store) && !(m.kind == later && l.run.killedBetween(m.sent, m.sent+3000)) {
+		if !l.run.killedBetween(m.copies[i-1].store, m.copies[i].store) && !(m.kind == later && l.run.enteredTwice(m.sent, m.copies[i].store)) {
 			l.run.differ("%v came %d times: %v", m, len(m.copies), m.copies)
 			return
 		}
@@ -343,7 +380,7 @@ func (l *ledger) count(r *Report) {
 		switch {
 		case m.kind == later && m.recalled == yes:
 			r.Recalled++
-		case m.kind == later && m.level:
+		case m.kind == later && m.delay > 0:
 			r.Delayed += min(1, len(m.copies))
 		case m.kind == later:
 			r.Timers += min(1, len(m.copies))
@@ -382,13 +419,54 @@ func (r *run) startsAfter(from int64) string {
 	return strings.Join(out, ", ")
 }
 
-// overdue is whether the reference has started between two times with something that was due by then, or soon after. What it finds overdue in
-// its timers it delivers at once and with many threads: timers without a look at what cancels them; and check points of pops before the
-// acks that belong to them, which then come too late.
-func (r *run) overdue(from, due, to int64) bool {
-	const catchesUp = 30000 // ms, on a busy machine
+// by is the broker that was up at a time, or starting.
+func (r *run) by(at int64) (by start) {
+	for _, s := range r.starts {
+		if s.began <= at {
+			by = s
+		}
+	}
+	return by
+}
+
+// ended is when the broker that was started at a time had ended: when the next one was started.
+func (r *run) ended(began int64) int64 {
+	for _, s := range r.starts {
+		if s.began > began {
+			return s.began
+		}
+	}
+	return math.MaxInt64
+}
+
+// overdue is whether the reference has delivered at a time what was stored earlier, before it was started, and was due by then, or soon after.
+// What it finds overdue in its timers it delivers at once and with many threads: timers without a look at what cancels them; and check
+// points of pops before the acks that belong to them, which then come too late.
+func (r *run) overdue(stored, due, at int64) bool {
+	by := r.by(at)
+	catchesUp := max(30000, 4*(by.at-by.began)) // ms, on a busy machine
+	return by.impl == "java" && stored < by.began && due < by.at+catchesUp
+}
+
+// recalledInVain is whether a timer that was recalled may be delivered at a time. The reference delivers what is overdue, what it has been too
+// slow to enter in time (late), and what was recalled from itself while it was slow. It also forgets cancellations of what is due while
+// it runs, and may end before it has delivered that. Apogee delivers none.
+func (r *run) recalledInVain(m *message, at int64, late bool) bool {
+	by := r.by(at)
+	if by.impl == "java" {
+		return late || by.began <= m.sent || r.overdue(m.sent, m.due, at)
+	}
 	return slices.ContainsFunc(r.starts, func(s start) bool {
-		return s.impl == "java" && s.at > from && s.began <= to && due < s.at+catchesUp // it delivers before it can be asked
+		end := r.ended(s.began)
+		return s.impl == "java" && s.began < by.began && end > m.sent && m.due < end+1000
+	})
+}
+
+// enteredTwice is whether the reference has taken over from a broker that was killed after a timer was sent: it enters once more what came
+// after the last checkpoint, even where that was entered before.
+func (r *run) enteredTwice(sent, at int64) bool {
+	return slices.ContainsFunc(r.starts, func(s start) bool {
+		return s.impl == "java" && s.began <= at && r.killedBetween(sent, s.began)
 	})
 }
 

@@ -49,16 +49,17 @@ const aBitEarly = 1500
 // delivered notes that a copy of a message was popped, and looks whether it may be: for the first time; or, in the retry topic, because
 // another one was not acknowledged in its time; or because a kill made the broker forget, or because the
 // answer to a pop was lost when it ended.
-func (l *ledger) delivered(id string, at spot, before, after, hidden int64) {
+func (l *ledger) delivered(rec *wire.Record, from handle, before, after int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	id, at := idOf(rec), from.spot()
 	p := l.pops[id]
 	if p == nil {
 		l.run.differ("popped %.60q, which nobody has sent", id)
 		return
 	}
 	l.poppings++
-	p.tell("popped from %v at %d, hidden for %d ms", at.place, at.offset, hidden)
+	p.tell("popped from %v at %d, hidden for %d ms", at.place, at.offset, from.hidden)
 	h := p.places[at]
 	switch {
 	case h != nil && l.run.killedBetween(h.at, after):
@@ -67,18 +68,18 @@ func (l *ledger) delivered(id string, at spot, before, after, hidden int64) {
 		l.run.differ("%v is popped once more from the same place: %s", p.message, strings.Join(p.story, "; "))
 	case at.topic != popTopic && p.revived(after):
 		l.back++
-	case at.topic != popTopic && (l.run.cutBetween(p.sent, after) || p.overdue(l.run, after)):
+	case at.topic != popTopic && (l.run.cutBetween(p.sent, after) || p.overdue(l.run, rec.StoreTime)):
 		l.twice++
 	case at.topic != popTopic || len(p.places) > 0:
 		l.run.differ("%v comes back, and should not: %s", p.message, strings.Join(p.story, "; "))
 	}
-	p.places[at] = &handed{at: before, hidden: after + hidden}
+	p.places[at] = &handed{at: before, hidden: from.popTime + from.hidden}
 }
 
-// overdue is whether the reference may have taken a copy that was acknowledged for one that was not.
-func (p *popped) overdue(r *run, now int64) bool {
+// overdue is whether the reference may have taken a copy that was acknowledged for one that was not, when it stored another one.
+func (p *popped) overdue(r *run, stored int64) bool {
 	for _, h := range p.places {
-		if r.overdue(h.at, h.hidden, now) {
+		if r.overdue(h.at, h.hidden, stored) {
 			return true
 		}
 	}
@@ -119,7 +120,7 @@ func (p *phase) popOnce(c *wire.Conn, rnd *rand.Rand, ackAll bool) (n int, err e
 			p.differ("%v", err)
 			return len(recs), nil
 		}
-		p.ledger.delivered(idOf(&recs[i]), handles[i].spot(), before, after, hidden)
+		p.ledger.delivered(&recs[i], handles[i], before, after)
 	}
 	for i, h := range handles {
 		if err := p.decide(c, rnd, idOf(&recs[i]), h, ackAll); err != nil {
@@ -165,7 +166,7 @@ func (p *phase) decide(c *wire.Conn, rnd *rand.Rand, id string, h handle, ackAll
 	p.ledger.onCopy(id, h, func(c *handed) {
 		switch {
 		case err == nil:
-			c.hidden = time.Now().UnixMilli() + hidden
+			c.hidden = f.Int("popTime") + f.Int("invisibleTime")
 		case errors.Is(err, errRefused):
 		default: // whichever is sooner
 			c.hidden = min(c.hidden, before+hidden)

@@ -323,8 +323,8 @@ func (p *phase) sendLater(c *wire.Conn, rnd *rand.Rand) error {
 		if p.drained {
 			n = 0
 		}
-		// Messages that are stored together share a reading of the clock, which on a busy machine may be old.
-		m.level, ms, m.slack = true, []int64{1000, 5000, 10000}[n], 700
+		ms = []int64{1000, 5000, 10000}[n]
+		m.delay, m.slack = ms, 700 // the time of its delivery is one of those that may be old
 		properties = []string{"DELAY", fmt.Sprint(n + 1)}
 	case 2:
 		properties = []string{"TIMER_DELAY_MS", fmt.Sprint(ms)}
@@ -336,7 +336,7 @@ func (p *phase) sendLater(c *wire.Conn, rnd *rand.Rand) error {
 		recall = ms > 3500
 	}
 	m.sent, m.due = now, now+ms
-	if !m.level {
+	if m.delay == 0 {
 		m.slack = 1150
 	}
 	body := m.filled(size(rnd))
@@ -345,7 +345,8 @@ func (p *phase) sendLater(c *wire.Conn, rnd *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	p.ledger.settle(func() { m.stored = yes })
+	_, physical, _ := wire.OffsetID(f.Ext["msgId"])
+	p.ledger.settle(func() { m.stored, m.physical = yes, physical })
 	if !recall {
 		return nil
 	}
