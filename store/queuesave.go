@@ -328,11 +328,11 @@ func (v *saver) putBack(d *dispatcher, list, keep []unsaved, w *writing, pos int
 		whole = min(whole, fresh[i].since)
 	}
 	d.unsaved = append(keep, fresh...)
+	if n := len(d.unsaved); n < len(list) {
+		clear(list[n:]) // before there may be something new
+	}
 	d.letGo()
 	v.whole.Store(whole)
-	if n := len(keep) + len(fresh); n < len(list) {
-		clear(list[n:])
-	}
 	clear(fresh)
 	v.spare = fresh[:0]
 	return whole
