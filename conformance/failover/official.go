@@ -24,6 +24,7 @@ type official struct {
 	had    map[string]bool
 	at     []time.Time // of each delivery
 	newest time.Time   // when the newest of what was delivered was sent
+	before int         // how many had been delivered when it last fell behind
 }
 
 func newOfficial(namesrv string) (*official, error) {
@@ -72,21 +73,22 @@ func (o *official) fallBehind(ctx context.Context, f func() error) error {
 	o.gate.Lock()
 	defer o.gate.Unlock()
 	pause(ctx, 2*time.Second)
+	// Counted while nothing is consumed: a client that goes on at once may be at the end before anybody looks, and nobody sends meanwhile.
+	o.mu.Lock()
+	o.before = len(o.at)
+	o.mu.Unlock()
 	return f()
 }
 
-// goesOn waits until something is delivered that was not in the client's memory before, and tells when.
+// goesOn waits until something is delivered that was not in the client's memory when it fell behind, and tells when.
 func (o *official) goesOn(ctx context.Context) (at time.Time, err error) {
-	o.mu.Lock()
-	had := len(o.at)
-	o.mu.Unlock()
 	err = until(ctx, patience, "the Go client's consumer goes on at the slave", func() (bool, string) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if len(o.at) < had+inMemory {
-			return false, fmt.Sprintf("%d messages", len(o.at)-had)
+		if len(o.at) < o.before+inMemory {
+			return false, fmt.Sprintf("%d messages", len(o.at)-o.before)
 		}
-		at = o.at[had+inMemory-1]
+		at = o.at[o.before+inMemory-1]
 		return true, ""
 	})
 	return at, err
