@@ -314,3 +314,37 @@ func TestSlaveWithoutSpace(t *testing.T) {
 	}
 	eventually(t, "dispatch", func() bool { return s.st.MaxOffset("T", 0) == m.st.MaxOffset("T", 0) })
 }
+
+// TestPartedLogWithoutSpace: a slave whose log is to be cut, and whose disk is full, waits for room too.
+func TestPartedLogWithoutSpace(t *testing.T) {
+	common := rewrite(t, vfs.NewMem(clock.Now), strings.Repeat("a", 6000), "b")
+	old := newMaster(t, rewrite(t, common, strings.Repeat("o", 5000), "p"), nil)
+	defer old.close()
+	m := newMaster(t, rewrite(t, common, "n", "q", strings.Repeat("r", 3000)), nil)
+	defer m.close()
+	mem := vfs.NewMem(clock.Now)
+	var full atomic.Bool
+	var refused atomic.Int64
+	s := newSlave(t, mem, 1, old.addr(), func(o *store.Options) {
+		o.FS = vfs.Faulty(mem, func(op vfs.Op, _ string) error {
+			if full.Load() && (op == vfs.OpWrite || op == vfs.OpCreate || op == vfs.OpAllocate || op == vfs.OpTruncate || op == vfs.OpMkdir) {
+				refused.Add(1)
+				return vfs.ErrNoSpace
+			}
+			return nil
+		})
+	})
+	defer s.close()
+	eventually(t, "the first log", func() bool { return same(t, old.st, s.st) })
+	full.Store(true)
+	s.c.Follow(m.addr(), "test", "another master")
+	eventually(t, "a full disk", func() bool { return refused.Load() > 1 && s.c.Status().Master == m.addr() && !s.c.Status().Active })
+	full.Store(false)
+	if _, o := put(t, m.st, "after"); <-o != store.PutOK {
+		t.Fatal("the slave does not go on")
+	}
+	if !same(t, m.st, s.st) {
+		t.Fatal("the logs differ")
+	}
+	eventually(t, "dispatch", func() bool { return s.st.MaxOffset("T", 0) == m.st.MaxOffset("T", 0) })
+}

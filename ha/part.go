@@ -25,11 +25,11 @@ func (l *link) part(begin, end, mastersBegin int64) (from int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("log from %d to %d, the master's from %d to %d: %w", begin, end, mastersBegin, mastersEnd, err)
 	}
-	l.c.o.Log.Warn("this log is not the beginning of its master's and is cut", "master", l.addr, "at", from, "end", end,
-		"masters", mastersEnd, "bytes", end-from)
 	if err := l.st.CutLog(from); err != nil {
 		return 0, err
 	}
+	l.c.o.Log.Warn("this log is not the beginning of its master's and has been cut", "master", l.addr, "at", from, "end", end,
+		"masters", mastersEnd, "bytes", end-from)
 	l.reported = from
 	if _, err := l.conn.Write(putWords(opFrom, from, 0)); err != nil {
 		return 0, err

@@ -10,7 +10,8 @@ import (
 
 // CutLog ends the log of a replica at off, where a record ends, and takes the queue entries of what was behind away: the replica has
 // what its master has not, and goes on with what that has (spec: store.md 6.8). The index keeps its entries, as in Java; look-ups
-// compare the records. Readers may still be sending what is cut.
+// compare the records. Readers may still be sending what is cut. What needs room on the disk is done first: without it nothing has changed,
+// and it can be tried again.
 //
 // A crash under way leaves a log that is longer, or one whose queues are ahead of it, which the next start mends.
 func (s *Store) CutLog(off int64) error {
@@ -37,9 +38,7 @@ func (s *Store) CutLog(off int64) error {
 		return fmt.Errorf("cut the log at %d: %w", off, err)
 	}
 	if err := s.cut(off, last); err != nil {
-		err = fmt.Errorf("cut the log at %d: %w", off, err)
-		s.fail(err)
-		return err
+		return fmt.Errorf("cut the log at %d: %w", off, err)
 	}
 	s.log.Warn("the log was cut", "at", off, "was", end)
 	return nil
@@ -102,7 +101,12 @@ func (s *Store) cut(off int64, last mark) error {
 	s.flush.syncing.Lock()
 	defer s.flush.syncing.Unlock()
 	d.mu.Lock()
-	err := s.cutLocked(off, last)
+	err := s.readyToCut(off, last)
+	if err == nil {
+		if err = s.cutLocked(off, last); err != nil { // nobody knows what is there now
+			s.fail(fmt.Errorf("cut the log at %d: %w", off, err))
+		}
+	}
 	d.letGo()
 	if err == nil {
 		s.index.cut(off)
@@ -110,18 +114,29 @@ func (s *Store) cut(off int64, last mark) error {
 	return err
 }
 
-// cutLocked cuts with everybody kept out who reads ahead or writes: first the log, so that queues are never behind it after a crash.
-func (s *Store) cutLocked(off int64, last mark) error {
-	d, c := s.dispatch, s.checkpoint
-	if err := s.commit.cut(off); err != nil {
-		return err
+// readyToCut has the queues that are to be cut in their files, and the checkpoint back where the log will end: recovery starts earlier
+// meanwhile, which does no harm.
+func (s *Store) readyToCut(off int64, last mark) error {
+	v, c := &s.dispatch.saver, s.checkpoint
+	for q := range s.queues.each {
+		if q.cq.served() && q.cq.physEnd > off {
+			if err := v.saveNow(s.dispatch, q); err != nil {
+				return err
+			}
+		}
 	}
 	if c.logicsPhysicalOffset.Load() >= off {
 		c.logicsPhysicalOffset.Store(last.rec.start)
 		c.logicsMsgTimestamp.Store(last.time)
 	}
 	c.physicMsgTimestamp.Store(min(c.physicMsgTimestamp.Load(), last.time))
-	if err := c.write(); err != nil {
+	return c.write()
+}
+
+// cutLocked cuts with everybody kept out who reads ahead or writes: first the log, so that queues are never behind it after a crash.
+func (s *Store) cutLocked(off int64, last mark) error {
+	d := s.dispatch
+	if err := s.commit.cut(off); err != nil {
 		return err
 	}
 	d.saver.cut(d, off)

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -147,5 +148,90 @@ func TestReplicaWithoutSpace(t *testing.T) {
 		}
 		must(t, s.Close())
 		must(t, m.Close())
+	}
+}
+
+// TestCutWithoutSpace cuts a replica's log on a disk that is full after so many writes: until there is room nothing has changed, and
+// then it is cut. What its queues keep survives a power cut.
+func TestCutWithoutSpace(t *testing.T) {
+	base := newRig(t)
+	m := base.open()
+	var at int64
+	for i := range 21 {
+		at = put(t, m, message("T", int32(i%3), strings.Repeat("x", 20*i))).NextOffset
+	}
+	must(t, m.Close())
+	other := base.on(base.mem.KillClone()).open()
+	for i := range 30 {
+		put(t, other, message("T", int32(i%3), strings.Repeat("o", 30*i)))
+	}
+	lost := logBytes(t, other, 0)
+	must(t, other.Close())
+	m = base.open()
+	for i := range 30 {
+		put(t, m, message("T", 0, strings.Repeat("m", 25*i)))
+	}
+	whole := logBytes(t, m, 0)
+	defer m.Close()
+	check := func(s *Store) {
+		t.Helper()
+		for id := range int32(3) {
+			eventually(t, func() bool { return s.MaxOffset("T", id) == m.MaxOffset("T", id) })
+		}
+		all := walkLog(t, s)
+		checkQueues(t, all)
+		checkReads(t, s, all)
+		if !bytes.Equal(whole, logBytes(t, s, 0)) {
+			t.Fatal("the logs differ")
+		}
+	}
+	refused := 0
+	for room := int64(0); refused == int(room); room++ {
+		slave := replicaOf(t, func(o *Options) { o.FlushIntervalConsumeQueueMs = math.MaxInt32 })
+		var left atomic.Int64
+		left.Store(math.MaxInt32)
+		s := slave.on(vfs.Faulty(slave.mem, func(op vfs.Op, _ string) error {
+			switch op {
+			case vfs.OpWrite, vfs.OpCreate, vfs.OpAllocate, vfs.OpTruncate, vfs.OpMkdir:
+				if left.Add(-1) < 0 {
+					return vfs.ErrNoSpace
+				}
+			}
+			return nil
+		})).open()
+		_, err := s.AppendLog(0, lost)
+		must(t, err)
+		eventually(t, func() bool { return s.MaxOffset("T", 2) == 17 })
+		left.Store(room)
+		if err := s.CutLog(at); err != nil {
+			refused++
+			if !errors.Is(err, vfs.ErrNoSpace) || s.failure.Load() != nil {
+				t.Fatalf("room for %d writes: %v", room, err)
+			}
+			if !bytes.Equal(lost, logBytes(t, s, 0)) || s.MaxOffset("T", 2) != 17 {
+				t.Fatalf("room for %d writes: something has changed", room)
+			}
+			left.Store(math.MaxInt32)
+			must(t, s.CutLog(at))
+		}
+		left.Store(math.MaxInt32)
+		eventually(t, func() bool {
+			slave.clock.advance(allocRetry)
+			_, end := s.Bounds()
+			_, err := s.AppendLog(end, whole[end:])
+			return err == nil
+		})
+		check(s)
+		must(t, s.Sync())
+		must(t, s.flushQueues(true))
+		must(t, s.checkpoint.write())
+		after := slave.on(slave.mem.CrashClone(uint64(room)))
+		must(t, s.Close())
+		s = after.open()
+		check(s)
+		must(t, s.Close())
+	}
+	if refused == 0 {
+		t.Error("the disk was never too full")
 	}
 }

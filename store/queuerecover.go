@@ -449,18 +449,13 @@ func (s *Store) truncateQueue(c *consumeQueue, physical int64) error {
 	return c.files.truncate(end * c.width)
 }
 
+// clearFile makes a part of a file zeros, for which a full disk has room.
 func clearFile(f *mappedFile, from, to int64) error {
 	file, err := f.fs.Open(f.path)
 	if err != nil {
 		return err
 	}
-	zero := make([]byte, min(64<<10, to-from))
-	for err == nil && from < to {
-		part := zero[:min(int64(len(zero)), to-from)]
-		_, err = file.WriteAt(part, from)
-		from += int64(len(part))
-	}
-	if err == nil {
+	if err = file.Zero(from, to-from); err == nil {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())

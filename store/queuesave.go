@@ -377,6 +377,20 @@ func (v *saver) cut(d *dispatcher, off int64) {
 	v.whole.Store(min(v.whole.Load(), off))
 }
 
+// saveNow writes the entries of one queue, with passMu held. They are synced by the next thorough pass.
+func (v *saver) saveNow(d *dispatcher, q *queue) error {
+	n, err := q.cq.save(&d.heap, v.buf)
+	d.written.Add(n)
+	if n > 0 && !q.cq.toSync {
+		q.cq.toSync = true
+		v.unsynced = append(v.unsynced, q)
+	}
+	if err != nil {
+		return fmt.Errorf("write consume queue %s/%d: %w", q.topic, q.id, err)
+	}
+	return nil
+}
+
 // flag closes the store for messages while queues cannot be written (Java: WRITE_LOGICS_QUEUE_ERROR, which it never takes back).
 func (v *saver) flag(s *Store, failed bool) {
 	if failed {
