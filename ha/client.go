@@ -181,6 +181,7 @@ type ClientStatus struct {
 	Master              string
 	End                 int64
 	PerSecond           int64
+	Busiest             int64 // bytes in the second that had most
 	LastRead, LastWrite int64 // ms
 	Active              bool
 	MasterEnd           int64 // when it was last heard of; -1 while that is not known
@@ -193,7 +194,7 @@ type ClientStatus struct {
 func (c *Client) Status() ClientStatus {
 	_, end := c.o.Store.Bounds()
 	s := ClientStatus{
-		Master: c.addr(), End: end, PerSecond: c.meter.perSecond(c.o.Now()), LastRead: c.lastRead.Load(), LastWrite: c.lastWrite.Load(),
+		Master: c.addr(), End: end, PerSecond: c.meter.perSecond(c.o.Now()), Busiest: c.meter.busiest(), LastRead: c.lastRead.Load(), LastWrite: c.lastWrite.Load(),
 		Active: c.active.Load(), MasterEnd: c.mastersEnd.Load(), Behind: -1,
 	}
 	if s.MasterEnd < 0 {

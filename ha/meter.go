@@ -11,6 +11,7 @@ type meter struct {
 	sec  int64      // the second that count is of
 	now  int64
 	last int64 // of the second before
+	most int64 // of any second
 }
 
 // take counts n bytes.
@@ -19,6 +20,7 @@ func (m *meter) take(at time.Time, n int64) {
 	defer m.mu.Unlock()
 	m.turn(at)
 	m.now += n
+	m.most = max(m.most, m.now)
 }
 
 func (m *meter) turn(at time.Time) {
@@ -45,4 +47,11 @@ func (m *meter) perSecond(at time.Time) int64 {
 	defer m.mu.Unlock()
 	m.turn(at)
 	return m.last
+}
+
+// busiest is how many there were in the second that had most.
+func (m *meter) busiest() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.most
 }

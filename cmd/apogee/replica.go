@@ -140,7 +140,7 @@ func (b *brokerSettings) copyLog(ctx context.Context, out io.Writer, log *slog.L
 			fmt.Fprintln(out, line)
 		}
 		if s.Active && s.MasterEnd >= 0 && s.End >= s.MasterEnd {
-			fmt.Fprintf(out, "the log is here up to %d; the rest follows when the broker runs\n", s.End)
+			fmt.Fprintf(out, "the log is here up to %d, with %d bytes in the busiest second; the rest follows when the broker runs\n", s.End, s.Busiest)
 			return nil
 		}
 	}
