@@ -23,10 +23,15 @@ func (b *Broker) haConfig() ha.Config {
 	}
 }
 
-// haGroup is who else has this broker's name, where slaves may act for masters.
+// haGroup is who else has this broker's name, where slaves may act for masters. A name server that has just been started knows those only who
+// have registered with it since: replicas that are heard of are alive all the same. (In Java messages are refused until the slaves have
+// registered again, or, with enableAutoInSyncReplicas, are acknowledged that no slave has.)
 func (b *Broker) haGroup() ha.Group {
 	c := b.live.Get()
-	return ha.Group{On: c.SlaveActing, Alive: b.members.alive(), Auto: c.AutoInSync}
+	if !c.SlaveActing {
+		return ha.Group{}
+	}
+	return ha.Group{On: true, Alive: max(b.members.alive(), 1+b.replicas.Heard(c.NotActive)), Auto: c.AutoInSync}
 }
 
 // newReplicas makes the sending side, and has puts wait at its gate where the role says so. The store is opened after it.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -78,5 +79,33 @@ func TestTooFewReplicas(t *testing.T) {
 	n = startNode(t, t.TempDir(), "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nenableSlaveActingMaster=true\nenableAutoInSyncReplicas=true")
 	if c := sendOne(n, "x"); c != code.Success {
 		t.Errorf("as many as there are: %d", c)
+	}
+}
+
+// TestNameServerThatForgotTheSlave: a slave that replicates counts although nobody names it.
+func TestNameServerThatForgotTheSlave(t *testing.T) {
+	for _, auto := range []bool{false, true} {
+		m := startNode(t, t.TempDir(), "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nenableSlaveActingMaster=true\nslaveTimeout=20000\nenableAutoInSyncReplicas="+strconv.FormatBool(auto))
+		s := startNode(t, t.TempDir(), "brokerRole=SLAVE\nbrokerId=1\nhaMasterAddress="+m.replicas.Addr().String())
+		eventually(t, "the slave does not follow", func() bool { return m.replicas.Heard(time.Minute) == 1 })
+		m.members.known.Store(&map[int64]string{0: m.addr}) // as a name server says that was started just now
+		for range 20 {
+			if c := sendOne(m, "x"); c != code.Success {
+				t.Fatalf("auto %v: %d", auto, c)
+			}
+			_, end := m.store.Bounds()
+			if _, has := s.store.Bounds(); has != end {
+				t.Fatalf("auto %v: the slave has %d of %d, and the message is acknowledged", auto, has, end)
+			}
+		}
+		s.stop()
+		eventually(t, "the slave is still there", func() bool { return m.replicas.Heard(time.Minute) == 0 })
+		want := int32(code.SystemError)
+		if auto {
+			want = code.Success
+		}
+		if c := sendOne(m, "alone"); c != want {
+			t.Errorf("auto %v, without the slave: %d", auto, c)
+		}
 	}
 }

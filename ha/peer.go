@@ -21,6 +21,7 @@ type peer struct {
 	id    atomic.Int64 // brokerId of an Apogee slave, else -1
 	ack   atomic.Int64 // its log has the master's bytes up to here; -1 while that is not known
 	next  atomic.Int64 // what is sent next: no ack can be beyond
+	heard atomic.Int64 // ms: when it last said anything
 	lost  atomic.Bool  // it cannot be sent anything: its log does not end inside of this one
 	start chan int64   // where sending begins; one
 	notes bool         // it wants to know how far its master is; set before sending begins
@@ -81,6 +82,7 @@ func (p *peer) read() {
 		n, err := p.conn.Read(buf[:])
 		if n > 0 {
 			p.watch.Reset(p.s.config().Housekeeping)
+			p.heard.Store(p.s.now().UnixMilli())
 			if err := p.words.each(buf[:n], p.word); err != nil {
 				p.end(err)
 				break

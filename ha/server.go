@@ -255,6 +255,17 @@ func (s *Server) inSync() int {
 	return n
 }
 
+// Heard is how many replicas are sent the log and have been heard of within a time.
+func (s *Server) Heard(within time.Duration) (n int) {
+	since := s.now().Add(-within).UnixMilli()
+	for i, p := range *s.peers.Load() {
+		if ack := p.ack.Load(); ack >= 0 && !p.lost.Load() && p.heard.Load() >= since && !s.twice(i, p.id.Load(), ack) {
+			n++
+		}
+	}
+	return n
+}
+
 // Status is how replication goes, as the master sees it (Java HARuntimeInfo).
 type Status struct {
 	End    int64
