@@ -33,7 +33,7 @@ func (b *Broker) newActing() (err error) {
 	}
 	o := slave.Options{
 		Caller: b.client, FS: b.env.FS, Dir: b.storeOpts.RootDir, Now: b.env.Now, Log: b.env.Log, Self: b.Address,
-		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Modes: b.modes, Delays: b.delay, Delivers: b.acting.Active,
+		Queues: b.store, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Modes: b.modes, Delays: b.delay, Delivers: b.acting.Active,
 	}
 	if b.timer != nil {
 		o.Timers = b.timer

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"apogee/remoting"
 	"apogee/remoting/code"
 	"apogee/remoting/header"
+	"apogee/store"
 )
 
 // haInfo is the answer to GET_BROKER_HA_STATUS.
@@ -108,4 +110,40 @@ func TestNameServerThatForgotTheSlave(t *testing.T) {
 			t.Errorf("auto %v, without the slave: %d", auto, c)
 		}
 	}
+}
+
+// TestTopicThatComesAfterItsMessages: a slave has messages of topics that it does not know, and makes their queues of what they turn out to be.
+func TestTopicThatComesAfterItsMessages(t *testing.T) {
+	m := startNode(t, t.TempDir(), "brokerRole=ASYNC_MASTER")
+	for name, attributes := range map[string]string{"B": "+queue.type=BatchCQ", "K": "+cleanup.policy=COMPACTION", "S": ""} {
+		h := topicHeader(name)
+		h.Attributes = attributes
+		m.call(code.Success, code.UpdateAndCreateTopic, h, nil)
+	}
+	sendAll := func() {
+		h := sendHeader("B")
+		h.SysFlag, h.Properties = 128, "INNER_NUM\x013\x02"
+		m.call(code.Success, code.SendMessage, h, []byte("three"))
+		h = sendHeader("K")
+		h.Properties = "KEYS\x01k\x02"
+		m.call(code.Success, code.SendMessage, h, []byte("keyed"))
+		m.send("S", "simple")
+	}
+	sendAll()
+	sendAll()
+	s := startNode(t, t.TempDir(), "brokerRole=SLAVE\nbrokerId=1\nhaMasterAddress="+m.replicas.Addr().String())
+	ends := func(n *node) string {
+		return fmt.Sprint(n.store.MaxOffset("B", 0), n.store.MaxOffset("K", 0), n.store.MaxOffset("S", 0))
+	}
+	eventually(t, "the messages do not come", func() bool { return ends(s) == "2 2 2" })
+	s.slave.SetMaster(m.addr, "test", "it is known now")
+	eventually(t, "queues are of the wrong kind", func() bool { return ends(s) == "6 2 2" })
+	sendAll()
+	eventually(t, "replication does not go on", func() bool { return ends(s) == "9 3 3" && ends(s) == ends(m) })
+	eventually(t, "the compaction topic is not read as one", func() bool {
+		var res store.GetResult
+		defer res.Release()
+		s.store.Get(&store.GetRequest{Topic: "K", Offset: 2, MaxCount: 1}, &res)
+		return res.Status == store.Found
+	})
 }

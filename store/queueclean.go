@@ -163,7 +163,7 @@ func (s *Store) destroyThose(which func(*queue) bool) error {
 // destroyQueue removes a queue. A put of the same topic may make a new one at once; the saver is kept out meanwhile, since the
 // new one has the same file names.
 func (s *Store) destroyQueue(q *queue) error {
-	d, c := s.dispatch, &q.cq
+	d := s.dispatch
 	d.saver.passMu.Lock()
 	defer d.saver.passMu.Unlock()
 	if err := s.forgetQueueEnds(); err != nil {
@@ -171,18 +171,29 @@ func (s *Store) destroyQueue(q *queue) error {
 	}
 	s.queues.remove(q)
 	s.commit.retire(q)
-	c.saveMu.Lock()
-	defer c.saveMu.Unlock()
+	q.cq.saveMu.Lock()
+	defer q.cq.saveMu.Unlock()
 	d.mu.Lock()
+	d.drop(q)
+	d.letGo()
+	return s.removeQueueFiles(q)
+}
+
+// drop gives up what a queue has in memory, and lets nothing more in. Under the right to dispatch and saveMu.
+func (d *dispatcher) drop(q *queue) {
+	c := &q.cq
 	c.dropped.Store(true)
 	d.written.Add(c.max.Load() - c.saved.Load())
 	c.saved.Store(c.max.Load())
 	c.forget(&d.heap)
-	d.letGo()
-	if err := c.files.destroy(); err != nil {
+}
+
+// removeQueueFiles removes the files of a queue that was dropped, and what they leave empty.
+func (s *Store) removeQueueFiles(q *queue) error {
+	if err := q.cq.files.destroy(); err != nil {
 		return err
 	}
-	dir := path.Dir(c.files.dir)
+	dir := path.Dir(q.cq.files.dir)
 	if infos, err := s.fs.ReadDir(dir); err == nil && len(infos) == 0 {
 		return s.fs.Remove(dir)
 	}

@@ -365,7 +365,7 @@ func (v *saver) start(d *dispatcher, from int64) {
 	v.whole.Store(from)
 }
 
-// cut forgets what is behind off, where the log ends now. Under passMu and the right to dispatch.
+// cut forgets what is behind off, where the log ends now, or is dispatched once more. Under passMu and the right to dispatch.
 func (v *saver) cut(d *dispatcher, off int64) {
 	if v.done.rec.end > off {
 		v.done = mark{}

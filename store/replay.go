@@ -89,21 +89,26 @@ func (s *Store) step(b []byte, off int64, h *record.Header) (int, error) {
 // enterRecord dispatches a record that was read from the log. Under the right to dispatch.
 func (d *dispatcher) enterRecord(h *record.Header, _ []byte) error {
 	d.lastPhys, d.lastEnd, d.lastTime = h.PhysicalOffset, h.PhysicalOffset+int64(h.Size), h.StoreTimestamp
+	if code, multi := d.enterOwn(h); multi {
+		d.enterMulti(h, code)
+	}
+	return nil
+}
+
+// enterOwn gives the queue that a record is put to its entry. multi tells whether the record is for further queues, with the same tags code.
+func (d *dispatcher) enterOwn(h *record.Header) (code int64, multi bool) {
 	if t := h.Tran(); t == record.SysTranPrepared || t == record.SysTranRollback || h.QueueID < 0 {
-		return nil
+		return 0, false
 	}
 	words := record.ReadWords(stringView(h.Properties))
-	code := record.TagsCode(stringView(h.Topic), words.Tags, words.Delay, h.StoreTimestamp, d.s.delays)
+	code = record.TagsCode(stringView(h.Topic), words.Tags, words.Delay, h.StoreTimestamp, d.s.delays)
 	q := d.s.queues.getOrCreate(stringView(h.Topic), h.QueueID)
 	if q.kind == BatchQueue {
 		d.enterBatch(q, h, code)
 	} else {
 		d.enter(q, h.QueueOffset, h.PhysicalOffset, int32(h.Size), code, h.StoreTimestamp)
 	}
-	if words.Multi {
-		d.enterMulti(h, code)
-	}
-	return nil
+	return code, words.Multi
 }
 
 // digest is what dispatch needs to know of a message that is about to be put.

@@ -22,6 +22,12 @@ const (
 	fullTicks = 3
 )
 
+// Queues are the store's queues, whose kind the topics' attributes say.
+type Queues interface {
+	// RemakeQueues makes those again whose topics have turned out to be of another kind.
+	RemakeQueues(known func(topic string) bool) error
+}
+
 // Delays are the delivery of delayed messages while this broker does not deliver.
 type Delays interface {
 	// TakeOver takes over how far a master has got (the content of its delayOffset.json), and writes it.
@@ -45,6 +51,7 @@ type Options struct {
 	Log    *slog.Logger
 	Self   func() string // this broker's address, which is never asked
 
+	Queues  Queues
 	Topics  *meta.Topics
 	Groups  *meta.Groups
 	Offsets *meta.Offsets
@@ -63,6 +70,7 @@ type Synchronizer struct {
 	again  chan struct{} // the master is another: no need to wait for the tick
 	failed string        // the last error, so that a master that is down is two lines
 	forced bool          // the next round is a full one
+	kinds  bool          // queues may be of another kind than their topics
 }
 
 // New loads what was kept before. Run follows.
@@ -175,7 +183,7 @@ func (s *Synchronizer) syncTopics(ctx context.Context, m master) error {
 	ours := s.Topics.Version()
 	all, version, err := m.topics(ctx, ours)
 	if err != nil || all == nil {
-		return err
+		return errors.Join(err, s.remakeQueues())
 	}
 	known := func(name string) bool { return all[name] != nil || s.Topics.IsSystem(name) }
 	mayRemove := follows(version, ours) && ordinary(all, s.Topics.IsSystem)
@@ -189,11 +197,22 @@ func (s *Synchronizer) syncTopics(ctx context.Context, m master) error {
 		}
 		s.Log.Warn("topics are kept that the master lacks", "n", len(stays), "version", version, "ours", ours)
 	}
+	s.kinds = true
 	if err := s.Topics.TakeOver(all, remove, version); err != nil {
-		return fmt.Errorf("topics of the master: %w", err)
+		return errors.Join(fmt.Errorf("topics of the master: %w", err), s.remakeQueues()) // they are in force
 	}
 	s.Log.Info("topics are the master's", "n", len(all), "removed", len(remove), "version", version)
-	return nil
+	return s.remakeQueues()
+}
+
+// remakeQueues makes queues again whose records came ahead of their topics.
+func (s *Synchronizer) remakeQueues() error {
+	if !s.kinds {
+		return nil
+	}
+	err := s.Queues.RemakeQueues(func(topic string) bool { _, ok := s.Topics.Get(topic); return ok })
+	s.kinds = err != nil
+	return err
 }
 
 func (s *Synchronizer) syncGroups(ctx context.Context, m master) error {

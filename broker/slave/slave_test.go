@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -159,6 +160,20 @@ type rig struct {
 	fs       *vfs.Mem
 	delivery fakeDelivery
 	acting   bool
+	remade   []error // the results of remaking queues, the next one first
+	remakes  int
+}
+
+// RemakeQueues notes that it was called.
+func (r *rig) RemakeQueues(known func(string) bool) (err error) {
+	r.remakes++
+	if known("nobody knows it") {
+		err = errors.New("what is not in the table is known")
+	}
+	if len(r.remade) > 0 {
+		err, r.remade = r.remade[0], r.remade[1:]
+	}
+	return err
 }
 
 type fataler interface {
@@ -173,7 +188,7 @@ func newRig(t fataler, m *fakeMaster, fs *vfs.Mem) *rig {
 	log := slog.New(slog.DiscardHandler)
 	no := func() bool { return false }
 	o := Options{
-		Caller: m, FS: fs, Dir: "/s", Now: now, Log: log, Self: func() string { return "self:1" },
+		Queues: r, Caller: m, FS: fs, Dir: "/s", Now: now, Log: log, Self: func() string { return "self:1" },
 		Topics:  meta.NewTopics(meta.TopicOptions{FS: fs, Dir: "/s", Now: now, Log: log, AutoCreate: no}),
 		Groups:  meta.NewGroups(meta.GroupOptions{FS: fs, Dir: "/s", Now: now, Log: log, AutoCreate: no, AutoCreateSystem: no}),
 		Offsets: meta.NewOffsets(meta.OffsetOptions{FS: fs, Dir: "/s", Now: now, Log: log, VersionStep: 1}),
@@ -408,4 +423,26 @@ func TestNothingIsLost(t *testing.T) {
 			"sync":        sync,
 		})
 	})
+}
+
+// TestQueuesAreRemadeWithTheTopics: once for each table, and again if that did not work.
+func TestQueuesAreRemadeWithTheTopics(t *testing.T) {
+	m := newMaster()
+	m.topic("t", 1)
+	r := newRig(t, m, vfs.NewMem(time.Now))
+	r.remade = []error{errors.New("no room")}
+	if err := r.Full(context.Background()); err == nil || r.remakes != 1 {
+		t.Errorf("%d remakes, %v", r.remakes, err)
+	}
+	for range 3 {
+		r.must(t)
+	}
+	if r.remakes != 2 {
+		t.Errorf("%d remakes of one table", r.remakes)
+	}
+	m.topic("u", 1)
+	r.must(t)
+	if r.remakes != 3 {
+		t.Errorf("%d remakes of two tables", r.remakes)
+	}
 }
