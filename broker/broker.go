@@ -238,6 +238,7 @@ func (b *Broker) open() (err error) {
 	})
 	b.offsets = meta.NewOffsets(meta.OffsetOptions{
 		FS: fs, Dir: dir, Now: now, Log: log, LMQ: c.LMQ, VersionStep: c.OffsetVersionStep, Sync: b.syncMoved,
+		Slave: !c.Master(),
 	})
 	b.modes, b.orders = meta.NewModes(fs, dir, now, log), b.newOrders()
 	bloom, err := filter.NewBloom(c.BloomFalseShare, c.BloomConsumers)

@@ -33,6 +33,8 @@ type OffsetOptions struct {
 	// Sync makes durable what the offsets rest on. It is called before they are written, and after they were read: what they have moved past
 	// must not be lost in a power cut. Nil where they rest on nothing.
 	Sync func() error
+	// Slave has what clients commit noted for the master ([Offsets.TakeMoved]).
+	Slave bool
 }
 
 // Offsets are how far each group has consumed each queue: what it committed, what it last pulled, and where an operator wants it
@@ -46,6 +48,7 @@ type Offsets struct {
 
 	resets  atomic.Int64 // pending server-side resets; spares the hot path a lookup
 	commits atomic.Int64
+	moved   moved
 	version dataVersion
 	extras  fastjson.Extras // top-level members of the file that we do not know; set by Load, then constant
 }

@@ -31,7 +31,7 @@ func (p *Processor) updateConsumerOffset(r *remoting.Request) {
 		r.Reply(&remoting.Reply{Remark: "Offset has been previously reset"})
 		return
 	}
-	if p.Offsets.Commit(h.ConsumerGroup, h.Topic, h.QueueID, h.CommitOffset) {
+	if p.Offsets.CommitOfClient(h.ConsumerGroup, h.Topic, h.QueueID, h.CommitOffset) {
 		p.Log.Debug("offset goes back", "group", h.ConsumerGroup, "topic", h.Topic, "queue", h.QueueID,
 			"off", h.CommitOffset, "addr", r.Conn().RemoteText())
 	}

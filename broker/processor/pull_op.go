@@ -109,7 +109,7 @@ func (op *pullOp) settle() {
 	if op.p.Offsets.ResetPending(op.group.GroupName, op.topic.TopicName, h.QueueID) {
 		return
 	}
-	if op.p.Offsets.Commit(op.group.GroupName, op.topic.TopicName, h.QueueID, h.CommitOffset) {
+	if op.p.Offsets.CommitOfClient(op.group.GroupName, op.topic.TopicName, h.QueueID, h.CommitOffset) {
 		op.p.Log.Debug("offset goes back", "group", op.group.GroupName, "topic", op.topic.TopicName, "queue", h.QueueID, "off", h.CommitOffset)
 	}
 }

@@ -148,8 +148,11 @@ func (s *Synchronizer) sync(ctx context.Context, full bool) error {
 	}
 	m := master{s.Caller, addr}
 	errs := []error{s.syncTopics(ctx, m), s.syncGroups(ctx, m)}
+	if full || s.Offsets.HasMoved() {
+		errs = append(errs, s.syncOffsets(ctx, m))
+	}
 	if full {
-		errs = append(errs, s.syncOffsets(ctx, m), s.syncModes(ctx, m))
+		errs = append(errs, s.syncModes(ctx, m))
 	}
 	if full && !s.Delivers() {
 		errs = append(errs, s.syncDelays(ctx, m))
@@ -238,17 +241,6 @@ func (s *Synchronizer) syncGroups(ctx context.Context, m master) error {
 	}
 	s.Log.Info("groups are the master's", "n", len(all), "removed", len(remove), "version", version)
 	return nil
-}
-
-func (s *Synchronizer) syncOffsets(ctx context.Context, m master) error {
-	text, err := m.body(ctx, code.GetAllConsumerOffset)
-	if err != nil {
-		return err
-	}
-	if _, err := s.Offsets.TakeOver(text); err != nil {
-		return fmt.Errorf("consumer offsets of %s: %w", m.addr, err)
-	}
-	return s.Offsets.Persist()
 }
 
 func (s *Synchronizer) syncModes(ctx context.Context, m master) error {

@@ -41,6 +41,20 @@ type fakeMaster struct {
 	moveBefore int // pages until the table changes under way
 	asked      []int32
 	down       error
+	refuses    int32 // the answer to commits
+}
+
+func (m *fakeMaster) commit(h *header.UpdateConsumerOffsetRequest) {
+	var w body.ConsumerOffsetSerializeWrapper
+	if err := fastjson.Unmarshal([]byte(m.offsets), &w); err != nil {
+		panic(err)
+	}
+	key := h.Topic + "@" + h.ConsumerGroup
+	if w.OffsetTable[key] == nil {
+		w.OffsetTable[key] = map[int32]int64{}
+	}
+	w.OffsetTable[key][h.QueueID] = h.CommitOffset
+	m.offsets = string(fastjson.Marshal(&w))
 }
 
 func newMaster() *fakeMaster {
@@ -95,6 +109,11 @@ func (m *fakeMaster) Call(_ context.Context, _ string, out remoting.Outgoing) (*
 		resp.Body = []byte(m.check)
 	case code.GetTimerMetrics:
 		resp.Body = []byte(m.metrics)
+	case code.UpdateConsumerOffset:
+		resp.Code = m.refuses
+		if m.refuses == code.Success {
+			m.commit(out.Header.(*header.UpdateConsumerOffsetRequest))
+		}
 	default:
 		resp.Code = code.RequestCodeNotSupported
 	}
@@ -191,7 +210,7 @@ func newRig(t fataler, m *fakeMaster, fs *vfs.Mem) *rig {
 		Queues: r, Caller: m, FS: fs, Dir: "/s", Now: now, Log: log, Self: func() string { return "self:1" },
 		Topics:  meta.NewTopics(meta.TopicOptions{FS: fs, Dir: "/s", Now: now, Log: log, AutoCreate: no}),
 		Groups:  meta.NewGroups(meta.GroupOptions{FS: fs, Dir: "/s", Now: now, Log: log, AutoCreate: no, AutoCreateSystem: no}),
-		Offsets: meta.NewOffsets(meta.OffsetOptions{FS: fs, Dir: "/s", Now: now, Log: log, VersionStep: 1}),
+		Offsets: meta.NewOffsets(meta.OffsetOptions{FS: fs, Dir: "/s", Now: now, Log: log, VersionStep: 1, Slave: true}),
 		Modes:   meta.NewModes(fs, "/s", now, log), Delays: &r.delivery, Timers: &r.delivery, Delivers: func() bool { return r.acting },
 	}
 	for _, err := range []error{o.Topics.Load(), o.Groups.Load(), o.Offsets.Load(), o.Modes.Load()} {
@@ -444,5 +463,58 @@ func TestQueuesAreRemadeWithTheTopics(t *testing.T) {
 	r.must(t)
 	if r.remakes != 3 {
 		t.Errorf("%d remakes of two tables", r.remakes)
+	}
+}
+
+// TestWhatClientsCommitComesToTheMaster: what the master has had when it came back was asked for too early.
+func TestWhatClientsCommitComesToTheMaster(t *testing.T) {
+	for name, c := range map[string]struct {
+		master string // the queue of the group there; empty for none
+		refuse int32
+		want   int64 // at both
+		fails  bool
+	}{
+		"as it was":                 {master: "{0:10}", want: 12},
+		"a little further":          {master: "{0:11}", want: 12},
+		"nothing there":             {want: 12},
+		"the same":                  {master: "{0:12}", want: 12},
+		"further on there":          {master: "{0:20}", want: 20},
+		"reset there":               {master: "{0:3}", want: 3},
+		"unknown there":             {master: "{0:10}", refuse: code.SubscriptionGroupNotExist, want: 10},
+		"not taken just now":        {master: "{0:10}", refuse: code.SystemError, want: 12, fails: true},
+		"nothing there, not taken ": {refuse: code.SystemError, want: 12, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMaster()
+			r := newRig(t, m, vfs.NewMem(time.Now))
+			m.offsets = `{"dataVersion":{"counter":1,"timestamp":9},"offsetTable":{"t@g":{0:10}}}`
+			r.must(t)
+			r.Offsets.CommitOfClient("g", "t", 0, 11)
+			r.Offsets.CommitOfClient("g", "t", 0, 12)
+			r.Offsets.Commit("popped", "t", 0, 5) // what it rests on is not at the master
+			// The master's is the newer table all the same.
+			m.offsets = `{"dataVersion":{"counter":99,"timestamp":9},"offsetTable":{}}`
+			if c.master != "" {
+				m.offsets = `{"dataVersion":{"counter":99,"timestamp":9},"offsetTable":{"t@g":` + c.master + `}}`
+			}
+			m.refuses = c.refuse
+			if err := r.sync(context.Background(), false); (err != nil) != c.fails {
+				t.Fatal(err)
+			}
+			if off, _ := r.Offsets.Query("g", "t", 0); off != c.want {
+				t.Errorf("the slave is at %d", off)
+			}
+			m.refuses = code.Success
+			r.must(t)
+			if c.refuse == code.SubscriptionGroupNotExist {
+				return
+			}
+			if want := fmt.Sprintf(`"t@g":{0:%d}`, c.want); !strings.Contains(m.offsets, want) || strings.Contains(m.offsets, "popped") {
+				t.Errorf("the master has %s", m.offsets)
+			}
+			if r.Offsets.HasMoved() {
+				t.Error("it is said again")
+			}
+		})
 	}
 }

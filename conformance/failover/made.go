@@ -94,7 +94,7 @@ func (m *made) commit(addr string, k offsetKey, offset int64) error {
 }
 
 // forget forgets offsets that were committed after a time: a master that is killed had not written them, nor its slave fetched them, and
-// what is committed at a slave while its master returns may come too late. Clients commit theirs again.
+// what is committed at a Java slave while its master returns may come too late. Clients commit theirs again.
 func (m *made) forget(after time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
