@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 	"runtime"
 	"slices"
@@ -246,8 +247,8 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 	}
 	list := c.files.list()
 	c.minPhys = -1
-	if len(list) > 3 {
-		list = list[len(list)-3:]
+	if from := c.scanFrom(list, durable); from > 0 {
+		list = list[from:]
 	} else {
 		c.minPhys = 0 // the scan will tell
 	}
@@ -299,6 +300,20 @@ func (c *consumeQueue) recover(durable int64, buf []byte) (last extent, err erro
 		}
 	}
 	return last, c.rebound()
+}
+
+// scanFrom is the file that the scan begins with: the third last one, or, after a power cut, one before it that begins with an entry that is
+// on disk for good. Of what follows any page may have been lost.
+func (c *consumeQueue) scanFrom(list []*mappedFile, durable int64) int {
+	limit := int64(math.MaxInt64)
+	if durable > 0 && durable != noMark {
+		limit = durable + 1
+	}
+	from := max(len(list)-3, 0)
+	for from > 0 && !c.hasBefore(list[from], limit) {
+		from--
+	}
+	return from
 }
 
 // hasBefore tells whether a file starts with an entry of a record ahead of a log offset, so that all before it must be there.
