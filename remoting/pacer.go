@@ -16,6 +16,7 @@ type pacer struct {
 	requests int           // in it
 	wakes    int
 	windows  int           // in this state
+	on       int           // windows with pauses until the next look without them
 	rate     float64       // requests a second in the state before, a moving average
 	next     time.Duration // no trial before
 	backoff  time.Duration // after a trial in vain
@@ -37,7 +38,8 @@ const (
 	pacerWakes    = 4000 // a second: below it there is nothing to gain
 	pacerSettle   = 4    // windows of such a load before a trial
 	pacerTrial    = 2    // windows
-	pacerOn       = 40   // windows between two checks
+	pacerOn       = 40   // windows between two checks, of a load that is new or changes
+	pacerOnMost   = 320  // and of one that stays the same: a window without pauses costs about twice one with them
 	pacerKeeps    = 0.85 // of the requests that came without pauses have to come with them
 	pacerBackoff  = time.Second
 	pacerPatience = 16 * time.Second
@@ -76,11 +78,15 @@ func (p *pacer) window(now time.Duration, requests, wakes float64) {
 		if requests < p.rate*pacerKeeps {
 			p.giveUp(now, p.rate)
 		} else if p.windows == pacerTrial {
+			p.on = pacerOn
 			p.become(pacingOn)
 		}
 	case pacingOn:
+		if p.windows > 1 && (requests < p.rate*pacerKeeps || p.rate < requests*pacerKeeps) {
+			p.on = pacerOn
+		}
 		p.average(requests)
-		if p.windows == pacerOn {
+		if p.windows >= p.on {
 			p.become(pacingCheck)
 		}
 	case pacingCheck:
@@ -90,7 +96,7 @@ func (p *pacer) window(now time.Duration, requests, wakes float64) {
 		case p.rate < requests*pacerKeeps:
 			p.giveUp(now, requests)
 		default:
-			p.backoff = 0
+			p.backoff, p.on = 0, min(2*p.on, pacerOnMost)
 			p.become(pacingOn)
 		}
 	}
