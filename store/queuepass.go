@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,15 +18,18 @@ type pace struct {
 // unhurried is the pace of every day: one goroutine, which makes room for a hurried pass when the broker stops.
 func unhurried(over func() bool) pace { return pace{workers: 1, over: over} }
 
-// hurried is the pace of a start or a stop: with all processors, since making a file is the kernel's work from end to end. With
-// a limit it leaves what it has not done by then.
+// hurriedWorkers is how many goroutines a hurried pass has, more than there are processors: a file whose last page has left the memory has
+// it read before it is written to, and a disk reads many pages in the time of one.
+const hurriedWorkers = 16
+
+// hurried is the pace of a start or a stop. With a limit it leaves what it has not done by then.
 func hurried(s *Store, limit time.Duration) pace {
 	over := func() bool { return false }
 	if limit > 0 {
 		end := s.now().Add(limit)
 		over = func() bool { return !s.now().Before(end) }
 	}
-	return pace{workers: runtime.GOMAXPROCS(0), over: over, tells: true}
+	return pace{workers: hurriedWorkers, over: over, tells: true}
 }
 
 // errGivenUp says that a pass ended before all queues were written. Nothing is lost: the checkpoint stays where it was.
@@ -59,7 +61,7 @@ const errorsTold = 4
 const writeMost = 15 * time.Second
 
 // writingShare is how many queues a worker takes at once. Neighbours are often of one topic, whose directory makes one file at a time.
-const writingShare = 16
+const writingShare = 4
 
 // run writes the queues that are due. buf is for one worker.
 func (w *writing) run(buf []byte) error {
