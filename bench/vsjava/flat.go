@@ -89,7 +89,8 @@ func (r *report) writeFlat(b *strings.Builder) {
 	if len(r.Flat) == 0 {
 		return
 	}
-	b.WriteString("\nCost grows with the work: broker CPU, µs a message, for ever more of something. Owed: no rise above 25 % from any step to a later one.\n\n")
+	b.WriteString("\nCost grows with the work: broker CPU, µs a message, for ever more of something. Owed: no rise above 25 % from any step to a later one. " +
+		"The steps (but for the sizes of the store, which only grows) are measured in turn, briefly and more than twice as often as other loads, and the median counts: the machine's own pace changes meanwhile.\n\n")
 	b.WriteString("| what | broker | steps | largest rise | largest to smallest | | other load, cores |\n|---|---|---|---:|---:|---|---:|\n")
 	for _, f := range r.Flat {
 		var apogee, java []string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -13,34 +14,72 @@ import (
 // flatRise is how much a cost may rise.
 const flatRise = 1.25
 
-// flatLength is how long a run of a step measures: there are many of them.
-func (s *settings) flatLength() time.Duration { return min(s.length, 3*time.Second) }
+// flatRounds is how often each step is measured, and flatLength for how long: briefly and often, since the machine's own pace changes from
+// minute to minute by more than a cost may rise. The reference, of which nothing is owed here, takes part in every other round.
+func (s *settings) flatRounds() int { return 2*s.runs + 1 }
+
+func (s *settings) flatLength() time.Duration { return min(s.length, 3*time.Second) / 2 }
+
+// flatStep is one number of something.
+type flatStep struct {
+	*pair   // whom it is measured on
+	n       int
+	set     func(*bench.Options)
+	results results
+}
+
+func (p *pair) newFlatStep(what string, n int, set func(*bench.Options)) *flatStep {
+	return &flatStep{pair: p, n: n, set: set, results: results{Name: fmt.Sprintf("%s: %d", what, n)}}
+}
+
+// measure makes the run of a round.
+func (s *flatStep) measure(ctx context.Context, round int, run func(context.Context, bench.Options) (bench.Result, error)) error {
+	if err := errors.Join(s.prune(ctx), s.refill(ctx)); err != nil {
+		return err
+	}
+	on := s.pair
+	if round%2 == 1 {
+		on = on.without(javaName)
+	}
+	return on.turn(ctx, &s.results, round, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
+		o := s.options(x)
+		o.Warmup, o.Duration = 500*time.Millisecond, s.flatLength()
+		if round == 0 && !x.isApogee() {
+			o.Warmup = 2 * time.Second
+		}
+		s.set(&o)
+		return run(ctx, o)
+	})
+}
+
+// measureFlat measures the steps in turn, as often as there are rounds: whatever slows the machine down meanwhile meets all of them.
+func (p *pair) measureFlat(ctx context.Context, what string, steps []*flatStep, of func(*bench.Result) float64, run func(context.Context, bench.Options) (bench.Result, error)) (flatRow, error) {
+	row := flatRow{What: what, Owed: flatRise}
+	for round := range p.flatRounds() {
+		for _, s := range steps {
+			if err := s.measure(ctx, round, run); err != nil {
+				return row, err
+			}
+		}
+	}
+	for _, s := range steps {
+		row.add(s.n, s.results, of)
+		p.report.Loads = append(p.report.Loads, s.results)
+	}
+	row.judge()
+	p.report.Flat = append(p.report.Flat, row)
+	return row, nil
+}
 
 // growth measures one load for ever more of something.
 func growth(what string, steps []int, of func(*bench.Result) float64, run func(context.Context, bench.Options) (bench.Result, error), set func(o *bench.Options, n int)) func(context.Context, *pair) error {
 	return func(ctx context.Context, p *pair) error {
-		row := flatRow{What: what, Owed: flatRise}
+		var list []*flatStep
 		for _, n := range steps {
-			if err := p.prune(ctx); err != nil {
-				return err
-			}
-			r, err := p.turns(ctx, fmt.Sprintf("%s: %d", what, n), func(ctx context.Context, x *subject, turn int) (bench.Result, error) {
-				o := p.options(x)
-				o.Warmup, o.Duration = 500*time.Millisecond, p.flatLength()
-				if turn == 0 && !x.isApogee() {
-					o.Warmup = 2 * time.Second
-				}
-				set(&o, n)
-				return run(ctx, o)
-			}, nil)
-			if err != nil {
-				return err
-			}
-			row.add(n, r, of)
+			list = append(list, p.newFlatStep(what, n, func(o *bench.Options) { set(o, n) }))
 		}
-		row.judge()
-		p.report.Flat = append(p.report.Flat, row)
-		return nil
+		_, err := p.measureFlat(ctx, what, list, of, run)
+		return err
 	}
 }
 
@@ -104,7 +143,7 @@ func storeGrowth(ctx context.Context, s *pair) (err error) {
 		}
 		r, err := p.turns(ctx, fmt.Sprintf("%s: %d", row.What, gb), func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
 			o := p.options(x)
-			o.Warmup, o.Duration = 500*time.Millisecond, p.flatLength()
+			o.Warmup, o.Duration = 500*time.Millisecond, min(p.length, 3*time.Second)
 			return bench.Send(ctx, o)
 		}, nil)
 		if err != nil {

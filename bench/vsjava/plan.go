@@ -56,16 +56,16 @@ func (g *group) takes(s *settings) time.Duration {
 
 // guess is how long a section needs.
 func (x *section) guess(s *settings) time.Duration {
-	flat, half := s.flatLength(), time.Minute/2
+	half := time.Minute / 2
 	switch name := x.name; {
 	case name == "flat: queues":
-		return steps(s, 5, flat)
+		return flatSteps(s, 5)
 	case name == "flat: consumer groups":
-		return steps(s, 3, flat)
+		return flatSteps(s, 3)
 	case name == "flat: store size":
-		return steps(s, len(s.storeSizes()), flat) + 2*time.Minute
+		return steps(s, len(s.storeSizes()), min(s.length, 3*time.Second)) + 2*time.Minute
 	case strings.HasPrefix(name, "flat: "):
-		return steps(s, 4, flat)
+		return flatSteps(s, 4)
 	case name == "latency at 50 %":
 		return steps(s, 1, s.length) + 2*halvings*(probe+aroundARun)
 	case name == "latency during cold reads":
@@ -81,7 +81,7 @@ func (x *section) guess(s *settings) time.Duration {
 	case name == "kill -9":
 		return time.Duration(2*s.runs) * (half + half/2)
 	case name == "topics":
-		return steps(s, len(s.topicSteps()), s.length) + 4*half
+		return flatSteps(s, len(s.topicSteps())) + 4*half
 	}
 	return steps(s, 1, s.length)
 }
@@ -89,6 +89,11 @@ func (x *section) guess(s *settings) time.Duration {
 // steps is how long a number of loads need that are measured in turns for so long each.
 func steps(s *settings, n int, length time.Duration) time.Duration {
 	return time.Duration(n) * (aroundARow + time.Duration(2*s.runs)*(length+aroundARun))
+}
+
+// flatSteps is how long so many steps need: Apogee in each round, the reference in every other one.
+func flatSteps(s *settings, n int) time.Duration {
+	return time.Duration(n*s.flatRounds()*3/2) * (s.flatLength() + aroundARun)
 }
 
 // started counts what the brokers of a group took to start.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,67 +33,32 @@ func openFiles() int {
 	return int(min(l.Max, 1<<30))
 }
 
-// topics measures sends to ever more topics, all of which exist from the beginning. The steps are made in turn, as often as there are runs:
-// whatever slows the machine down meanwhile then meets all of them.
+// topics measures sends to ever more topics, all of which exist from the beginning.
 func topics(ctx context.Context, p *pair) error {
-	var steps []*topicStep
+	var steps []*flatStep
 	most := openFiles() - 1000 // the reference keeps a file open for each queue
 	for _, n := range p.topicSteps() {
-		s := &topicStep{pair: *p, n: n, results: results{Name: fmt.Sprintf("%d topics", n)}}
+		on := p
 		if n*topicQueues > most {
-			s.subjects = p.only(apogeeName)
-			p.warn("%s: not on Java, which keeps a file open for each queue; a process here may have %d", s.results.Name, openFiles())
+			on = p.without(javaName)
+			p.warn("%d topics: not on Java, which keeps a file open for each queue; a process here may have %d", n, openFiles())
 		}
-		if err := s.touch(ctx, n*topicQueues, s.set); err != nil {
+		s := on.newFlatStep("topics", n, func(o *bench.Options) {
+			o.Topic, o.Topics, o.Queues, o.Create = manyTopic, n, topicQueues, false
+			if n == 1 {
+				o.Topic = bench.TopicName(manyTopic, 0)
+			}
+		})
+		if err := on.touch(ctx, n*topicQueues, s.set); err != nil {
 			return fmt.Errorf("%s: %w", s.results.Name, err)
 		}
 		steps = append(steps, s)
 	}
-	for n := range p.runs {
-		for _, s := range steps {
-			if err := s.measure(ctx, n); err != nil {
-				return err
-			}
-		}
+	row, err := p.measureFlat(ctx, "topics × 4 queues, sends of 1 KiB, 16 × 64", steps, cpu.of, bench.Send)
+	if err == nil {
+		p.report.add(row.row("topics × 4 queues in turn: 1 to 10,000"))
 	}
-	row := flatRow{What: "topics × 4 queues, sends of 1 KiB, 16 × 64", Owed: flatRise}
-	for _, s := range steps {
-		row.add(s.n, s.results, cpu.of)
-		p.report.Loads = append(p.report.Loads, s.results)
-	}
-	row.judge()
-	p.report.Flat = append(p.report.Flat, row)
-	p.report.add(row.row("topics × 4 queues in turn: 1 to 10,000"))
-	return nil
-}
-
-// topicStep is one number of topics.
-type topicStep struct {
-	pair
-	n       int
-	results results
-}
-
-func (s *topicStep) set(o *bench.Options) {
-	o.Topic, o.Topics, o.Queues, o.Create = manyTopic, s.n, topicQueues, false
-	if s.n == 1 {
-		o.Topic = bench.TopicName(manyTopic, 0)
-	}
-}
-
-// measure makes one run on each broker.
-func (s *topicStep) measure(ctx context.Context, run int) error {
-	if err := s.prune(ctx); err != nil {
-		return err
-	}
-	if err := s.refill(ctx); err != nil {
-		return err
-	}
-	return s.turn(ctx, &s.results, run, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
-		o := s.options(x)
-		s.set(&o)
-		return bench.Send(ctx, o)
-	})
+	return err
 }
 
 // touch sends to each queue, so that no file is made while measuring.
@@ -116,13 +82,11 @@ func (p *pair) touch(ctx context.Context, queues int, set func(*bench.Options)) 
 	return nil
 }
 
-func (p *pair) only(name string) []*subject {
-	for _, x := range p.subjects {
-		if x.name() == name {
-			return []*subject{x}
-		}
-	}
-	return nil
+// without is the pair without one of the two.
+func (p *pair) without(name string) *pair {
+	out := *p
+	out.subjects = slices.DeleteFunc(slices.Clone(p.subjects), func(x *subject) bool { return x.name() == name })
+	return &out
 }
 
 // create measures the creation of one more topic.
