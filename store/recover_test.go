@@ -372,3 +372,30 @@ func TestRecoveryGoesBackAllTheWay(t *testing.T) {
 	}
 	checkReads(t, s, all)
 }
+
+// TestQueueWhoseLastFilesAreEmpty: after a power cut a queue may have more files without an entry than the three that recovery would look at.
+func TestQueueWhoseLastFilesAreEmpty(t *testing.T) {
+	const each, durable, all = 50, 120, 8 * 50 // entries: of a file, on disk for good, written
+	r := newRig(t, syncFlush, unhurriedSaver, manyOptions)
+	s := r.open()
+	want := map[string]bool{}
+	for i := range all {
+		body := fmt.Sprint(i)
+		put(t, s, message("T", 0, body))
+		want[body] = true
+		if i == durable-1 {
+			must(t, s.flushQueues(true))
+			must(t, s.checkpoint.write())
+		}
+	}
+	must(t, s.flushQueuesAt(task{all: true}, hurried(s, 0)))
+	mem := r.mem.KillClone()
+	abandon(s)
+	for first := durable / each * each; first < all; first += each {
+		from := max(durable-first, 0)
+		overwrite(t, mem, "/data/store/consumequeue/T/0/"+fileName(int64(first)*unitSize), int64(from)*unitSize, make([]byte, (each-from)*unitSize))
+	}
+	r = r.on(mem)
+	r.reopen(want)
+	r.reopen(want)
+}

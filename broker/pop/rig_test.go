@@ -13,6 +13,7 @@ import (
 	"apogee/broker/config"
 	"apogee/broker/meta"
 	"apogee/compat/body"
+	"apogee/internal/testkit"
 	"apogee/store"
 	"apogee/store/record"
 	"apogee/store/vfs"
@@ -127,7 +128,7 @@ func (r *rig) mustPut(m *record.Message) store.PutResult {
 	if res.Status != store.PutOK {
 		r.t.Fatalf("put into %s: %d %v", m.Topic, res.Status, res.Err)
 	}
-	r.awaitDispatch()
+	testkit.AwaitReadable(r.t, r.store)
 	return res
 }
 
@@ -231,23 +232,7 @@ func (r *rig) revive(d time.Duration) {
 func (r *rig) flush() {
 	r.t.Helper()
 	must(r.t, r.store.Sync())
-	r.awaitDispatch()
-}
-
-// awaitDispatch waits until all that is acknowledged can be read. A goroutine that is about to dispatch it may stand still for longer than
-// all the rest of a test takes: its clock goes on by hand.
-func (r *rig) awaitDispatch() {
-	r.t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
-		if upTo, acknowledged := r.store.Dispatched(); upTo >= acknowledged {
-			return
-		}
-		select {
-		case <-deadline:
-			r.t.Fatal("what is acknowledged does not get into its queue")
-		case <-time.After(100 * time.Microsecond):
-		}
-	}
+	testkit.AwaitReadable(r.t, r.store)
 }
 
 func texts(ps []popped) []string {

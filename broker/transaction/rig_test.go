@@ -14,6 +14,7 @@ import (
 	"apogee/broker/client"
 	"apogee/broker/meta"
 	"apogee/internal/leaktest"
+	"apogee/internal/testkit"
 	"apogee/remoting"
 	"apogee/remoting/header"
 	"apogee/store"
@@ -219,6 +220,7 @@ func (r *rig) commit(queueOffset, physical int64) {
 // messages are what a queue has, settled.
 func (r *rig) messages(topic string, queue int32) []record.Message {
 	r.t.Helper()
+	testkit.AwaitReadable(r.t, r.st)
 	var rd reader
 	var out []record.Message
 	for at := max(0, r.st.MinOffset(topic, queue)); rd.get(r.st, topic, queue, at, 32) == store.Found; {
@@ -246,6 +248,7 @@ func (r *rig) flush() {
 // round is one round after a while, whose offsets are noted.
 func (r *rig) round(after time.Duration) {
 	r.clock.add(after)
+	testkit.AwaitReadable(r.t, r.st)
 	r.check.round()
 	r.settle()
 }
