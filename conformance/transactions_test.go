@@ -130,7 +130,8 @@ func goOnWithGolden(t *testing.T, target testkit.Target, dir string, m *goldenHa
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := target.Broker(dir, "127.0.0.1:1", conf.With(hasty(nil)))
+	// Long enough for the answers to come before it asks again, which both implementations then do.
+	s, err := target.Broker(dir, "127.0.0.1:1", conf.With(hasty(testkit.Props{"transactionCheckInterval": "5000"})))
 	if err != nil {
 		t.Fatal(err)
 	}
