@@ -18,18 +18,15 @@ type pace struct {
 // unhurried is the pace of every day: one goroutine, which makes room for a hurried pass when the broker stops.
 func unhurried(over func() bool) pace { return pace{workers: 1, over: over} }
 
-// hurriedWorkers is how many goroutines a hurried pass has, more than there are processors: a file whose last page has left the memory has
-// it read before it is written to, and a disk reads many pages in the time of one.
-const hurriedWorkers = 16
-
-// hurried is the pace of a start or a stop. With a limit it leaves what it has not done by then.
+// hurried is the pace of a start or a stop, with more goroutines than there are processors: a file whose last page has left the memory has it
+// read before it is written to, and a disk reads many pages in the time of one. With a limit it leaves what it has not done by then.
 func hurried(s *Store, limit time.Duration) pace {
 	over := func() bool { return false }
 	if limit > 0 {
 		end := s.now().Add(limit)
 		over = func() bool { return !s.now().Before(end) }
 	}
-	return pace{workers: hurriedWorkers, over: over, tells: true}
+	return pace{workers: inParallelMost, over: over, tells: true}
 }
 
 // errGivenUp says that a pass ended before all queues were written. Nothing is lost: the checkpoint stays where it was.
