@@ -20,7 +20,7 @@ need_go() {
 stale() {
   [ -x "$1" ] || return 0
   [ -n "$(find "$root" \( -name .git -o -name .run -o -path "$root/bin" -o -name testdata -o -name apogee-data \) -prune -o \
-    \( -name '*.go' ! -name '*_test.go' -o -name '*.tsv' -o -name go.mod -o -name go.sum -o -type d ! -path "$root" \) \
+    \( -name '*.go' ! -name '*_test.go' -o -name '*.tsv' -o -name '*.pgo' -o -name go.mod -o -name go.sum -o -type d ! -path "$root" \) \
     -newer "$1" -print | head -n 1)" ]
 }
 

@@ -43,6 +43,15 @@ func serve(c *cli.Context, kind string, build func(log *slog.Logger) (server, er
 	}
 	defer logFile.Close()
 	toFile := c.String("log-dir") != ""
+	stopProfile, err := profileCPU(c.String("cpu-profile"))
+	if err != nil {
+		return exit(exitFailure, err)
+	}
+	defer func() {
+		if err := stopProfile(); err != nil {
+			log.Error("the profile is not complete", "err", err)
+		}
+	}()
 
 	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -47,7 +48,7 @@ func TestStandaloneFromStartToEnd(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Dir(stale), 0o755), os.WriteFile(stale, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	p, err := process(t, dir, "Send a first message", append(args, "--log-dir", "logs")...)
+	p, err := process(t, dir, "Send a first message", append(args, "--log-dir", "logs", "--cpu-profile", "cpu.pprof")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +98,10 @@ func TestStandaloneFromStartToEnd(t *testing.T) {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "logs", "standalone.log")); err != nil || !strings.Contains(string(text), "msg=stopped") {
 		t.Errorf("log: %v\n%s", err, text)
+	}
+	// Profiles are compressed; how much is in it is up to the machine.
+	if b, err := os.ReadFile(filepath.Join(dir, "cpu.pprof")); err != nil || !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) {
+		t.Errorf("profile: %d bytes, %v", len(b), err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "store")); err == nil {
 		t.Error("something was written outside the data folder")

@@ -20,6 +20,7 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "configFile", Aliases: []string{"c"}, Usage: "properties `FILE` with Java's keys"},
 		&cli.StringSliceFlag{Name: "D", Usage: "set one key, over the file, or a Java system property, below it: -D `KEY=VALUE`"},
 		&cli.BoolFlag{Name: "printConfigItem", Aliases: []string{"p"}, Usage: "print all settings with their values, and exit"},
+		profileFlag(),
 	}, logFlags()...)
 }
 
