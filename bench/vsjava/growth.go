@@ -15,10 +15,12 @@ import (
 const flatRise = 1.25
 
 // flatRounds is how often each step is measured, and flatLength for how long: briefly and often, since the machine's own pace changes from
-// minute to minute by more than a cost may rise. The reference, of which nothing is owed here, takes part in every other round.
-func (s *settings) flatRounds() int { return 2*s.runs + 1 }
+// run to run by more than a cost may rise. The reference, of which nothing is owed here, takes part in every javaRound-th round only.
+func (s *settings) flatRounds() int { return 4*s.runs + 1 }
 
-func (s *settings) flatLength() time.Duration { return min(s.length, 3*time.Second) / 2 }
+func (s *settings) flatLength() time.Duration { return min(s.length, 3*time.Second) / 3 }
+
+const javaRound = 3
 
 // flatStep is one number of something.
 type flatStep struct {
@@ -38,7 +40,7 @@ func (s *flatStep) measure(ctx context.Context, round int, run func(context.Cont
 		return err
 	}
 	on := s.pair
-	if round%2 == 1 {
+	if round%javaRound != 0 {
 		on = on.without(javaName)
 	}
 	return on.turn(ctx, &s.results, round, func(ctx context.Context, x *subject, _ int) (bench.Result, error) {
@@ -52,12 +54,13 @@ func (s *flatStep) measure(ctx context.Context, round int, run func(context.Cont
 	})
 }
 
-// measureFlat measures the steps in turn, as often as there are rounds: whatever slows the machine down meanwhile meets all of them.
+// measureFlat measures the steps in turn, as often as there are rounds, and begins with another one each time: whatever slows the machine
+// down meanwhile meets all of them.
 func (p *pair) measureFlat(ctx context.Context, what string, steps []*flatStep, of func(*bench.Result) float64, run func(context.Context, bench.Options) (bench.Result, error)) (flatRow, error) {
 	row := flatRow{What: what, Owed: flatRise}
 	for round := range p.flatRounds() {
-		for _, s := range steps {
-			if err := s.measure(ctx, round, run); err != nil {
+		for i := range steps {
+			if err := steps[(i+round)%len(steps)].measure(ctx, round, run); err != nil {
 				return row, err
 			}
 		}

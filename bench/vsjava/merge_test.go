@@ -205,9 +205,10 @@ func TestWhatDoesNotStopIsKilledAndNoted(t *testing.T) {
 	s := testSession(t)
 	broker, namesrv := &stubborn{}, &stubborn{}
 	x := &subject{target: testkit.Apogee{}, broker: broker, namesrv: namesrv}
-	p := &pair{session: s, dir: filepath.Join(s.dir, "pair"), subjects: []*subject{x}}
+	p := &pair{session: s, dir: filepath.Join(s.dir, "pair"), subjects: []*subject{x}, section: "topics"}
 	p.close()
-	if !broker.killed || !namesrv.killed || len(s.report.Notes) != 1 || !strings.Contains(s.report.Notes[0].Text, "apogee did not stop as it should: will not") {
+	if !broker.killed || !namesrv.killed || len(s.report.Notes) != 1 || !strings.Contains(s.report.Notes[0].Text, "apogee did not stop as it should: will not") ||
+		s.report.Notes[0].Section != "topics" {
 		t.Errorf("killed: %v, %v; %+v", broker.killed, namesrv.killed, s.report.Notes)
 	}
 }

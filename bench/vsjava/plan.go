@@ -91,9 +91,9 @@ func steps(s *settings, n int, length time.Duration) time.Duration {
 	return time.Duration(n) * (aroundARow + time.Duration(2*s.runs)*(length+aroundARun))
 }
 
-// flatSteps is how long so many steps need: Apogee in each round, the reference in every other one.
+// flatSteps is how long so many steps need: Apogee in each round, the reference in some.
 func flatSteps(s *settings, n int) time.Duration {
-	return time.Duration(n*s.flatRounds()*3/2) * (s.flatLength() + aroundARun)
+	return time.Duration(n*s.flatRounds()*(javaRound+1)/javaRound) * (s.flatLength() + aroundARun)
 }
 
 // started counts what the brokers of a group took to start.

@@ -97,6 +97,7 @@ func (s *session) runSections(ctx context.Context, g *group, chosen []section) i
 	if !g.unpaired {
 		var err error
 		p, err = s.pair(ctx, g.name, g.conf, g.slaves, g.prepare)
+		p.section = chosen[0].name
 		defer p.close()
 		if err == nil && g.warm != nil {
 			err = p.warm(ctx, g.warm(&s.settings))
@@ -111,6 +112,7 @@ func (s *session) runSections(ctx context.Context, g *group, chosen []section) i
 	s.plan.started(g)
 	for i, x := range chosen {
 		s.progress("section %s; %s", x.name, s.plan.left())
+		p.section = x.name
 		err := x.run(ctx, p)
 		s.report.stamp(x.name)
 		s.plan.ended(x)

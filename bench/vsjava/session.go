@@ -80,6 +80,7 @@ type pair struct {
 	*session
 	dir      string
 	subjects []*subject
+	section  string // the one under way, or the last one
 }
 
 // pair starts both brokers, with a slave each if there are to be slaves. prepare, if given, gets the folder of a store before its broker starts.
@@ -118,6 +119,7 @@ func (p *pair) close() {
 	if err := os.RemoveAll(p.dir); err != nil {
 		p.warn("files of %s are left: %v", filepath.Base(p.dir), err)
 	}
+	p.report.stamp(p.section) // so that measuring it again drops what was said here
 }
 
 // end stops a broker and its name server; what does not stop is killed.
