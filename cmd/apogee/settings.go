@@ -14,7 +14,7 @@ import (
 	"apogee/compat/properties"
 )
 
-// serverFlags are what name server, broker and standalone have in common; the long names are Java's.
+// serverFlags are what name server, broker and standalone have in common; the long names of what Java has are Java's.
 func serverFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "configFile", Aliases: []string{"c"}, Usage: "properties `FILE` with Java's keys"},
