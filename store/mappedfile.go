@@ -184,6 +184,13 @@ func (f *mappedFile) unmapLocked() {
 	}
 }
 
+// resting tells whether nobody has held the file since the last unmapIdle.
+func (f *mappedFile) resting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.idle && !f.held()
+}
+
 // unmapIdle drops the mapping of a file that nobody has held since the last call.
 func (f *mappedFile) unmapIdle() {
 	f.mu.Lock()

@@ -313,3 +313,27 @@ func TestMappedQueueSyncReachesTheDirectory(t *testing.T) {
 		}
 	}
 }
+
+// The race detector is what fails here: the cleaner asks about a file that somebody begins to read.
+func TestRestingWhileAFileIsTakenUp(t *testing.T) {
+	f := newFile(t, newMem(t), "/q", vfs.PageSize)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() {
+		for range 1000 {
+			f.resting()
+		}
+	})
+	for range 1000 {
+		must(t, f.hold())
+		if f.resting() {
+			t.Error("a file that is held rests")
+		}
+		f.release()
+		f.unmapIdle()
+	}
+	f.unmapIdle()
+	if !f.resting() {
+		t.Error("a file that nobody has held does not rest")
+	}
+}

@@ -82,7 +82,7 @@ func (s *Store) unmapIdle() {
 // here on they are told which file it is. With the file that is written the store takes no more: what follows would lie behind a hole.
 func (s *Store) checkLog() {
 	for _, f := range s.commit.files.list() {
-		if !f.held() && f.idle {
+		if f.resting() {
 			continue
 		}
 		if err := f.shrunk(); err != nil {
