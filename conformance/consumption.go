@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,31 +47,23 @@ func clustering(t *T) {
 	t.push(t.shared, group, topic, "*", one.into)
 	t.push(t.shared, group, topic, "*", two.into)
 	p := t.producer(t.shared)
-	// Until the queues are shared out, a message may come to one consumer or to both.
-	round := 0
-	t.Until(50*time.Second, "the eight queues shared out four to four", func() (bool, string) {
+	// Until the queues are shared out, a message may come to one consumer or to both; what is shared out stays so.
+	split, round := "", 0
+	t.Until(50*time.Second, "the eight queues shared out four to four, in two rounds the same", func() (bool, string) {
 		round++
 		tag := fmt.Sprint("round ", round, " ")
 		for q := range 8 {
 			b.send(message{topic: topic, queue: q, body: []byte(tag + fmt.Sprint(q)), properties: wire.Properties("UNIQ_KEY", fmt.Sprint(topic, round, q))})
 		}
-		of := func(b *inbox) (n int) {
-			for body := range b.bodies() {
-				if strings.HasPrefix(body, tag) {
-					n++
-				}
-			}
-			return n
+		var first, second, all []int
+		for end := time.Now().Add(3 * time.Second); len(all) < 8 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			first, second = one.queuesOf(tag), two.queuesOf(tag)
+			all = slices.Compact(slices.Sorted(slices.Values(slices.Concat(first, second))))
 		}
-		for end := time.Now().Add(3 * time.Second); of(&one)+of(&two) < 8 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		}
-		return of(&one) == 4 && of(&two) == 4, fmt.Sprint(of(&one), " and ", of(&two))
+		before := split
+		split = fmt.Sprint(first, " and ", second)
+		return len(all) == 8 && len(first) == 4 && len(second) == 4 && split == before, split
 	})
-	for _, box := range []*inbox{&one, &two} {
-		box.mu.Lock()
-		box.msgs = nil
-		box.mu.Unlock()
-	}
 	for i := range 64 {
 		t.sendSync(p, message1(topic, fmt.Sprint("after ", i)))
 	}
@@ -94,15 +86,7 @@ func clustering(t *T) {
 	for i := range 64 {
 		Equal(t, fmt.Sprintf("deliveries of message %d", i), both()[fmt.Sprint("after ", i)], 1)
 	}
-	queues := func(b *inbox) map[int]bool {
-		q := map[int]bool{}
-		for _, m := range b.all() {
-			q[m.Queue.QueueId] = true
-		}
-		return q
-	}
-	Equal(t, "queues of the first", len(queues(&one)), 4)
-	Equal(t, "queues of the second", len(queues(&two)), 4)
+	Equal(t, "queues of the first and of the second", fmt.Sprint(one.queuesOf("after "), " and ", two.queuesOf("after ")), split)
 	list := b.json(code.GetConsumerListByGroup, wire.Ext("consumerGroup", group), nil)
 	ids, _ := wire.At(list, "consumerIdList").([]any)
 	Equal(t, "members of the group", len(ids), 2)

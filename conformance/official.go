@@ -2,6 +2,9 @@ package conformance
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf16"
@@ -86,6 +89,17 @@ func (b *inbox) bodies() map[string]int {
 		out[string(m.Body)]++
 	}
 	return out
+}
+
+// queuesOf are the queues that messages whose body begins with prefix came from, in order.
+func (b *inbox) queuesOf(prefix string) []int {
+	queues := map[int]bool{}
+	for _, m := range b.all() {
+		if strings.HasPrefix(string(m.Body), prefix) {
+			queues[m.Queue.QueueId] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(queues))
 }
 
 type listener = func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error)
