@@ -44,7 +44,7 @@ func parse(args []string, w io.Writer) (s settings, err error) {
 	set.IntVar(&s.steadyRate, "steady-rate", 10_000, "messages a second of -steady")
 	set.StringVar(&s.out, "json", "", "write everything to this `file`")
 	set.StringVar(&s.from, "from", "", "begin with what an earlier run has written to this `file`: with -run or -steady what is measured replaces what it has of that, else nothing is measured")
-	set.BoolVar(&s.readme, "write-readme", false, "put the table into README.md")
+	set.BoolVar(&s.readme, "write-readme", false, "put the table into README.md, and what it shows into "+tableFile+", which -from can begin with")
 	set.StringVar(&s.dir, "dir", "", "parent `folder` of the data, on the disk to be measured; it needs 60 GB")
 	set.IntVar(&s.room, "room", roomWanted, "have the brokers delete old segments before a load for which the disk has less free than so many `GB`")
 	only := set.String("run", "", "only sections whose name matches this `regexp`; -run 'no such' lists them")

@@ -49,6 +49,10 @@ func TestReportIsReadBack(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, r) || got.markdown() != r.markdown() {
 		t.Errorf("%+v, %v, want %+v", got, err, r)
 	}
+	r.Loads = []results{{Name: "send"}}
+	if r.table().markdown() != r.markdown() || len(r.table().Loads) > 0 || len(r.Loads) == 0 {
+		t.Errorf("what is kept of the table: %+v", r.table())
+	}
 	if _, err := readReport(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a report that is not there is read")
 	}
