@@ -246,7 +246,7 @@ func (p *duo) isThere(who string, s *raw, topic, group string) {
 // actingConf are the settings with which slaves act.
 func actingConf(more testkit.Props) testkit.Props {
 	return hasty(testkit.Props{
-		"enableSlaveActingMaster": "true", "enableRemoteEscape": "true", "compatibleWithOldNameSrv": "false", "brokerNotActiveTimeoutMillis": "4000",
+		"enableSlaveActingMaster": "true", "enableRemoteEscape": "true", "compatibleWithOldNameSrv": "false", "brokerNotActiveTimeoutMillis": "4000", "transactionCheckMax": "1000",
 	}).With(more)
 }
 
