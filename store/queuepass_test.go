@@ -92,6 +92,41 @@ func TestPassesWriteTheOldestFirst(t *testing.T) {
 	}
 }
 
+// TestPassLeavesAloneWhatComesAsItEnds: the list of a pass becomes the list of the next one, to which dispatch adds as soon as it may.
+func TestPassLeavesAloneWhatComesAsItEnds(t *testing.T) {
+	s := newRig(t, unhurriedSaver).open()
+	defer abandon(s)
+	d := s.dispatch
+	const queues = 1 << 20 // clearing so many takes longer than waking up
+	list := make([]unsaved, queues)
+	for i := range list {
+		list[i] = unsaved{new(queue), int64(i)}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.saver.putBack(d, list, list[:1], &writing{d: d, lowest: noMark}, queues)
+	}()
+	fresh := unsaved{new(queue), queues}
+	for added := false; !added; {
+		d.mu.Lock()
+		if added = len(d.unsaved) == 1; added {
+			for range queues - 1 {
+				d.unsaved = append(d.unsaved, fresh)
+			}
+		}
+		d.mu.Unlock()
+	}
+	<-ended
+	came := d.unsaved[1:]
+	d.unsaved = nil
+	for i, u := range came {
+		if u != fresh {
+			t.Fatalf("queue %d that came as the pass ended is %+v", i, u)
+		}
+	}
+}
+
 // TestFailedQueueKeepsItsPlace: what could not be written holds the checkpoint back, whatever came to the queue meanwhile.
 func TestFailedQueueKeepsItsPlace(t *testing.T) {
 	var s *Store
